@@ -1,0 +1,237 @@
+//! A plan: what a workflow does, compiled once. Valid by construction: [`Plan::new`] checks ids, references and cycles and
+//! puts the steps in the order in which they run.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::expression::{Program, Template};
+use super::limits;
+use super::value::Value;
+
+/// What a workflow does.
+#[derive(Debug)]
+pub struct Plan {
+    steps: Vec<Step>,
+    order: Vec<usize>,
+    /// `config.vars`.
+    pub vars: Value,
+    /// The `where` of each trigger, in the order of the workflow's triggers.
+    pub conditions: Vec<Option<Program>>,
+    /// How long one execution may take; None = no limit of its own.
+    pub timeout: Option<Duration>,
+}
+
+/// One step of a plan.
+#[derive(Debug)]
+pub struct Step {
+    /// Its id, unique in the plan.
+    pub id: Arc<str>,
+    /// What it does.
+    pub action: Action,
+    /// What must have ended before it.
+    pub dependencies: Vec<Dependency>,
+    /// Runs only if this is true.
+    pub when: Option<Program>,
+    /// What its failure means.
+    pub on_error: OnError,
+    /// Breaks ties between steps that could run; then the position in the file does.
+    pub order: i64,
+}
+
+/// An edge of the DAG.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Dependency {
+    /// Index of the step that must have ended.
+    pub step: usize,
+    /// For a switch: the case that must have been chosen; any other skips the dependent.
+    pub case: Option<Arc<str>>,
+}
+
+/// What a failed step does to its execution.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OnError {
+    /// The execution ends as failed, with a dead letter.
+    #[default]
+    Fail,
+    /// The step counts as ended; its output is null.
+    Continue,
+}
+
+/// What a step does, in place.
+#[derive(Debug)]
+pub enum Action {
+    /// Computes a value.
+    Transform {
+        /// The value.
+        output: Template,
+    },
+    /// False skips every step that depends on it.
+    Condition {
+        /// The test.
+        test: Program,
+    },
+    /// Chooses the first case whose test is true.
+    Switch {
+        /// The cases by name.
+        cases: Vec<(Arc<str>, Program)>,
+        /// The case when no test is true.
+        default: Option<Arc<str>>,
+    },
+    /// Writes a record, in the transaction of the execution.
+    Produce(Produce),
+    /// Writes a line to the instance's log.
+    Log {
+        /// How important it is.
+        level: LogLevel,
+        /// The line.
+        message: Template,
+    },
+    /// Fails the step on purpose.
+    Fail {
+        /// Why.
+        message: Template,
+        /// What kind of failure it counts as.
+        class: ErrorClass,
+    },
+}
+
+impl Action {
+    /// The name of the step's type in definitions.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Action::Transform { .. } => "transform",
+            Action::Condition { .. } => "condition",
+            Action::Switch { .. } => "switch",
+            Action::Produce(_) => "produce",
+            Action::Log { .. } => "log",
+            Action::Fail { .. } => "fail",
+        }
+    }
+}
+
+/// The record that a produce step writes.
+#[derive(Debug)]
+pub struct Produce {
+    /// The topic's name.
+    pub topic: Template,
+    /// The key; null and absent are a null key. Strings as they are, anything else as JSON.
+    pub key: Option<Template>,
+    /// The value; null is a tombstone. Strings as they are, anything else as JSON.
+    pub value: Template,
+    /// Headers in order; a null value is a null header.
+    pub headers: Vec<(Arc<str>, Template)>,
+    /// The partition; else the key chooses as Java clients do (murmur2).
+    pub partition: Option<Template>,
+}
+
+/// Levels of a log step.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogLevel {
+    /// Details.
+    Debug,
+    /// Normal.
+    Info,
+    /// Worth a look.
+    Warn,
+    /// Wrong.
+    Error,
+}
+
+/// Kinds of failure, by what can be done about them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ErrorClass {
+    /// The same again fails again.
+    Permanent,
+    /// The same again may work later.
+    Retryable,
+    /// Somebody must change a setting, a topic or a right first.
+    Config,
+}
+
+impl ErrorClass {
+    /// The name used in definitions and records.
+    pub fn name(self) -> &'static str {
+        match self {
+            ErrorClass::Permanent => "permanent",
+            ErrorClass::Retryable => "retryable",
+            ErrorClass::Config => "config",
+        }
+    }
+}
+
+/// Why steps are no plan.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PlanError {
+    /// More steps than [`limits::STEPS_PER_WORKFLOW`].
+    TooManySteps,
+    /// Two steps have this id.
+    DuplicateId(Arc<str>),
+    /// The step at this index depends on a step that does not exist, or on itself.
+    BadDependency {
+        /// Index of the step.
+        step: usize,
+        /// Position in its dependencies.
+        dependency: usize,
+    },
+    /// These steps wait for each other, in this order.
+    Cycle(Vec<Arc<str>>),
+}
+
+impl Plan {
+    /// Checks the steps and puts them in order: a step comes after all it depends on; among those that could run, `order`
+    /// decides and then the position in the file.
+    pub fn new(steps: Vec<Step>) -> Result<Plan, PlanError> {
+        if steps.len() > limits::STEPS_PER_WORKFLOW {
+            return Err(PlanError::TooManySteps);
+        }
+        for (index, step) in steps.iter().enumerate() {
+            if steps[..index].iter().any(|other| other.id == step.id) {
+                return Err(PlanError::DuplicateId(step.id.clone()));
+            }
+            let bad = |it: &Dependency| it.step >= steps.len() || it.step == index;
+            if let Some(dependency) = step.dependencies.iter().position(bad) {
+                return Err(PlanError::BadDependency { step: index, dependency });
+            }
+        }
+        let order = run_order(&steps)?;
+        Ok(Plan { steps, order, vars: Value::Null, conditions: Vec::new(), timeout: None })
+    }
+
+    /// The steps, in the order of the file; dependencies are indices into this.
+    pub fn steps(&self) -> &[Step] {
+        &self.steps
+    }
+
+    /// Indices of the steps in the order in which they run.
+    pub fn order(&self) -> &[usize] {
+        &self.order
+    }
+}
+
+fn run_order(steps: &[Step]) -> Result<Vec<usize>, PlanError> {
+    let mut done = vec![false; steps.len()];
+    let mut order = Vec::with_capacity(steps.len());
+    while order.len() < steps.len() {
+        let ready = (0..steps.len())
+            .filter(|&index| !done[index] && steps[index].dependencies.iter().all(|it| done[it.step]))
+            .min_by_key(|&index| (steps[index].order, index));
+        let Some(next) = ready else { return Err(PlanError::Cycle(find_cycle(steps, &done))) };
+        done[next] = true;
+        order.push(next);
+    }
+    Ok(order)
+}
+
+/// Follows unfinished dependencies until a step comes again: every step that is not done has one.
+fn find_cycle(steps: &[Step], done: &[bool]) -> Vec<Arc<str>> {
+    let mut path: Vec<usize> = Vec::new();
+    let mut at = done.iter().position(|it| !it);
+    while let Some(index) = at {
+        if let Some(start) = path.iter().position(|&it| it == index) {
+            return path[start..].iter().map(|&it| steps[it].id.clone()).collect();
+        }
+        path.push(index);
+        at = steps[index].dependencies.iter().map(|it| it.step).find(|&it| !done[it]);
+    }
+    Vec::new()
+}

@@ -1,0 +1,111 @@
+//! Positions: how far a partition's events are done, and how that is written into the group's committed offsets.
+//!
+//! A batch may end inside an event. The committed offset then stays at the event, and its metadata names the last workflow
+//! that is done; whoever reads the event next goes on after it. Matches run in order of workflow id, so one id says it all.
+
+use super::workflow::WorkflowId;
+
+/// How far the events of one partition are done.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Position {
+    /// The offset of the first event that is not wholly done.
+    pub next_offset: i64,
+    /// The last workflow that is done for that event; None if none is.
+    pub after: Option<WorkflowId>,
+}
+
+/// What a position's metadata starts with. Offsets that other tools committed have none of ours.
+const PREFIX: &str = "tidegate:";
+/// The version of the form that follows the prefix.
+const VERSION: &str = "1";
+
+/// A committed offset from which it must not go on by itself: events could be run twice, or skipped.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum BadPosition {
+    /// Metadata that only another version of Tidegate understands.
+    #[error(
+        "the committed offset carries metadata `{metadata}`, which this version does not understand; \
+         run the version that wrote it, or reset the group's offset"
+    )]
+    UnknownMetadata {
+        /// The metadata as committed.
+        metadata: String,
+    },
+    /// The offset belongs to a topic of the same name that was deleted.
+    #[error(
+        "the topic was deleted and created again since the offset was committed; \
+         confirm by resetting the group's offset of this topic, to its beginning or its end"
+    )]
+    TopicRecreated,
+}
+
+impl Position {
+    /// A position at the start of the event at `next_offset`.
+    pub fn at(next_offset: i64) -> Position {
+        Position { next_offset, after: None }
+    }
+
+    /// The metadata to commit beside the offset: the topic's id, by which a topic that was deleted and created again is
+    /// known, and the last workflow done. Far below the 4 096 bytes that brokers take.
+    pub fn metadata(&self, topic_id: &[u8; 16]) -> String {
+        let topic = u128::from_be_bytes(*topic_id);
+        match &self.after {
+            Some(id) => format!("{PREFIX}{VERSION};topic={topic:032x};after={}", id.as_str()),
+            None => format!("{PREFIX}{VERSION};topic={topic:032x}"),
+        }
+    }
+
+    /// Reads a committed offset. Metadata that is not ours means nothing; ours of another form, or of another topic, is refused.
+    pub fn from_committed(next_offset: i64, metadata: &str, topic_id: &[u8; 16]) -> Result<Position, BadPosition> {
+        let Some(ours) = metadata.strip_prefix(PREFIX) else { return Ok(Position::at(next_offset)) };
+        let unknown = || BadPosition::UnknownMetadata { metadata: metadata.chars().take(200).collect() };
+        let fields = ours.strip_prefix(VERSION).and_then(|rest| rest.strip_prefix(";topic=")).ok_or_else(unknown)?;
+        let (topic, after) = match fields.split_once(";after=") {
+            Some((topic, after)) => (topic, Some(WorkflowId::new(after).ok_or_else(unknown)?)),
+            None => (fields, None),
+        };
+        match u128::from_str_radix(topic, 16) {
+            Ok(topic) if topic.to_be_bytes() == *topic_id => Ok(Position { next_offset, after }),
+            Ok(_) => Err(BadPosition::TopicRecreated),
+            Err(_) => Err(unknown()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ID: [u8; 16] = [3; 16];
+    const HEX: &str = "03030303030303030303030303030303";
+
+    #[track_caller]
+    fn check(metadata: &str, expected: Result<Option<&str>, bool>) {
+        let read = Position::from_committed(7, metadata, &ID);
+        let is_recreated = |error| error == BadPosition::TopicRecreated;
+        let expected = expected.map(|id| Position { next_offset: 7, after: id.and_then(WorkflowId::new) });
+        assert_eq!(read.map_err(is_recreated), expected, "{metadata}");
+    }
+
+    #[test]
+    fn committed_metadata_is_read_back_or_refused() {
+        check("", Ok(None));
+        check("somebody else's", Ok(None));
+        check(&format!("tidegate:1;topic={HEX}"), Ok(None));
+        check(&format!("tidegate:1;topic={HEX};after=order-paid"), Ok(Some("order-paid")));
+        check(&format!("tidegate:1;topic={HEX};after="), Err(false));
+        check(&format!("tidegate:1;topic={HEX};after=Not An Id"), Err(false));
+        check(&format!("tidegate:2;topic={HEX}"), Err(false));
+        check("tidegate:1;topic=xyz", Err(false));
+        check("tidegate:1;topic=04030303030303030303030303030303;after=a", Err(true));
+    }
+
+    #[test]
+    fn what_is_written_is_what_is_read() {
+        for after in [None, WorkflowId::new("a"), WorkflowId::new(&"z".repeat(64))] {
+            let position = Position { next_offset: 42, after };
+            assert!(position.metadata(&ID).len() <= 4096);
+            assert_eq!(Position::from_committed(42, &position.metadata(&ID), &ID), Ok(position));
+        }
+    }
+}

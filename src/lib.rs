@@ -1,0 +1,19 @@
+//! Tidegate: exactly-once workflows from Kafka.
+//!
+//! ```text
+//!  source topics ──▶ lane ── decode ─▶ match ─▶ run steps in place ──▶ step results · executions · dead letters · user topics
+//!                     └── positions ─────────── one transaction per batch ────────────┘
+//! ```
+//!
+//! `ARCHITECTURE.md` walks one event through the files. The modules in reading order:
+
+#![warn(missing_docs)]
+
+// Every rule of the product, and no I/O.
+pub mod engine;
+
+// The edges: text to programs, bytes to events and back, Kafka, settings, what operators see, a broker for development.
+
+// What workflow files mean, and the loop around the engine.
+
+// Instances, the reference jobs, and the command line over them.

@@ -1,0 +1,7 @@
+//! Which events start a workflow: patterns, the index over them, the registry.
+
+mod cost;
+mod index;
+mod pattern;
+mod registry;
+mod support;
