@@ -13,6 +13,8 @@
 pub mod engine;
 
 // The edges: text to programs, bytes to events and back, Kafka, settings, what operators see, a broker for development.
+pub mod codec;
+pub mod expression;
 
 // What workflow files mean, and the loop around the engine.
 

@@ -1,0 +1,103 @@
+//! Records to events, as each source is configured. Nothing is guessed.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::json::{self, Limits};
+use super::plain::Places;
+use super::{cloudevents, plain};
+use crate::engine::event::{Event, SourceRecord, Undecodable};
+use crate::engine::run;
+use crate::engine::value::Value;
+
+/// Headers of one record. Kafka has no limit of its own; expressions and records walk all of them.
+const HEADERS: usize = 1_000;
+/// The longest id, type, source, subject or time: they are matched on and are part of every record that an event leaves.
+const ATTRIBUTE_BYTES: usize = 4_096;
+
+/// How the events of a source are written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Format {
+    /// CloudEvents 1.0, in both modes of the Kafka binding.
+    CloudEvents,
+    /// Plain JSON, with the places of type, id and data.
+    Json(Places),
+}
+
+impl Format {
+    /// The name used in settings and metrics.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Format::CloudEvents => "cloudevents",
+            Format::Json(_) => "json",
+        }
+    }
+
+    /// Understands a record, or gives it back with the reason.
+    pub fn decode(&self, record: SourceRecord) -> Result<Event, (SourceRecord, Undecodable)> {
+        let understood = few_headers(&record).and_then(|()| match self {
+            Format::CloudEvents => cloudevents::read(&record),
+            Format::Json(places) => plain::read(&record, places),
+        });
+        match understood.and_then(Attributes::short) {
+            Ok(Attributes { id, kind, source, subject, time, data }) => {
+                Ok(Event { record, id, kind, source, subject, time, data })
+            }
+            Err(message) => Err((record, Undecodable { message: run::cut(message) })),
+        }
+    }
+}
+
+/// What an event says of itself.
+#[derive(Debug)]
+pub(super) struct Attributes {
+    pub id: Arc<str>,
+    pub kind: Arc<str>,
+    pub source: Arc<str>,
+    pub subject: Option<Arc<str>>,
+    pub time: Option<Arc<str>>,
+    pub data: Value,
+}
+
+impl Attributes {
+    /// Itself, unless an attribute is longer than any record should carry on.
+    fn short(self) -> Result<Attributes, String> {
+        match self.too_long() {
+            None => Ok(self),
+            Some((name, length)) => {
+                Err(format!("the event's {name} has {length} bytes; it may have {ATTRIBUTE_BYTES}"))
+            }
+        }
+    }
+
+    fn too_long(&self) -> Option<(&'static str, usize)> {
+        let length = |text: &Option<Arc<str>>| text.as_ref().map_or(0, |it| it.len());
+        let lengths = [
+            ("id", self.id.len()),
+            ("type", self.kind.len()),
+            ("source", self.source.len()),
+            ("subject", length(&self.subject)),
+            ("time", length(&self.time)),
+        ];
+        lengths.into_iter().find(|(_, length)| *length > ATTRIBUTE_BYTES)
+    }
+}
+
+fn few_headers(record: &SourceRecord) -> Result<(), String> {
+    let count = record.headers().len();
+    if count > HEADERS {
+        return Err(format!("the record has {count} headers; it may have {HEADERS}"));
+    }
+    Ok(())
+}
+
+/// Parses a payload as JSON.
+pub(super) fn parse(text: Bytes) -> Result<Value, String> {
+    json::parse(text, &Limits::default()).map_err(|error| format!("the value is no JSON document: {error}"))
+}
+
+/// A header's value as text.
+pub(super) fn utf8<'a>(value: &'a [u8], name: &str) -> Result<&'a str, String> {
+    std::str::from_utf8(value).map_err(|_| format!("the header {name} is not UTF-8"))
+}

@@ -1,0 +1,18 @@
+//! Bytes to events, and records to bytes.
+//!
+//! ```text
+//!  SourceRecord ─▶ event (cloudevents · plain) ─▶ engine::event::Event, or why not
+//!  engine::execution::Left ─▶ record (step · execution · produced · dead_letter) ─▶ engine::wire::WireRecord
+//! ```
+
+mod cloudevents;
+mod dead_letter;
+pub mod event;
+mod execution;
+pub mod json;
+mod object;
+pub mod plain;
+mod produced;
+pub mod record;
+mod step;
+mod trace;

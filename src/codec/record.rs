@@ -1,0 +1,291 @@
+//! What the engine leaves, as records on topics.
+//!
+//! JSON, camelCase, times in RFC 3339 UTC with milliseconds. Step results and executions carry `content-type`, the event's trace
+//! context, and CloudEvents attributes as headers (binary mode), so that any CloudEvents router can use them. Dead letters are
+//! the event's own record and keep its headers; what `produce` steps write is the user's.
+//!
+//! This runs for every step of every execution. All system records of an execution are written into one block of memory, of
+//! which keys, values and headers are slices; what they have in common is written once.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::execution::{Detail, write_execution};
+use super::object::{self, Object};
+use super::step::write_step;
+use super::{dead_letter, produced, trace};
+use crate::engine::event::SourceRecord;
+use crate::engine::execution::{Left, Subject};
+use crate::engine::expression::StepStatus;
+use crate::engine::ids::ExecutionId;
+use crate::engine::record::{ExecutionRecord, ExecutionStatus, Output, StepResult};
+use crate::engine::wire::WireRecord;
+use crate::engine::workflow::Workflow;
+
+/// What a system record takes beside its value and its trace context: names and fixed values of headers, key, ids, framing of
+/// the record and of its batch. All of these are bounded; together they are less than half of this.
+const OVERHEAD_BYTES: usize = 2 * 1024;
+/// A first guess at the size of a system record.
+const RECORD_BYTES: usize = 640;
+/// How much of a block may be empty without being given back: batches count bytes that are written, not bytes that are held.
+const SPARE_BYTES: usize = 4 * 1024;
+
+/// A system topic, as far as writing to it needs it.
+#[derive(Clone, Debug)]
+pub struct SystemTopic {
+    /// Its name, prefix included.
+    pub name: Arc<str>,
+    /// How many partitions it has.
+    pub partitions: i32,
+    /// Its `max.message.bytes`; at least 64 KiB, or records of ours may not fit.
+    pub max_message_bytes: usize,
+}
+
+/// Writes records of one environment.
+#[derive(Clone, Debug)]
+pub struct Encoder {
+    /// The environment's name.
+    pub environment: Arc<str>,
+    /// Where step results go.
+    pub step_results: SystemTopic,
+    /// Where executions go.
+    pub executions: SystemTopic,
+    /// Where dead letters go.
+    pub dead_letters: SystemTopic,
+}
+
+impl Encoder {
+    /// The records of what a subject leaves, in order.
+    pub fn encode(&self, subject: &Subject, left: Left) -> Vec<WireRecord> {
+        let mut sheet = None;
+        let drafts: Vec<Draft> = left
+            .outputs
+            .iter()
+            .map(|(step, output)| match output {
+                Output::Produced(produced) => Draft::Ready(produced::encode(produced, *step)),
+                Output::DeadLetter(letter) => Draft::Ready(dead_letter::encode(letter, &self.dead_letters)),
+                Output::StepResult(result) => {
+                    let sheet = sheet.get_or_insert_with(|| self.sheet(subject, left.outputs.len()));
+                    Draft::System(sheet.step_result(result, &self.step_results))
+                }
+                Output::Execution(record) => {
+                    let sheet = sheet.get_or_insert_with(|| self.sheet(subject, left.outputs.len()));
+                    Draft::System(sheet.execution(record, &self.executions))
+                }
+            })
+            .collect();
+        let finished = sheet.map(Sheet::finish);
+        let finish = |draft| match (draft, &finished) {
+            (Draft::Ready(record), _) => Some(record),
+            (Draft::System(draft), Some(finished)) => Some(finished.record(draft)),
+            (Draft::System(_), None) => None,
+        };
+        drafts.into_iter().filter_map(finish).collect()
+    }
+
+    fn sheet(&self, subject: &Subject, records: usize) -> Sheet {
+        let workflow = subject.workflow().map_or("", |it| it.id.as_str());
+        let record = match subject {
+            Subject::Execution(it) => &it.event.record,
+            Subject::Unrunnable(it) => &it.event.record,
+            Subject::Undecodable(it) => &it.record,
+        };
+        let mut bytes = Vec::with_capacity((records + 1) * RECORD_BYTES);
+        bytes.extend_from_slice(b"/tidegate/");
+        bytes.extend_from_slice(self.environment.as_bytes());
+        bytes.push(b'/');
+        bytes.extend_from_slice(workflow.as_bytes());
+        let source = 0..bytes.len();
+        Sheet { bytes, source, times: Vec::new(), step_head: None, trace: trace::context(record) }
+    }
+}
+
+/// A record that is ready, or one whose parts still lie on the sheet.
+enum Draft {
+    Ready(WireRecord),
+    System(SystemDraft),
+}
+
+/// A system record whose parts are on the sheet.
+struct SystemDraft {
+    topic: Arc<str>,
+    partition: i32,
+    key: Range<usize>,
+    id: Range<usize>,
+    time: Range<usize>,
+    kind: &'static str,
+    value: Range<usize>,
+}
+
+/// What all system records of a subject are written on.
+struct Sheet {
+    bytes: Vec<u8>,
+    source: Range<usize>,
+    /// Times that are already there, with their milliseconds.
+    times: Vec<(i64, Range<usize>)>,
+    /// The beginning that all its step results share.
+    step_head: Option<Range<usize>>,
+    trace: Option<trace::Context>,
+}
+
+/// A sheet that is full: shared by its records.
+struct Finished {
+    bytes: Bytes,
+    source: Bytes,
+    trace: Option<trace::Context>,
+}
+
+impl Sheet {
+    fn step_result(&mut self, result: &StepResult, topic: &SystemTopic) -> SystemDraft {
+        let room = self.room(topic);
+        let head = self.step_head(result);
+        let value = self.value(room, |into, attempt| {
+            into.extend_from_within(head.clone());
+            let mut object = Object::resume(into);
+            write_step(&mut object, &result.step, if attempt == 0 { usize::MAX } else { 0 });
+            object.end();
+            attempt == 0
+        });
+        let kind = match result.step.status {
+            StepStatus::Completed => "tidegate.step.completed",
+            StepStatus::Failed => "tidegate.step.failed",
+            StepStatus::Skipped => "tidegate.step.skipped",
+            StepStatus::Pending => "tidegate.step.pending",
+        };
+        let (key, id) = self.ids(result.execution, result.run, &result.step.id);
+        let time = self.time(result.step.ended_ms);
+        SystemDraft {
+            topic: topic.name.clone(),
+            partition: partition(&result.event.record, topic),
+            key,
+            id,
+            time,
+            kind,
+            value,
+        }
+    }
+
+    /// How the objects of all its step results begin.
+    fn step_head(&mut self, result: &StepResult) -> Range<usize> {
+        if let Some(head) = &self.step_head {
+            return head.clone();
+        }
+        let start = self.bytes.len();
+        let mut object = Object::begin(&mut self.bytes);
+        object.plain("executionId", result.execution.to_text().as_str());
+        write_run(&mut object, result.run, &result.workflow);
+        self.step_head.insert(start..self.bytes.len()).clone()
+    }
+
+    fn execution(&mut self, execution: &ExecutionRecord, topic: &SystemTopic) -> SystemDraft {
+        let room = self.room(topic);
+        let details = [Detail::Whole, Detail::Outputs(room / 2 / execution.results.len().max(1)), Detail::Brief];
+        let value = self.value(room, |into, attempt| {
+            let head = |object: &mut Object<'_>| {
+                object.plain("id", execution.execution.to_text().as_str());
+                write_run(object, execution.run, &execution.workflow);
+            };
+            write_execution(into, execution, head, details[attempt]);
+            attempt + 1 < details.len()
+        });
+        let kind = match execution.status {
+            ExecutionStatus::Pending => "tidegate.execution.pending",
+            ExecutionStatus::Running => "tidegate.execution.running",
+            ExecutionStatus::Completed => "tidegate.execution.completed",
+            ExecutionStatus::Failed => "tidegate.execution.failed",
+            ExecutionStatus::Cancelled => "tidegate.execution.cancelled",
+        };
+        let (key, id) = self.ids(execution.execution, execution.run, execution.status.name());
+        let time = self.time(execution.ended_ms.unwrap_or(execution.started_ms));
+        let partition = partition(&execution.event.record, topic);
+        SystemDraft { topic: topic.name.clone(), partition, key, id, time, kind, value }
+    }
+
+    /// How many bytes a value may have.
+    fn room(&self, topic: &SystemTopic) -> usize {
+        let trace =
+            self.trace.as_ref().map_or(0, |(parent, state)| parent.len() + state.as_ref().map_or(0, Bytes::len));
+        topic.max_message_bytes.saturating_sub(OVERHEAD_BYTES + self.source.len() + trace)
+    }
+
+    /// Writes a value; as long as it does not fit, again with the number of the next attempt, which writes less. `write` says
+    /// whether there is another attempt.
+    fn value(&mut self, room: usize, mut write: impl FnMut(&mut Vec<u8>, usize) -> bool) -> Range<usize> {
+        let start = self.bytes.len();
+        let mut attempt = 0;
+        while write(&mut self.bytes, attempt) && self.bytes.len() - start > room {
+            self.bytes.truncate(start);
+            attempt += 1;
+        }
+        start..self.bytes.len()
+    }
+
+    /// The record's key, which is the execution's id, and the id of the record as an event: `<execution>/<run>/<last>`.
+    fn ids(&mut self, execution: ExecutionId, run: u32, last: &str) -> (Range<usize>, Range<usize>) {
+        let start = self.bytes.len();
+        self.bytes.extend_from_slice(execution.to_text().as_str().as_bytes());
+        let key = start..self.bytes.len();
+        self.bytes.push(b'/');
+        self.bytes.extend_from_slice(itoa::Buffer::new().format(run).as_bytes());
+        self.bytes.push(b'/');
+        self.bytes.extend_from_slice(last.as_bytes());
+        (key, start..self.bytes.len())
+    }
+
+    fn time(&mut self, ms: i64) -> Range<usize> {
+        if let Some((_, written)) = self.times.iter().rev().find(|(it, _)| *it == ms) {
+            return written.clone();
+        }
+        let start = self.bytes.len();
+        object::time(&mut self.bytes, ms);
+        self.times.push((ms, start..self.bytes.len()));
+        start..self.bytes.len()
+    }
+
+    fn finish(mut self) -> Finished {
+        if self.bytes.capacity() - self.bytes.len() > SPARE_BYTES {
+            self.bytes.shrink_to_fit();
+        }
+        let bytes = Bytes::from(self.bytes);
+        Finished { source: bytes.slice(self.source), bytes, trace: self.trace }
+    }
+}
+
+impl Finished {
+    fn record(&self, draft: SystemDraft) -> WireRecord {
+        let key = self.bytes.slice(draft.key);
+        let mut headers = Vec::with_capacity(9);
+        let mut put = |name: &'static str, value: Bytes| {
+            headers.push((Bytes::from_static(name.as_bytes()), Some(value)));
+        };
+        put("content-type", Bytes::from_static(b"application/json"));
+        put("ce_specversion", Bytes::from_static(b"1.0"));
+        put("ce_id", self.bytes.slice(draft.id));
+        put("ce_source", self.source.clone());
+        put("ce_type", Bytes::from_static(draft.kind.as_bytes()));
+        put("ce_time", self.bytes.slice(draft.time));
+        put("ce_subject", key.clone());
+        trace::pass_on(self.trace.as_ref(), &mut headers);
+        WireRecord {
+            topic: draft.topic,
+            partition: Some(draft.partition),
+            key: Some(key),
+            value: Some(self.bytes.slice(draft.value)),
+            headers,
+            step: None,
+        }
+    }
+}
+
+fn write_run(object: &mut Object<'_>, run: u32, workflow: &Workflow) {
+    object.number("run", i64::from(run));
+    object.plain("workflowId", workflow.id.as_str());
+    object.text("workflowVersion", &workflow.version);
+}
+
+/// What one lane writes stays in few partitions: those of the events that it reads.
+fn partition(event: &SourceRecord, topic: &SystemTopic) -> i32 {
+    event.origin.partition.rem_euclid(topic.partitions.max(1))
+}

@@ -1,0 +1,116 @@
+//! W3C trace context on records (W3C Trace Context, Recommendation 2021).
+
+use bytes::Bytes;
+
+use crate::engine::event::SourceRecord;
+
+/// The longest `tracestate` that is passed on; the recommendation asks for at least 512.
+const TRACE_STATE_BYTES: usize = 4096;
+
+/// A `traceparent` and its `tracestate`.
+pub(super) type Context = (Bytes, Option<Bytes>);
+
+/// The trace context of a record: `traceparent`, and `tracestate` if there is one. An invalid `traceparent` is no context. The
+/// extensions of CloudEvents count only where the plain header is missing, and the two are never mixed: a state belongs to its
+/// parent.
+pub(super) fn context(record: &SourceRecord) -> Option<Context> {
+    let [mut plain, mut plain_state, mut extension, mut extension_state] = [None; 4];
+    for (name, value) in record.headers() {
+        match name {
+            b"traceparent" => plain = value,
+            b"tracestate" => plain_state = value,
+            b"ce_traceparent" => extension = value,
+            b"ce_tracestate" => extension_state = value,
+            _ => {}
+        }
+    }
+    let (parent, state) = match (plain, extension) {
+        (Some(parent), _) => (parent, plain_state),
+        (None, Some(parent)) => (parent, extension_state),
+        (None, None) => return None,
+    };
+    if !is_valid(parent) {
+        return None;
+    }
+    let printable = |state: &[u8]| state.iter().all(|byte| (b' '..=b'~').contains(byte));
+    let state = state.filter(|it| (1..=TRACE_STATE_BYTES).contains(&it.len()) && printable(it));
+    Some((Bytes::copy_from_slice(parent), state.map(Bytes::copy_from_slice)))
+}
+
+/// Adds the headers of a trace context, if there is one.
+pub(super) fn pass_on(context: Option<&Context>, headers: &mut Vec<(Bytes, Option<Bytes>)>) {
+    let Some((parent, state)) = context else { return };
+    headers.push((Bytes::from_static(b"traceparent"), Some(parent.clone())));
+    if let Some(state) = state {
+        headers.push((Bytes::from_static(b"tracestate"), Some(state.clone())));
+    }
+}
+
+/// The trace id of a record, 32 hex digits.
+pub(super) fn trace_id(record: &SourceRecord) -> Option<Bytes> {
+    context(record).map(|(parent, _)| parent.slice(3..35))
+}
+
+/// `00-<32 hex>-<16 hex>-<2 hex>`, ids not all zero, version not ff; a later version may be longer.
+fn is_valid(parent: &[u8]) -> bool {
+    let hex = |range: std::ops::Range<usize>| {
+        parent.get(range).is_some_and(|it| it.iter().all(|it| it.is_ascii_digit() || (b'a'..=b'f').contains(it)))
+    };
+    let zero = |range: std::ops::Range<usize>| parent[range].iter().all(|it| *it == b'0');
+    let dash = |at: usize| parent.get(at) == Some(&b'-');
+    let shape = hex(0..2) && dash(2) && hex(3..35) && dash(35) && hex(36..52) && dash(52) && hex(53..55);
+    let end = parent.len() == 55 || (parent.len() > 55 && !parent.starts_with(b"00") && dash(55));
+    shape && end && !parent.starts_with(b"ff") && !zero(3..35) && !zero(36..52)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::engine::event::{Origin, Topic};
+
+    const GOOD: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+    const OTHER: &str = "00-11111111111111111111111111111111-2222222222222222-00";
+
+    #[track_caller]
+    fn check(headers: &[(&str, &str)], expected: Option<(&str, Option<&str>)>) {
+        let topic = Arc::new(Topic { name: "t".into(), id: [0; 16] });
+        let origin = Origin { topic, partition: 0, offset: 0 };
+        let headers = headers.iter().map(|(name, value)| (name.as_bytes(), Some(value.as_bytes())));
+        let context = context(&SourceRecord::new(origin, -1, None, None, headers));
+        let bytes = |text: &str| Bytes::copy_from_slice(text.as_bytes());
+        assert_eq!(context, expected.map(|(parent, state)| (bytes(parent), state.map(bytes))));
+    }
+
+    #[test]
+    fn plain_headers_win_and_states_stay_with_their_parents() {
+        check(&[], None);
+        check(&[("tracestate", "a=1")], None);
+        check(&[("traceparent", GOOD), ("tracestate", "a=1")], Some((GOOD, Some("a=1"))));
+        check(&[("ce_traceparent", GOOD), ("ce_tracestate", "a=1")], Some((GOOD, Some("a=1"))));
+        check(&[("traceparent", GOOD), ("ce_traceparent", OTHER), ("ce_tracestate", "a=1")], Some((GOOD, None)));
+        check(&[("traceparent", OTHER), ("traceparent", GOOD)], Some((GOOD, None)));
+        check(&[("traceparent", "wrong"), ("ce_traceparent", GOOD)], None);
+        check(&[("traceparent", GOOD), ("tracestate", "a=1\r\nb: 2")], Some((GOOD, None)));
+        check(&[("traceparent", GOOD), ("tracestate", "")], Some((GOOD, None)));
+        check(&[("traceparent", GOOD), ("tracestate", &"a".repeat(4097))], Some((GOOD, None)));
+    }
+
+    #[test]
+    fn invalid_parents_are_no_context() {
+        assert!(is_valid(GOOD.as_bytes()));
+        assert!(is_valid(format!("01{}-more", &GOOD[2..]).as_bytes()));
+        for bad in [
+            "",
+            "00-",
+            "ff-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
+            "00-00000000000000000000000000000000-b7ad6b7169203331-01",
+            "00-0af7651916cd43dd8448eb211c80319c-0000000000000000-01",
+            "00-0AF7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
+            "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01-more",
+        ] {
+            assert!(!is_valid(bad.as_bytes()), "{bad}");
+        }
+    }
+}
