@@ -17,5 +17,6 @@ pub mod codec;
 pub mod expression;
 
 // What workflow files mean, and the loop around the engine.
+pub mod definition;
 
 // Instances, the reference jobs, and the command line over them.
