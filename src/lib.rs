@@ -15,6 +15,8 @@ pub mod engine;
 // The edges: text to programs, bytes to events and back, Kafka, settings, what operators see, a broker for development.
 pub mod codec;
 pub mod expression;
+pub mod settings;
+pub mod telemetry;
 
 // What workflow files mean, and the loop around the engine.
 pub mod definition;

@@ -1,0 +1,174 @@
+//! `[connectors.NAME]` and `[registry]`: other systems that are called over HTTP. They are read and checked now, so that a project that
+//! names them is valid; the steps that call connectors and the formats that need a registry come in a later version.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use axum::http::{HeaderName, HeaderValue};
+
+use super::check;
+use super::document::{Section, Text};
+use super::secret::Secret;
+
+/// An external system that steps may call. All limits are per instance.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConnectorSettings {
+    /// What it speaks. Required.
+    pub kind: ConnectorKind,
+    /// Where it is: http or https, without credentials. Required.
+    pub url: Secret,
+    /// Headers of every call, by lower-case name. Default: none.
+    pub headers: BTreeMap<String, Secret>,
+    /// Calls at once. Default: 64. Each costs a connection there and the memory of a request here.
+    pub concurrency: u32,
+    /// When calls stop for a while.
+    pub breaker: BreakerSettings,
+}
+
+/// What a connector speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ConnectorKind {
+    /// Plain HTTP.
+    Http,
+    /// The HTTP API of n8n.
+    N8n,
+    /// The HTTP API of Temporal.
+    Temporal,
+}
+
+/// When calls to a connector stop for a while.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BreakerSettings {
+    /// Failures in a row that open the breaker. Default: 5.
+    pub failure_threshold: u32,
+    /// How long it stays open before a call is tried. Default: 30 s, written in milliseconds.
+    pub recovery_timeout: Duration,
+}
+
+/// A Confluent-compatible schema registry.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RegistrySettings {
+    /// Where it is: http or https, without credentials. Required.
+    pub url: Secret,
+    /// Headers of every call, by lower-case name. Default: none.
+    pub headers: BTreeMap<String, Secret>,
+}
+
+const CONNECTORS: usize = 1000;
+const HEADERS: usize = 64;
+const CONCURRENCY_DEFAULT: i64 = 64;
+const CONCURRENCY_MOST: i64 = 10_000;
+const FAILURE_THRESHOLD_DEFAULT: i64 = 5;
+const FAILURE_THRESHOLD_MOST: i64 = 10_000;
+const RECOVERY_TIMEOUT_DEFAULT_MS: i64 = 30_000;
+const RECOVERY_TIMEOUT_MOST_MS: i64 = 24 * 3_600_000;
+
+pub(super) fn read_connectors(root: &mut Section<'_, '_>) -> BTreeMap<String, ConnectorSettings> {
+    let sections = root.named_sections("connectors");
+    if sections.len() > CONNECTORS {
+        let what = format!("there are {} connectors", sections.len());
+        root.mistake(root.place(), what, format!("write at most {CONNECTORS}"));
+        return BTreeMap::new();
+    }
+    let mut connectors = BTreeMap::new();
+    for (name, mut section) in sections {
+        if let Err((what, remedy)) = check::identifier(&name) {
+            section.mistake(section.place(), format!("the connector's name is refused: {what}"), remedy);
+        }
+        let connector = read_connector(&mut section);
+        section.finish();
+        connectors.extend(connector.map(|connector| (name, connector)));
+    }
+    connectors
+}
+
+fn read_connector(section: &mut Section<'_, '_>) -> Option<ConnectorSettings> {
+    const KINDS: [(&str, ConnectorKind); 3] =
+        [("http", ConnectorKind::Http), ("n8n", ConnectorKind::N8n), ("temporal", ConnectorKind::Temporal)];
+    let kind =
+        section.required_text("kind", "write http, n8n or temporal").and_then(|_| section.choice("kind", &KINDS));
+    let url = read_url(section);
+    let headers = read_headers(section);
+    let concurrency = section.integer("concurrency", 1..=CONCURRENCY_MOST).unwrap_or(CONCURRENCY_DEFAULT);
+    let breaker = read_breaker(section);
+    Some(ConnectorSettings { kind: kind?.0, url: url?, headers, concurrency: concurrency as u32, breaker })
+}
+
+fn read_breaker(section: &mut Section<'_, '_>) -> BreakerSettings {
+    let mut failure_threshold = FAILURE_THRESHOLD_DEFAULT;
+    let mut recovery_timeout_ms = RECOVERY_TIMEOUT_DEFAULT_MS;
+    if let Some(mut breaker) = section.section("breaker") {
+        let threshold = breaker.integer("failureThreshold", 1..=FAILURE_THRESHOLD_MOST);
+        failure_threshold = threshold.unwrap_or(failure_threshold);
+        let timeout = breaker.integer("recoveryTimeoutMs", 1..=RECOVERY_TIMEOUT_MOST_MS);
+        recovery_timeout_ms = timeout.unwrap_or(recovery_timeout_ms);
+        breaker.finish();
+    }
+    let recovery_timeout = Duration::from_millis(recovery_timeout_ms as u64);
+    BreakerSettings { failure_threshold: failure_threshold as u32, recovery_timeout }
+}
+
+pub(super) fn read_registry(root: &mut Section<'_, '_>) -> Option<RegistrySettings> {
+    let mut section = root.section("registry")?;
+    let url = read_url(&mut section);
+    let headers = read_headers(&mut section);
+    section.finish();
+    Some(RegistrySettings { url: url?, headers })
+}
+
+fn read_url(section: &mut Section<'_, '_>) -> Option<Secret> {
+    let text = section.required_text("url", "write where it is, like \"https://billing.example.com/v2\"")?;
+    if !text.resolved {
+        return Some(Secret::new(text.value));
+    }
+    match check::http_url(&text.value) {
+        Ok(url) => Some(Secret::new(url)),
+        Err((what, remedy)) => {
+            // The refused URL may have credentials in it, so it is not shown.
+            section.mistake(text.place, format!("`url` is refused: {what}"), remedy);
+            None
+        }
+    }
+}
+
+fn read_headers(section: &mut Section<'_, '_>) -> BTreeMap<String, Secret> {
+    let Some(headers) = section.section("headers") else { return BTreeMap::new() };
+    let place = headers.place();
+    let texts = headers.scalars();
+    if texts.len() > HEADERS {
+        section.mistake(place, format!("there are {} headers", texts.len()), format!("write at most {HEADERS}"));
+        return BTreeMap::new();
+    }
+    let mut headers = BTreeMap::new();
+    for (name, text) in texts {
+        let name = name.to_ascii_lowercase();
+        if let Err((what, remedy)) = check_header(&name, &text) {
+            section.mistake(
+                text.place,
+                format!("header `{}` is refused: {what}", super::mistake::shown(&name)),
+                remedy.to_owned(),
+            );
+        } else {
+            headers.insert(name, Secret::new(text.value));
+        }
+    }
+    headers
+}
+
+fn check_header(name: &str, text: &Text) -> Result<(), (&'static str, &'static str)> {
+    // These say how a call is framed; whoever sets them can smuggle a second one.
+    const FRAMING: [&str; 6] = ["host", "content-length", "transfer-encoding", "connection", "upgrade", "te"];
+    if HeaderName::from_bytes(name.as_bytes()).is_err() {
+        return Err(("HTTP has no header of this name", "write letters, digits and -"));
+    }
+    if FRAMING.contains(&name) {
+        return Err(("it says how a call is framed", "remove it; it is set for every call"));
+    }
+    if text.resolved && HeaderValue::from_str(&text.value).is_err() {
+        return Err((
+            "its value has a character that headers cannot have",
+            "write visible ASCII characters, spaces and tabs",
+        ));
+    }
+    Ok(())
+}
