@@ -15,10 +15,12 @@ pub mod engine;
 // The edges: text to programs, bytes to events and back, Kafka, settings, what operators see, a broker for development.
 pub mod codec;
 pub mod expression;
+pub mod kafka;
 pub mod settings;
 pub mod telemetry;
 
 // What workflow files mean, and the loop around the engine.
 pub mod definition;
+pub mod lane;
 
 // Instances, the reference jobs, and the command line over them.

@@ -1,0 +1,189 @@
+//! Admin calls, each within a bounded time.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, ResourceSpecifier, TopicReplication};
+use rdkafka::client::DefaultClientContext;
+use rdkafka::error::RDKafkaErrorCode;
+
+use super::client::{ClientError, ClientSettings};
+
+/// How long one call may take.
+const CALL_TIMEOUT: Duration = Duration::from_secs(10);
+/// How often it is asked whether new topics can be used.
+const WAIT_POLL: Duration = Duration::from_millis(20);
+
+/// A client for admin calls.
+pub struct Admin {
+    client: AdminClient<DefaultClientContext>,
+    runtime: tokio::runtime::Runtime,
+}
+
+/// A topic as it is.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TopicState {
+    /// How many partitions it has.
+    pub partitions: i32,
+    /// Its settings, defaults included.
+    pub settings: BTreeMap<String, String>,
+    /// Partitions that have no leader right now: they can be neither read nor written.
+    pub leaderless: Vec<i32>,
+}
+
+/// Why an admin call failed.
+#[derive(Debug, thiserror::Error)]
+pub enum AdminError {
+    /// The client cannot be made.
+    #[error(transparent)]
+    Client(#[from] ClientError),
+    /// The cluster did not answer; try again.
+    #[error("no answer from the brokers: {0}")]
+    Unreachable(String),
+    /// A right is missing: grant it.
+    #[error("not authorized to {what}: {cause}; grant this user the right")]
+    NotAuthorized {
+        /// What was asked.
+        what: String,
+        /// Why not, in Kafka's words.
+        cause: String,
+    },
+    /// The cluster refused.
+    #[error("{what}: {cause}")]
+    Refused {
+        /// What was asked.
+        what: String,
+        /// Why not, in Kafka's words.
+        cause: String,
+    },
+}
+
+impl Admin {
+    /// A client with these settings. Nothing is asked yet.
+    pub fn new(settings: &ClientSettings) -> Result<Admin, AdminError> {
+        let client = settings.plain().create().map_err(ClientError::from)?;
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        let runtime = runtime.map_err(|error| AdminError::Unreachable(error.to_string()))?;
+        Ok(Admin { client, runtime })
+    }
+
+    /// The topics among `names` that exist.
+    pub fn topics(&self, names: &[&str]) -> Result<BTreeMap<String, TopicState>, AdminError> {
+        self.topics_where(|name| names.contains(&name))
+    }
+
+    /// The topics whose names are `wanted`.
+    pub fn topics_where(&self, wanted: impl Fn(&str) -> bool) -> Result<BTreeMap<String, TopicState>, AdminError> {
+        // All topics at once: asking for a name could create it.
+        let metadata = self.client.inner().fetch_metadata(None, CALL_TIMEOUT);
+        let metadata = metadata.map_err(|error| AdminError::Unreachable(error.to_string()))?;
+        let known = metadata.topics().iter().filter(|it| wanted(it.name()) && it.error().is_none());
+        let mut found: BTreeMap<String, TopicState> = known
+            .map(|it| {
+                let leaderless = it.partitions().iter().filter(|it| it.leader() < 0).map(|it| it.id()).collect();
+                let partitions = it.partitions().len() as i32;
+                (it.name().to_owned(), TopicState { partitions, settings: BTreeMap::new(), leaderless })
+            })
+            .collect();
+        let resources: Vec<String> = found.keys().cloned().collect();
+        if resources.is_empty() {
+            return Ok(found);
+        }
+        let specifiers: Vec<_> = resources.iter().map(|name| ResourceSpecifier::Topic(name)).collect();
+        let described = self.runtime.block_on(self.client.describe_configs(&specifiers, &options()));
+        for (name, described) in
+            resources.iter().zip(described.map_err(|error| unreachable("describe topics", &error))?)
+        {
+            let described = described.map_err(|code| refused(&format!("describe {name}"), code))?;
+            if let Some(state) = found.get_mut(name) {
+                let settings = described.entries.into_iter();
+                state.settings = settings.filter_map(|entry| Some((entry.name, entry.value?))).collect();
+            }
+        }
+        Ok(found)
+    }
+
+    /// Creates a topic; one that is there already is fine.
+    pub fn create_topic(
+        &self,
+        name: &str,
+        partitions: i32,
+        replication: i32,
+        settings: &BTreeMap<String, String>,
+    ) -> Result<(), AdminError> {
+        let mut topic = NewTopic::new(name, partitions, TopicReplication::Fixed(replication));
+        for (name, value) in settings {
+            topic = topic.set(name, value);
+        }
+        let created = self.runtime.block_on(self.client.create_topics(&[topic], &options()));
+        let results = created.map_err(|error| unreachable("create topics", &error))?;
+        match results.into_iter().next() {
+            None | Some(Ok(_) | Err((_, RDKafkaErrorCode::TopicAlreadyExists))) => Ok(()),
+            Some(Err((_, code))) => Err(refused(&format!("create {name}"), code)),
+        }
+    }
+
+    /// Waits until topics that were created can be used: a broker answers before all the others know of them.
+    pub fn wait_for(&self, names: &[&str], deadline: Instant) -> Result<(), AdminError> {
+        loop {
+            let metadata = self.client.inner().fetch_metadata(None, CALL_TIMEOUT);
+            let metadata = metadata.map_err(|error| AdminError::Unreachable(error.to_string()))?;
+            let ready = metadata.topics().iter().filter(|it| {
+                let has_leaders = !it.partitions().is_empty() && it.partitions().iter().all(|it| it.leader() >= 0);
+                names.contains(&it.name()) && has_leaders
+            });
+            if ready.count() == names.len() {
+                return Ok(());
+            }
+            if Instant::now() >= deadline {
+                return Err(AdminError::Unreachable("topics that were created have no leaders yet".into()));
+            }
+            std::thread::park_timeout(WAIT_POLL);
+        }
+    }
+
+    /// The brokers that are alive, as `HOST:PORT`.
+    pub fn brokers(&self) -> Result<Vec<String>, AdminError> {
+        let metadata = self.client.inner().fetch_metadata(None, CALL_TIMEOUT);
+        let metadata = metadata.map_err(|error| AdminError::Unreachable(error.to_string()))?;
+        Ok(metadata.brokers().iter().map(|it| format!("{}:{}", it.host(), it.port())).collect())
+    }
+
+    /// How many members a group has; None if the cluster does not know it.
+    pub fn group_members(&self, group: &str) -> Result<Option<usize>, AdminError> {
+        let list = self.client.inner().fetch_group_list(Some(group), CALL_TIMEOUT);
+        let list = list.map_err(|error| AdminError::Unreachable(error.to_string()))?;
+        let found = list.groups().iter().find(|it| it.name() == group && it.state() != "Dead");
+        Ok(found.map(|it| it.members().len()))
+    }
+
+    /// Deletes topics; those that are not there are fine.
+    pub fn delete_topics(&self, names: &[&str]) -> Result<(), AdminError> {
+        let deleted = self.runtime.block_on(self.client.delete_topics(names, &options()));
+        for result in deleted.map_err(|error| unreachable("delete topics", &error))? {
+            match result {
+                Ok(_) | Err((_, RDKafkaErrorCode::UnknownTopicOrPartition)) => {}
+                Err((name, code)) => return Err(refused(&format!("delete {name}"), code)),
+            }
+        }
+        Ok(())
+    }
+}
+
+fn options() -> AdminOptions {
+    AdminOptions::new().request_timeout(Some(CALL_TIMEOUT)).operation_timeout(Some(CALL_TIMEOUT))
+}
+
+fn unreachable(what: &str, error: &dyn std::fmt::Display) -> AdminError {
+    AdminError::Unreachable(format!("{what}: {error}"))
+}
+
+fn refused(what: &str, code: RDKafkaErrorCode) -> AdminError {
+    let (what, cause) = (what.to_owned(), code.to_string());
+    match code {
+        RDKafkaErrorCode::TopicAuthorizationFailed | RDKafkaErrorCode::ClusterAuthorizationFailed => {
+            AdminError::NotAuthorized { what, cause }
+        }
+        _ => AdminError::Refused { what, cause },
+    }
+}

@@ -1,0 +1,340 @@
+//! A lane's committer: writes what the reader hands over, and commits it.
+//!
+//! ```text
+//!  next ─ chunk ─▶ into the open transaction, behind what is there
+//!       └ idle, full, or old enough ─▶ wait for deliveries ─▶ add offsets ─▶ commit
+//!                                        └──────── failed ───────┴────────────┘
+//!                                                    ▼ engine::commit::react
+//!                              again · failed executions instead · half of it · the lane from nothing
+//! ```
+//!
+//! **Group commit.** When the source is idle, what was written is committed at once; under load a batch grows to
+//! [`BATCH_AGE`], because a transaction costs the broker per partition it touches, not per record.
+
+use std::time::{Duration, Instant};
+
+use super::pipeline::{Next, Pipeline};
+use super::reader::Chunk;
+use super::tally::Tally;
+use super::tenure::Tenure;
+use super::{LaneContext, clock};
+use crate::engine::batch::{Batch, Group};
+use crate::engine::commit::{self, Attempt, Failure, Reaction, RestartReason};
+use crate::engine::execution::Subject;
+use crate::engine::run::Refusal;
+use crate::engine::wire::WireRecord;
+use crate::kafka::native::GroupMetadata;
+use crate::kafka::producer::{ProducerFailure, RefusedRecord, TransactionalProducer};
+
+/// How old a batch may become under load: long enough that the cost of a transaction is spread over many events, short enough
+/// that nobody waits for long.
+const BATCH_AGE: Duration = Duration::from_millis(100);
+/// How large a batch may become; beyond, a transaction takes too long to write again after an abort.
+const BATCH_BYTES: usize = 32 * 1024 * 1024;
+/// How long the committer waits for work before it serves the client library again.
+const SERVE_EVERY: Duration = Duration::from_millis(10);
+/// How long one attempt at a batch may take as a whole, as a part of the transaction time-out; the broker aborts at 100 %.
+const ATTEMPT_SHARE: f64 = 0.8;
+/// How long to wait for the group's new generation before the lane gives up its own.
+const RENEWAL_WAIT: Duration = Duration::from_secs(5);
+/// Bits of a token that number the record inside its group.
+const TOKEN_RECORD_BITS: u32 = 24;
+
+type LaneBatch = Batch<Subject, WireRecord>;
+
+/// What was committed, for whoever counts.
+#[derive(Debug)]
+pub struct Committed {
+    /// What the batch did.
+    pub tally: Tally,
+    /// Records written.
+    pub records: usize,
+    /// From the first call of the commit to its end.
+    pub duration: Duration,
+}
+
+/// The committer of one lane.
+pub struct Committer<'a> {
+    context: &'a LaneContext,
+    pipeline: &'a Pipeline<Chunk>,
+    tenure: &'a Tenure<GroupMetadata>,
+    producer: TransactionalProducer,
+    batch: LaneBatch,
+    tally: Tally,
+    taken_bytes: usize,
+    opened: Option<Instant>,
+    /// The call of the commit protocol that was repeated makes the producer suspect: a late answer could end the next one.
+    in_doubt: bool,
+    epoch_used: u64,
+}
+
+impl<'a> Committer<'a> {
+    /// A committer over a producer that is initialised.
+    pub fn new(
+        context: &'a LaneContext,
+        pipeline: &'a Pipeline<Chunk>,
+        tenure: &'a Tenure<GroupMetadata>,
+        producer: TransactionalProducer,
+    ) -> Self {
+        Committer {
+            context,
+            pipeline,
+            tenure,
+            producer,
+            batch: Batch::default(),
+            tally: Tally::default(),
+            taken_bytes: 0,
+            opened: None,
+            in_doubt: false,
+            epoch_used: 0,
+        }
+    }
+
+    /// Writes and commits until the pipeline stops or the lane has to start again.
+    pub fn run(mut self) -> Result<(), RestartReason> {
+        loop {
+            match self.pipeline.next(self.opened.is_some(), SERVE_EVERY) {
+                Next::Write(chunk) => self.write(chunk)?,
+                Next::Commit => self.commit()?,
+                Next::Nothing => self.producer.serve(),
+                Next::Stop if self.opened.is_some() => self.commit()?,
+                Next::Stop => return Ok(()),
+            }
+            let old = self.opened.is_some_and(|opened| opened.elapsed() >= BATCH_AGE);
+            if old || self.batch.bytes() >= BATCH_BYTES {
+                self.commit()?;
+            }
+        }
+    }
+
+    fn write(&mut self, chunk: Chunk) -> Result<(), RestartReason> {
+        let Chunk { batch, tally, bytes } = chunk;
+        let first = self.batch.group_count();
+        self.batch.append(batch);
+        self.tally.merge(tally);
+        self.taken_bytes += bytes;
+        let started = Instant::now();
+        let written = self.open().and_then(|deadline| self.send(first, deadline));
+        match written {
+            Ok(()) => Ok(()),
+            Err(failure) => {
+                self.recover(failure)?;
+                self.finish(started)
+            }
+        }
+    }
+
+    /// The deadline of the open transaction; opens one if there is none.
+    fn open(&mut self) -> Result<Instant, ProducerFailure> {
+        if self.opened.is_none() {
+            self.opened = Some(Instant::now());
+            self.producer.begin()?;
+        }
+        Ok(self.deadline())
+    }
+
+    fn deadline(&self) -> Instant {
+        self.opened.unwrap_or_else(Instant::now) + self.context.transaction_timeout.mul_f64(ATTEMPT_SHARE)
+    }
+
+    /// Sends the records of the batch's groups from the given one on.
+    fn send(&mut self, from_group: usize, deadline: Instant) -> Result<(), ProducerFailure> {
+        for (place, group) in self.batch.groups().enumerate().skip(from_group) {
+            for (number, record) in group.records.iter().enumerate() {
+                let token = (place << TOKEN_RECORD_BITS) | number;
+                self.producer.send(record, token, deadline)?;
+            }
+        }
+        self.producer.serve();
+        Ok(())
+    }
+
+    /// Commits the open batch, whatever it takes, or says why the lane must start again.
+    fn commit(&mut self) -> Result<(), RestartReason> {
+        let started = Instant::now();
+        if let Err(failure) = self.try_commit() {
+            self.recover(failure)?;
+        }
+        self.finish(started)
+    }
+
+    /// The batch is committed: says so to whoever waits for it or counts it.
+    fn finish(&mut self, started: Instant) -> Result<(), RestartReason> {
+        let records = self.batch.record_count();
+        self.batch = Batch::default();
+        self.opened = None;
+        let tally = std::mem::take(&mut self.tally);
+        self.pipeline.committed(std::mem::take(&mut self.taken_bytes));
+        self.context.observer.committed(Committed { tally, records, duration: started.elapsed() });
+        // What is committed is committed; but this producer may still have a request on its way.
+        if self.in_doubt { Err(RestartReason::Uncertain) } else { Ok(()) }
+    }
+
+    fn try_commit(&mut self) -> Result<(), ProducerFailure> {
+        self.producer.wait_for_deliveries(self.deadline())?;
+        let Some(membership) = self.tenure.membership_for(self.batch.dependencies()) else {
+            let message = "partitions of the batch are not held any more".to_owned();
+            return Err(ProducerFailure { failure: Failure::StaleGeneration, message, refused: Vec::new() });
+        };
+        self.epoch_used = membership.epoch;
+        let positions = self.batch.positions();
+        let mut in_doubt = self.in_doubt;
+        repeat(&mut in_doubt, || self.producer.send_offsets(&positions, &membership.metadata))?;
+        repeat(&mut in_doubt, || self.producer.commit())?;
+        self.in_doubt = in_doubt;
+        Ok(())
+    }
+
+    /// Acts on a failure until the batch is committed.
+    fn recover(&mut self, mut failure: ProducerFailure) -> Result<(), RestartReason> {
+        let mut rewrites = 0;
+        loop {
+            let kind = if self.blames_us(&failure) { Failure::SystemTopicRefused } else { failure.failure };
+            let attempt = Attempt {
+                rewrites,
+                retries: commit::RETRIES_PER_CALL,
+                groups: self.batch.group_count(),
+                still_held: self.tenure.still_holds(self.batch.dependencies()),
+            };
+            let reaction = commit::react(kind, attempt);
+            self.context.observer.batch_failed(kind, &failure.message);
+            tracing::warn!(lane = %self.context.name, failure = ?kind, reaction = ?reaction, cause = %failure.message,
+                "a batch did not go through");
+            match reaction {
+                Reaction::Restart(reason) => return Err(reason),
+                Reaction::Retry => {}
+                Reaction::Rewrite { backoff_ms } => {
+                    self.abort()?;
+                    if kind == Failure::StaleGeneration && !self.tenure.wait_for_renewal(self.epoch_used, RENEWAL_WAIT)
+                    {
+                        return Err(RestartReason::AssignmentLost);
+                    }
+                    clock::pause(Duration::from_millis(backoff_ms));
+                }
+                Reaction::FailRefused => {
+                    self.abort_and_renew()?;
+                    self.fail_refused(&failure.refused);
+                }
+                Reaction::FailOnly => {
+                    self.abort_and_renew()?;
+                    if !self.fail_only(&failure.message) {
+                        return Err(RestartReason::SystemTopicRefused);
+                    }
+                }
+                Reaction::Halve => {
+                    self.abort_and_renew()?;
+                    self.commit_first_half()?;
+                }
+            }
+            rewrites += 1;
+            match self.write_again() {
+                Ok(()) => return Ok(()),
+                Err(again) => failure = again,
+            }
+        }
+    }
+
+    /// Writes the whole batch and commits it.
+    fn write_again(&mut self) -> Result<(), ProducerFailure> {
+        let deadline = self.open()?;
+        self.send(0, deadline)?;
+        self.try_commit()
+    }
+
+    /// Commits the first half by itself and leaves the second as the batch.
+    fn commit_first_half(&mut self) -> Result<(), RestartReason> {
+        let Some(second) = self.batch.split_half() else { return Ok(()) };
+        if let Err(failure) = self.write_again() {
+            self.recover(failure)?;
+        }
+        self.opened = None;
+        self.batch = second;
+        Ok(())
+    }
+
+    fn abort(&mut self) -> Result<(), RestartReason> {
+        let aborted = self.producer.abort(self.deadline());
+        self.opened = None;
+        aborted.map_err(|failure| match failure.failure {
+            Failure::Fenced => RestartReason::Fenced,
+            _ => RestartReason::Uncertain,
+        })
+    }
+
+    /// Aborts, and goes on with a new producer: one whose record was refused has skipped a sequence number, and the broker would
+    /// refuse what it writes to that partition next.
+    fn abort_and_renew(&mut self) -> Result<(), RestartReason> {
+        self.abort()?;
+        self.producer = super::start_producer(self.context)?;
+        Ok(())
+    }
+
+    /// Whether a record was refused that no execution can answer for: one of ours, to a system topic.
+    fn blames_us(&self, failure: &ProducerFailure) -> bool {
+        failure.failure == Failure::RefusedRecords && failure.refused.iter().any(|it| self.step_of(it.token).is_none())
+    }
+
+    fn step_of(&self, token: usize) -> Option<usize> {
+        let group = self.batch.groups().nth(token >> TOKEN_RECORD_BITS)?;
+        group.records.get(token & ((1 << TOKEN_RECORD_BITS) - 1))?.step
+    }
+
+    /// Turns the executions whose records were refused into failures, at the step that wrote the record.
+    fn fail_refused(&mut self, refused: &[RefusedRecord]) {
+        let mut steps: Vec<(usize, Refusal)> = Vec::with_capacity(refused.len());
+        for RefusedRecord { token, message } in refused {
+            if let Some(step) = self.step_of(*token) {
+                steps.push((token >> TOKEN_RECORD_BITS, Refusal { step, message: refusal_message(message) }));
+            }
+        }
+        self.fail(|place, _| {
+            steps.iter().filter(|(group, _)| *group == place).map(|(_, refusal)| refusal.clone()).collect()
+        });
+    }
+
+    /// Turns the only execution of the batch into a failure. False if it wrote nothing that could be to blame.
+    fn fail_only(&mut self, message: &str) -> bool {
+        self.fail(|_, group| {
+            let steps = group.records.iter().filter_map(|record| record.step);
+            steps.map(|step| Refusal { step, message: refusal_message(message) }).collect()
+        })
+    }
+
+    fn fail(&mut self, refusals_of: impl Fn(usize, &Group<Subject, WireRecord>) -> Vec<Refusal>) -> bool {
+        let (context, tally, now_ms) = (self.context, &mut self.tally, clock::now_ms());
+        let mut failed = false;
+        self.batch.replace_groups(|place, group| {
+            let refusals = refusals_of(place, group);
+            let subject = group.subject.refused(&refusals)?;
+            failed = true;
+            tally.uncount(&group.subject, &group.subject.leave(now_ms));
+            let left = subject.leave(now_ms);
+            tally.count(&subject, &left);
+            let records = context.encode(&subject, left);
+            let bytes = records.iter().map(WireRecord::size_bytes).sum();
+            Some(Group { subject, records, bytes })
+        });
+        failed
+    }
+}
+
+fn refusal_message(cause: &str) -> String {
+    format!("the broker refused the record: {cause}")
+}
+
+/// Repeats a call that may be repeated, a bounded number of times. A call that had to be is remembered as doubtful.
+fn repeat(in_doubt: &mut bool, mut call: impl FnMut() -> Result<(), ProducerFailure>) -> Result<(), ProducerFailure> {
+    let mut retries = 0;
+    loop {
+        match call() {
+            Err(failure) if failure.failure == Failure::Retriable && retries < commit::RETRIES_PER_CALL => {
+                retries += 1;
+                *in_doubt = true;
+            }
+            Err(failure) if failure.failure == Failure::Retriable => {
+                return Err(ProducerFailure { failure: Failure::Uncertain, ..failure });
+            }
+            done => return done,
+        }
+    }
+}

@@ -1,0 +1,235 @@
+//! A lane: the thin loop around the engine. One member of the group, one transactional id, two threads.
+//!
+//! ```text
+//!   reader thread                        committer thread
+//!   poll ─ decode ─ machine ─ encode ──▶ pipeline ──▶ transaction ──▶ commit
+//!     └───────── tenure: what is held, and as whom ────────┘
+//! ```
+//!
+//! A lane that cannot go on starts again from nothing: new producer, `init_transactions`, rejoin, positions as committed. That
+//! is also how it starts the first time; there is no other recovery.
+
+mod backoff;
+mod clock;
+mod committer;
+mod pipeline;
+mod reader;
+mod stop;
+mod tally;
+mod tenure;
+
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use crate::engine::batch::SourcePartition;
+use crate::engine::commit::{Failure, RestartReason};
+use crate::engine::event::{Event, SourceRecord, Undecodable};
+use crate::engine::execution::{Identity, Left, Subject};
+use crate::engine::plan::{LogLevel, Plan};
+use crate::engine::registry::Registry;
+use crate::engine::wire::WireRecord;
+use crate::engine::workflow::Workflow;
+use crate::kafka::client::ClientSettings;
+use crate::kafka::consumer::Consumer;
+use crate::kafka::producer::{ProducerFailure, TransactionalProducer};
+use crate::kafka::start::Sources;
+
+use backoff::Backoff;
+use committer::Committer;
+use pipeline::Pipeline;
+use reader::Reader;
+use tenure::Tenure;
+
+pub use committer::Committed;
+pub use stop::StopSignal;
+pub use tally::{SourceTally, Tally, WorkflowTally};
+
+/// What a lane holds in flight at most, in bytes: what was read and not committed, records to be written included.
+pub const PIPELINE_BYTES: usize = 64 * 1024 * 1024;
+/// A commit that has not come back by then will not; the broker has aborted it.
+const INIT_TRIES: u32 = 12;
+
+/// Compiles a definition to its plan.
+pub type Compile = dyn Fn(&Workflow, &[u8]) -> Result<Arc<Plan>, String> + Send + Sync;
+/// Understands a record, or says why not.
+pub type Decode = dyn Fn(SourceRecord) -> Result<Event, (SourceRecord, Undecodable)> + Send + Sync;
+/// Writes what a subject leaves as records.
+pub type Encode = dyn Fn(&Subject, Left) -> Vec<WireRecord> + Send + Sync;
+
+/// Everything a lane needs to know.
+pub struct LaneContext {
+    /// Names the lane in logs and metrics: `<instance>-<number>`. Also its static member id, and the stem of its
+    /// transactional id.
+    pub name: Arc<str>,
+    /// The consumer group.
+    pub group: String,
+    /// Source topics: names, and regular expressions that start with `^`.
+    pub topics: Vec<String>,
+    /// Where sources start.
+    pub sources: Arc<dyn Sources + Send + Sync>,
+    /// The Kafka clients' settings.
+    pub clients: ClientSettings,
+    /// How long a transaction may be open.
+    pub transaction_timeout: Duration,
+    /// What makes ids and records those of one environment.
+    pub identity: Arc<Identity>,
+    /// The installed workflows, shared by all lanes of an instance.
+    pub registry: Arc<RwLock<Registry>>,
+    /// See [`Compile`].
+    pub compile: Box<Compile>,
+    /// See [`Decode`].
+    pub decode: Box<Decode>,
+    /// See [`Encode`].
+    pub encode: Box<Encode>,
+    /// Who is told.
+    pub observer: Arc<dyn Observer>,
+    /// Set when the instance stops.
+    pub stop: Arc<StopSignal>,
+    /// When the lane last went through its loop, milliseconds since the Unix epoch; for a watchdog.
+    pub last_beat_ms: AtomicI64,
+}
+
+/// Who is told what a lane does. Called from its threads; must not block.
+pub trait Observer: Send + Sync {
+    /// A batch was committed.
+    fn committed(&self, batch: Committed);
+    /// A batch did not go through (yet).
+    fn batch_failed(&self, failure: Failure, cause: &str);
+    /// The lane holds these partitions from now on, as a member of the group.
+    fn joined(&self, held: &[SourcePartition]);
+    /// Records came: the consumer has no trouble.
+    fn polled(&self);
+    /// Where the partitions stand: next offset to run and, if known, the end. And the bytes in flight.
+    fn positions(&self, positions: &[(SourcePartition, i64, Option<i64>)], in_flight_bytes: usize);
+    /// The client has trouble; it goes on trying, or the lane starts again.
+    fn trouble(&self, message: &str);
+    /// Records were deleted before they were read: offsets from the first up to, not including, the second.
+    fn lost(&self, partition: &SourcePartition, from: i64, to: i64);
+    /// A `log` step ran.
+    fn step_log(&self, level: LogLevel, subject: &Subject, line: &str);
+    /// The lane starts again from nothing.
+    fn restarting(&self, reason: RestartReason);
+}
+
+impl LaneContext {
+    fn registry(&self) -> RwLockReadGuard<'_, Registry> {
+        self.registry.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn decode(&self, record: SourceRecord) -> Result<Event, (SourceRecord, Undecodable)> {
+        (self.decode)(record)
+    }
+
+    fn encode(&self, subject: &Subject, left: Left) -> Vec<WireRecord> {
+        (self.encode)(subject, left)
+    }
+
+    fn beat(&self) {
+        self.last_beat_ms.store(clock::now_ms(), Ordering::Relaxed);
+    }
+}
+
+/// A lane that runs.
+pub struct Lane {
+    /// What it runs with.
+    pub context: Arc<LaneContext>,
+    thread: JoinHandle<()>,
+}
+
+impl Lane {
+    /// Starts the lane's thread.
+    pub fn start(context: LaneContext) -> std::io::Result<Lane> {
+        let context = Arc::new(context);
+        let running = context.clone();
+        let thread =
+            std::thread::Builder::new().name(format!("lane-{}", context.name)).spawn(move || live(&running))?;
+        Ok(Lane { context, thread })
+    }
+
+    /// Whether its thread has ended.
+    pub fn has_ended(&self) -> bool {
+        self.thread.is_finished()
+    }
+
+    /// Waits for its thread; false if that panicked.
+    pub fn join(self) -> bool {
+        self.thread.join().is_ok()
+    }
+}
+
+/// Starts the lane again and again, until it is to stop.
+fn live(context: &Arc<LaneContext>) {
+    let mut backoff = Backoff::new(&context.name);
+    while !context.stop.is_set() {
+        let started = clock::now_ms();
+        let Err(reason) = once(context) else { return };
+        if context.stop.is_set() {
+            return;
+        }
+        let pause = backoff.next(clock::now_ms() - started);
+        context.observer.restarting(reason);
+        tracing::warn!(lane = %context.name, reason = reason.name(), pause_ms = pause.as_millis() as u64,
+            "the lane starts again from its committed offsets");
+        context.stop.wait(pause);
+    }
+}
+
+/// One life of a lane.
+fn once(context: &Arc<LaneContext>) -> Result<(), RestartReason> {
+    context.beat();
+    let producer = start_producer(context)?;
+    let pipeline = Arc::new(Pipeline::new(PIPELINE_BYTES));
+    let tenure = Arc::new(Tenure::default());
+    let reader = Reader::new(context.clone(), pipeline.clone(), tenure.clone());
+    let consumer = Consumer::join(&context.clients, &context.group, &context.name, &context.topics, reader.clone())
+        .map_err(|error| failed_to_start(context, &error.to_string()))?;
+    let ended = std::thread::scope(|threads| {
+        let committing = std::thread::Builder::new().name(format!("commit-{}", context.name));
+        let committer = Committer::new(context, &pipeline, &tenure, producer);
+        let watched = pipeline.clone();
+        let thread = committing.spawn_scoped(threads, move || {
+            let ended = committer.run();
+            if let Err(reason) = ended {
+                watched.fail(reason);
+            }
+        });
+        if let Err(error) = thread {
+            return Err(failed_to_start(context, &error.to_string()));
+        }
+        let ended = reader.run(&consumer);
+        if ended.is_err() {
+            // Whatever is still in flight must not be committed by this life.
+            tenure.let_all_go();
+        }
+        pipeline.stop();
+        ended
+    });
+    ended.and_then(|()| pipeline.failure().map_or(Ok(()), Err))
+}
+
+/// A producer that has taken over the lane's transactional id: whoever had it is fenced, what it left open is aborted.
+fn start_producer(context: &LaneContext) -> Result<TransactionalProducer, RestartReason> {
+    let id = format!("{}-{}", context.group, context.name);
+    let producer = TransactionalProducer::new(&context.clients, &id)
+        .map_err(|error| failed_to_start(context, &error.to_string()))?;
+    for _ in 0..INIT_TRIES {
+        match producer.init() {
+            Ok(()) => return Ok(producer),
+            Err(ProducerFailure { failure: Failure::Retriable, message, .. }) => context.observer.trouble(&message),
+            Err(failure) => return Err(failed_to_start(context, &failure.message)),
+        }
+        if context.stop.is_set() {
+            break;
+        }
+        context.beat();
+    }
+    Err(RestartReason::StartFailed)
+}
+
+fn failed_to_start(context: &LaneContext, message: &str) -> RestartReason {
+    tracing::warn!(lane = %context.name, cause = message, "the lane could not start");
+    context.observer.trouble(message);
+    RestartReason::StartFailed
+}

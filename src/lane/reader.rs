@@ -1,0 +1,314 @@
+//! A lane's reader: polls the consumer, runs what comes through the machine, and hands the records on.
+//!
+//! It never waits for the broker except in `poll`, and in a rebalance for as long as [`REVOKE_WAIT`]. When too much is in
+//! flight it pauses the sources and goes on polling, so that rebalances are still answered.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use super::pipeline::{Pipeline, Refused};
+use super::tally::Tally;
+use super::tenure::Tenure;
+use super::{LaneContext, clock};
+use crate::engine::batch::{AssignmentId, Batch, Group, SourcePartition};
+use crate::engine::commit::RestartReason;
+use crate::engine::event::SourceRecord;
+use crate::engine::execution::Subject;
+use crate::engine::machine::{Emitted, Machine};
+use crate::engine::position::Position;
+use crate::engine::run::Effect;
+use crate::engine::wire::WireRecord;
+use crate::kafka::consumer::{Consumer, Member, PollError, Rebalance};
+use crate::kafka::native::GroupMetadata;
+use crate::kafka::start;
+
+/// Records taken in one go: enough to make a poll cheap, few enough to look up between them.
+const POLL_RECORDS: usize = 500;
+/// How long a poll waits for the first record when there is nothing to do.
+const POLL_WAIT: Duration = Duration::from_millis(50);
+/// What a chunk may weigh before it is handed on, even inside an event.
+const CHUNK_BYTES: usize = 1024 * 1024;
+/// How long the reader waits for room before it pauses the sources.
+const PATIENCE: Duration = Duration::from_secs(1);
+/// The sources go on when no more than this share of the bound is in flight; pausing throws away what was fetched, so it must
+/// not flutter.
+const RESUME_BELOW: f64 = 0.5;
+/// How long a revoke may hold up the group: what is in flight is committed in that time, or the lane starts again.
+const REVOKE_WAIT: Duration = Duration::from_secs(3);
+/// How long work may be in flight without a commit before the lane starts again.
+const COMMIT_AGE_MAX: Duration = Duration::from_secs(60);
+/// How often positions and lag are reported.
+const REPORT_EVERY: Duration = Duration::from_secs(1);
+/// What an event weighs in flight beside its record, at least.
+const ENTRY_BYTES: usize = 64;
+
+/// What the reader hands to the committer at once.
+#[derive(Debug)]
+pub struct Chunk {
+    /// The records, grouped, with their positions.
+    pub batch: Batch<Subject, WireRecord>,
+    /// What they count for.
+    pub tally: Tally,
+    /// What it weighs in memory.
+    pub bytes: usize,
+}
+
+/// The reader of one lane. Also what the consumer calls into when the group rebalances.
+pub struct Reader {
+    context: Arc<LaneContext>,
+    pipeline: Arc<Pipeline<Chunk>>,
+    tenure: Arc<Tenure<GroupMetadata>>,
+    state: Mutex<State>,
+}
+
+struct State {
+    machine: Machine,
+    /// Taken up, and waiting for the membership that holds them.
+    fresh: Vec<(SourcePartition, AssignmentId)>,
+    held: Vec<SourcePartition>,
+    must_restart: Option<RestartReason>,
+}
+
+impl Reader {
+    /// A reader that holds nothing yet.
+    pub fn new(
+        context: Arc<LaneContext>,
+        pipeline: Arc<Pipeline<Chunk>>,
+        tenure: Arc<Tenure<GroupMetadata>>,
+    ) -> Arc<Reader> {
+        let machine = Machine::new(context.identity.clone());
+        let state = State { machine, fresh: Vec::new(), held: Vec::new(), must_restart: None };
+        Arc::new(Reader { context, pipeline, tenure, state: Mutex::new(state) })
+    }
+
+    /// Reads until the lane is to stop, or has to start again.
+    pub fn run(&self, consumer: &Consumer<Reader>) -> Result<(), RestartReason> {
+        let mut records = Vec::with_capacity(POLL_RECORDS);
+        let mut last_report = Instant::now();
+        while !self.context.stop.is_set() {
+            self.check()?;
+            self.make_room(consumer)?;
+            // Asking without waiting first lets the committer know at once that nothing more is there.
+            if self.poll(consumer, Duration::ZERO, &mut records)? == 0 {
+                self.pipeline.source_is_idle();
+                self.poll(consumer, POLL_WAIT, &mut records)?;
+            }
+            if !records.is_empty() {
+                self.take(&mut records)?;
+            }
+            if last_report.elapsed() >= REPORT_EVERY {
+                last_report = Instant::now();
+                self.report(consumer);
+            }
+        }
+        self.pipeline.source_is_idle();
+        self.pipeline.flush(REVOKE_WAIT).map_err(|refused| match refused {
+            Refused::TimedOut => RestartReason::Stalled,
+            Refused::Failed(reason) => reason,
+        })
+    }
+
+    fn check(&self) -> Result<(), RestartReason> {
+        if let Some(reason) = self.pipeline.failure().or_else(|| self.state().must_restart) {
+            return Err(reason);
+        }
+        if self.pipeline.commit_age() > COMMIT_AGE_MAX {
+            return Err(RestartReason::Stalled);
+        }
+        self.context.beat();
+        Ok(())
+    }
+
+    /// Waits for room. If it takes long, the sources are paused and the consumer is polled meanwhile.
+    fn make_room(&self, consumer: &Consumer<Reader>) -> Result<(), RestartReason> {
+        match self.pipeline.wait_for_room(1.0, PATIENCE) {
+            Ok(()) => return Ok(()),
+            Err(Refused::Failed(reason)) => return Err(reason),
+            Err(Refused::TimedOut) => {}
+        }
+        tracing::info!(lane = %self.context.name, in_flight_bytes = self.pipeline.in_flight_bytes(), "sources are paused");
+        consumer.pause().map_err(|error| self.trouble(&error))?;
+        let mut late = Vec::new();
+        loop {
+            self.check()?;
+            // Partitions that arrive during the pause are not paused; what they bring is taken all the same.
+            self.poll(consumer, Duration::ZERO, &mut late)?;
+            if !late.is_empty() {
+                self.take(&mut late)?;
+            }
+            match self.pipeline.wait_for_room(RESUME_BELOW, PATIENCE / 10) {
+                Ok(()) => break,
+                Err(Refused::Failed(reason)) => return Err(reason),
+                Err(Refused::TimedOut) => {}
+            }
+        }
+        consumer.resume().map_err(|error| self.trouble(&error))
+    }
+
+    fn poll(
+        &self,
+        consumer: &Consumer<Reader>,
+        wait: Duration,
+        records: &mut Vec<SourceRecord>,
+    ) -> Result<usize, RestartReason> {
+        match consumer.poll(POLL_RECORDS, wait, |record| records.push(record)) {
+            Ok(taken) => {
+                if taken > 0 {
+                    self.context.observer.polled();
+                }
+                Ok(taken)
+            }
+            Err(PollError::Fatal(message)) => {
+                tracing::warn!(lane = %self.context.name, cause = %message, "the consumer cannot go on");
+                self.context.observer.trouble(&message);
+                Err(RestartReason::Fatal)
+            }
+            // The position is asked for again, and what is lost is said, by the start of the lane.
+            Err(PollError::OffsetOutOfRange) => Err(RestartReason::AssignmentLost),
+            Err(PollError::Trouble(message) | PollError::NotAuthorized(message)) => {
+                tracing::warn!(lane = %self.context.name, cause = %message, "the consumer has trouble and goes on trying");
+                self.context.observer.trouble(&message);
+                Ok(0)
+            }
+        }
+    }
+
+    fn trouble(&self, error: &PollError) -> RestartReason {
+        tracing::warn!(lane = %self.context.name, cause = %error, "the consumer cannot be paused or resumed");
+        RestartReason::Fatal
+    }
+
+    /// Runs records through the machine and hands on what they cause.
+    fn take(&self, records: &mut Vec<SourceRecord>) -> Result<(), RestartReason> {
+        let mut state = self.state();
+        let mut chunk = Chunk { batch: Batch::default(), tally: Tally::default(), bytes: 0 };
+        for record in records.drain(..) {
+            let partition = SourcePartition { topic: record.origin.topic.clone(), partition: record.origin.partition };
+            let source = chunk.tally.source(&partition);
+            source.consumed += 1;
+            source.last_timestamp_ms = record.timestamp_ms;
+            source.next_offset = record.origin.offset + 1;
+            chunk.bytes += record.size_bytes() + ENTRY_BYTES;
+            let decoded = self.context.decode(record);
+            source.undecodable += u64::from(decoded.is_err());
+            let now_ms = clock::now_ms();
+            state.machine.handle_record(&self.context.registry(), decoded);
+            while let Some(emitted) = state.machine.poll(&*self.context.compile, now_ms) {
+                self.add(&mut chunk, emitted, now_ms);
+                if chunk.bytes >= CHUNK_BYTES {
+                    self.hand_on(&mut chunk)?;
+                }
+            }
+        }
+        self.hand_on(&mut chunk)
+    }
+
+    fn add(&self, chunk: &mut Chunk, emitted: Emitted, now_ms: i64) {
+        let Emitted { partition, assignment, position, subject, done, condition_error } = emitted;
+        if let Some(error) = condition_error {
+            tracing::warn!(workflow = error.workflow.as_str(), cause = %error.message, "a `where` has no value; no match");
+        }
+        if done == Some(0) && !matches!(subject, Some(Subject::Undecodable(_))) {
+            chunk.tally.source(&partition).unmatched += 1;
+        }
+        let group = subject.map(|subject| {
+            let left = subject.leave(now_ms);
+            chunk.tally.count(&subject, &left);
+            for step in &left.steps {
+                if let Effect::Log(level, line) = &step.effect {
+                    self.context.observer.step_log(*level, &subject, line);
+                }
+            }
+            let records = self.context.encode(&subject, left);
+            let bytes = records.iter().map(WireRecord::size_bytes).sum();
+            Group { subject, records, bytes }
+        });
+        chunk.bytes += group.as_ref().map_or(0, |group| group.bytes);
+        chunk.batch.push(&partition, assignment, position, group);
+    }
+
+    /// Hands a chunk on. Inside an event there may be no room for long; the broker's time-outs bound the wait.
+    fn hand_on(&self, chunk: &mut Chunk) -> Result<(), RestartReason> {
+        if chunk.batch.is_empty() {
+            return Ok(());
+        }
+        let full = Chunk { batch: Batch::default(), tally: Tally::default(), bytes: 0 };
+        let full = std::mem::replace(chunk, full);
+        let bytes = full.bytes;
+        match self.pipeline.wait_for_room(1.0, COMMIT_AGE_MAX) {
+            Ok(()) => self.pipeline.offer(full, bytes),
+            Err(Refused::TimedOut) => return Err(RestartReason::Stalled),
+            Err(Refused::Failed(reason)) => return Err(reason),
+        }
+        Ok(())
+    }
+
+    fn report(&self, consumer: &Consumer<Reader>) {
+        let state = self.state();
+        let positions = state.held.iter().filter_map(|partition| {
+            let position = state.machine.position(partition)?.next_offset;
+            Some((partition.clone(), position, consumer.known_end(partition)))
+        });
+        self.context.observer.positions(&positions.collect::<Vec<_>>(), self.pipeline.in_flight_bytes());
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Rebalance for Reader {
+    fn assigned(&self, partitions: &[SourcePartition], member: &Member<'_>) -> Result<Vec<Position>, String> {
+        let decisions = start::resolve(partitions, member, &*self.context.sources)
+            .inspect_err(|message| self.context.observer.trouble(message))?;
+        let mut state = self.state();
+        let mut positions = Vec::with_capacity(partitions.len());
+        for (partition, decision) in partitions.iter().zip(decisions) {
+            if let Some((from, to)) = decision.lost {
+                self.context.observer.lost(partition, from, to);
+            }
+            let assignment = state.machine.handle_assigned(partition.clone(), decision.position.clone());
+            state.fresh.push((partition.clone(), assignment));
+            state.held.push(partition.clone());
+            positions.push(decision.position);
+        }
+        Ok(positions)
+    }
+
+    fn joined(&self, metadata: GroupMetadata) {
+        let mut state = self.state();
+        let fresh = std::mem::take(&mut state.fresh);
+        self.tenure.take_up(&fresh, metadata);
+        self.context.observer.joined(&state.held);
+    }
+
+    fn revoked(&self, partitions: &[SourcePartition], member: &Member<'_>, lost: bool) {
+        // What is revoked is still this member's in the generation it has now; what was lost is not.
+        let outcome = match member.metadata() {
+            Some(metadata) if !lost => {
+                self.tenure.renew(metadata);
+                self.pipeline.source_is_idle();
+                self.pipeline.flush(REVOKE_WAIT)
+            }
+            Some(_) | None => Err(Refused::Failed(RestartReason::AssignmentLost)),
+        };
+        let mut state = self.state();
+        for partition in partitions {
+            state.machine.handle_revoked(partition);
+        }
+        state.held.retain(|held| !partitions.contains(held));
+        if lost {
+            self.tenure.let_all_go();
+        } else {
+            self.tenure.let_go(partitions);
+        }
+        if let Err(refused) = outcome {
+            let reason = match refused {
+                Refused::TimedOut => RestartReason::RevokeTimeout,
+                Refused::Failed(reason) => reason,
+            };
+            state.must_restart.get_or_insert(reason);
+        }
+        self.context.observer.joined(&state.held);
+    }
+}

@@ -1,0 +1,110 @@
+//! What a batch did, counted while it is made and reported once it is committed, so that counters never run ahead of the log.
+
+use std::sync::Arc;
+
+use rustc_hash::FxHashMap;
+
+use crate::engine::batch::SourcePartition;
+use crate::engine::execution::{Left, Subject};
+use crate::engine::expression::StepStatus;
+use crate::engine::record::{ExecutionStatus, Output, Reason};
+use crate::engine::workflow::Workflow;
+
+/// Counts of one batch.
+#[derive(Debug, Default)]
+pub struct Tally {
+    /// Per source partition.
+    pub sources: FxHashMap<SourcePartition, SourceTally>,
+    /// Per workflow; `None` is what was never an execution.
+    pub workflows: FxHashMap<Option<Arc<str>>, WorkflowTally>,
+}
+
+/// Counts of one source partition.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SourceTally {
+    /// Records read.
+    pub consumed: u64,
+    /// Events that no active workflow matched.
+    pub unmatched: u64,
+    /// Records that could not be understood.
+    pub undecodable: u64,
+    /// The offset after the last record that is wholly done.
+    pub next_offset: i64,
+    /// The timestamp of the last record, milliseconds since the Unix epoch.
+    pub last_timestamp_ms: i64,
+}
+
+/// Counts of one workflow.
+#[derive(Clone, Debug, Default)]
+pub struct WorkflowTally {
+    /// Executions by how they ended.
+    pub finished: FxHashMap<ExecutionStatus, i64>,
+    /// Steps by id and outcome.
+    pub steps: FxHashMap<(Arc<str>, StepStatus), i64>,
+    /// Dead letters by reason.
+    pub dead_letters: FxHashMap<Reason, i64>,
+}
+
+impl Tally {
+    /// The counts of a source partition.
+    pub fn source(&mut self, partition: &SourcePartition) -> &mut SourceTally {
+        self.sources.entry(partition.clone()).or_default()
+    }
+
+    /// Counts what a subject leaves.
+    pub fn count(&mut self, subject: &Subject, left: &Left) {
+        self.change(subject, left, 1);
+    }
+
+    /// Takes back what was counted for a subject whose records are replaced.
+    pub fn uncount(&mut self, subject: &Subject, left: &Left) {
+        self.change(subject, left, -1);
+    }
+
+    fn change(&mut self, subject: &Subject, left: &Left, by: i64) {
+        let of = self.workflow(subject.workflow());
+        if let Some(status) = left.status {
+            *of.finished.entry(status).or_default() += by;
+        }
+        if let Subject::Execution(execution) = subject {
+            for step in &left.steps {
+                let id = execution.plan.steps()[step.step].id.clone();
+                *of.steps.entry((id, step.status)).or_default() += by;
+            }
+        }
+        for (_, output) in &left.outputs {
+            if let Output::DeadLetter(letter) = output {
+                *of.dead_letters.entry(letter.reason).or_default() += by;
+            }
+        }
+    }
+
+    fn workflow(&mut self, workflow: Option<&Arc<Workflow>>) -> &mut WorkflowTally {
+        let id = workflow.map(|it| it.id.shared());
+        self.workflows.entry(id).or_default()
+    }
+
+    /// Adds another batch's counts.
+    pub fn merge(&mut self, other: Tally) {
+        for (partition, source) in other.sources {
+            let mine = self.sources.entry(partition).or_default();
+            mine.consumed += source.consumed;
+            mine.unmatched += source.unmatched;
+            mine.undecodable += source.undecodable;
+            mine.next_offset = mine.next_offset.max(source.next_offset);
+            mine.last_timestamp_ms = source.last_timestamp_ms;
+        }
+        for (id, workflow) in other.workflows {
+            let mine = self.workflows.entry(id).or_default();
+            add(&mut mine.finished, workflow.finished);
+            add(&mut mine.steps, workflow.steps);
+            add(&mut mine.dead_letters, workflow.dead_letters);
+        }
+    }
+}
+
+fn add<K: Eq + std::hash::Hash>(to: &mut FxHashMap<K, i64>, from: FxHashMap<K, i64>) {
+    for (key, count) in from {
+        *to.entry(key).or_default() += count;
+    }
+}
