@@ -14,6 +14,7 @@ pub mod engine;
 
 // The edges: text to programs, bytes to events and back, Kafka, settings, what operators see, a broker for development.
 pub mod codec;
+pub mod dev_broker;
 pub mod expression;
 pub mod kafka;
 pub mod settings;
