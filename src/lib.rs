@@ -25,3 +25,6 @@ pub mod definition;
 pub mod lane;
 
 // Instances, the reference jobs, and the command line over them.
+pub mod app;
+pub mod bench;
+pub mod cli;

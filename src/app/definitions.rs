@@ -1,0 +1,264 @@
+//! Definitions on the `workflows` topic: reading them all, writing changes, and following them while an instance runs.
+
+use std::collections::BTreeSet;
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+
+use crate::definition::{Change, ChangeKind, Definition, Installed, Record, plan_apply};
+use crate::engine::commit::Failure;
+use crate::engine::registry::Registry;
+use crate::engine::wire::WireRecord;
+use crate::engine::workflow::WorkflowId;
+use crate::kafka::admin::{Admin, AdminError};
+use crate::kafka::client::{ClientError, ClientSettings};
+use crate::kafka::log_reader::{self, LogReader, LogRecord, ReadError};
+use crate::kafka::producer::{ProducerFailure, TransactionalProducer};
+use crate::lane::StopSignal;
+
+/// How long reading the whole topic may take.
+const READ_TIMEOUT: Duration = Duration::from_secs(60);
+/// How long taking over the transactional id may take: an older transaction may have to be ended first.
+const INIT_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long an abort may take; what takes longer is aborted by the broker.
+const ABORT_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long the follower waits for a change before it looks whether it is to stop.
+const FOLLOW_POLL: Duration = Duration::from_millis(100);
+/// The pause after the topic could not be read.
+const RETRY_PAUSE: Duration = Duration::from_secs(1);
+
+/// Why definitions could not be applied.
+#[derive(Debug, thiserror::Error)]
+pub enum ApplyError {
+    /// The client cannot be made.
+    #[error(transparent)]
+    Client(#[from] ClientError),
+    /// What is installed could not be read.
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    /// The cluster does not answer, or refuses: see there.
+    #[error(transparent)]
+    Admin(#[from] AdminError),
+    /// Somebody else began to apply to the same environment meanwhile: look what they did, then try again.
+    #[error(
+        "somebody else began to apply to this environment and goes first; look with `tidegate diff`, then apply again"
+    )]
+    Fenced,
+    /// What is to be written was not; nothing of it is visible.
+    #[error("the definitions were not written: {message}")]
+    NotWritten {
+        /// Why, in Kafka's words.
+        message: String,
+    },
+    /// The commit was not answered: all of it is visible, or nothing.
+    #[error("whether the definitions were written is not known: {message}; look with `tidegate diff`")]
+    Uncertain {
+        /// Why, in Kafka's words.
+        message: String,
+    },
+    /// Some definitions are refused; nothing was written.
+    #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))]
+    Refused(Vec<Change>),
+}
+
+impl From<ProducerFailure> for ApplyError {
+    fn from(failure: ProducerFailure) -> ApplyError {
+        let message = failure.refused.first().map_or(failure.message, |refused| refused.message.clone());
+        if failure.failure == Failure::Fenced { ApplyError::Fenced } else { ApplyError::NotWritten { message } }
+    }
+}
+
+/// What is installed, as of now.
+pub fn read_installed(clients: &ClientSettings, topic: &str) -> Result<Installed, ReadError> {
+    let mut installed = Installed::default();
+    let mut reader = LogReader::open(clients, &[topic], log_reader::From::Beginning)?;
+    reader.read_to_end(READ_TIMEOUT, |record| take_up(&mut installed, &record, |_| ()))?;
+    Ok(installed)
+}
+
+/// Takes up one record; one that cannot be read is told, and changes nothing.
+fn take_up(installed: &mut Installed, record: &LogRecord, mut changed: impl FnMut(&WorkflowId)) {
+    match Record::decode(record.key.as_deref(), record.value.as_deref()) {
+        Ok(read) => {
+            let id = read.id().clone();
+            installed.take_up(read);
+            changed(&id);
+        }
+        Err(error) => {
+            tracing::warn!(topic = %record.topic, offset = record.offset, cause = %error, "a definition cannot be read");
+        }
+    }
+}
+
+/// Writes what applying the definitions changes, all of it or nothing. One tool at a time per environment: the transactional id is
+/// fixed, so whoever comes later fences whoever is not done.
+pub fn apply(
+    clients: &ClientSettings,
+    environment: &str,
+    topic: &str,
+    wanted: &[Definition],
+) -> Result<Vec<Change>, ApplyError> {
+    // A cluster that is away, or has no such topic, is known sooner so than by waiting for its transaction coordinator.
+    if Admin::new(clients)?.topics(&[topic])?.is_empty() {
+        return Err(ReadError::NoTopic(topic.to_owned()).into());
+    }
+    let mut producer = TransactionalProducer::new(clients, &format!("tidegate-apply-{environment}"))?;
+    repeat(Instant::now() + INIT_TIMEOUT, || producer.init())?;
+    // Read after the takeover: what an earlier tool had open is decided now.
+    let installed = read_installed(clients, topic)?;
+    let changes = plan_apply(&installed, wanted);
+    let refused: Vec<Change> = changes.iter().filter(|it| it.kind == ChangeKind::Refused).cloned().collect();
+    if !refused.is_empty() {
+        return Err(ApplyError::Refused(refused));
+    }
+    let records: Vec<WireRecord> =
+        changes.iter().flat_map(|change| &change.records).map(|record| wire(topic, record)).collect();
+    if !records.is_empty() {
+        // The broker aborts a transaction that takes longer; a second is left for the answer to the commit.
+        let open = Duration::from_millis(clients.transaction_timeout_ms().saturating_sub(1_000));
+        write(&mut producer, &records, Instant::now() + open)?;
+    }
+    Ok(changes)
+}
+
+fn write(producer: &mut TransactionalProducer, records: &[WireRecord], deadline: Instant) -> Result<(), ApplyError> {
+    producer.begin()?;
+    let mut sent = records.iter().enumerate().try_for_each(|(token, record)| producer.send(record, token, deadline));
+    sent = sent.and_then(|()| producer.wait_for_deliveries(deadline));
+    if let Err(failure) = sent {
+        // Readers wait for a transaction that is open: it is not left to time out. Records of a producer that was replaced are thrown
+        // away with no other reason than that; aborting says why.
+        match producer.abort(Instant::now() + ABORT_TIMEOUT) {
+            Err(error) if error.failure == Failure::Fenced => return Err(ApplyError::Fenced),
+            Err(error) => tracing::debug!(cause = %error, "the transaction is left to the broker to abort"),
+            Ok(()) => {}
+        }
+        return Err(failure.into());
+    }
+    repeat(deadline, || producer.commit()).map_err(|failure| match failure.failure {
+        Failure::Fenced | Failure::Abortable | Failure::RefusedRecords | Failure::RefusedUnknown => failure.into(),
+        Failure::Retriable
+        | Failure::SystemTopicRefused
+        | Failure::StaleGeneration
+        | Failure::NotTheOwner
+        | Failure::Uncertain
+        | Failure::Fatal => ApplyError::Uncertain { message: failure.message },
+    })
+}
+
+fn repeat(deadline: Instant, mut call: impl FnMut() -> Result<(), ProducerFailure>) -> Result<(), ProducerFailure> {
+    loop {
+        match call() {
+            Err(failure) if failure.failure == Failure::Retriable && Instant::now() < deadline => {}
+            done => return done,
+        }
+    }
+}
+
+fn wire(topic: &str, record: &Record) -> WireRecord {
+    let json = (Bytes::from_static(b"content-type"), Some(Bytes::from_static(b"application/json")));
+    WireRecord {
+        topic: topic.into(),
+        partition: Some(0),
+        key: Some(record.key().into()),
+        value: record.value().map(Bytes::from),
+        headers: vec![json],
+        step: None,
+    }
+}
+
+/// Follows the `workflows` topic and keeps a registry as it says.
+pub struct Follower {
+    thread: std::thread::JoinHandle<()>,
+}
+
+impl Follower {
+    /// Starts following. `caught_up` is called once everything that was there is installed.
+    pub fn start(
+        clients: ClientSettings,
+        topic: String,
+        registry: Arc<RwLock<Registry>>,
+        stop: Arc<StopSignal>,
+        mut caught_up: impl FnMut(bool) + Send + 'static,
+    ) -> std::io::Result<Follower> {
+        let thread = std::thread::Builder::new().name("definitions".into()).spawn(move || {
+            while !stop.is_set() {
+                if let Err(error) = follow(&clients, &topic, &registry, &stop, &mut caught_up) {
+                    tracing::warn!(topic, cause = %error, "the definitions cannot be followed; trying again");
+                    stop.wait(RETRY_PAUSE);
+                }
+            }
+        })?;
+        Ok(Follower { thread })
+    }
+
+    /// Waits for its end, after the signal was set.
+    pub fn join(self) {
+        if self.thread.join().is_err() {
+            tracing::error!("the thread that follows the definitions panicked");
+        }
+    }
+}
+
+fn follow(
+    clients: &ClientSettings,
+    topic: &str,
+    registry: &RwLock<Registry>,
+    stop: &StopSignal,
+    caught_up: &mut impl FnMut(bool),
+) -> Result<(), ReadError> {
+    let mut installed = Installed::default();
+    let mut reader = LogReader::open(clients, &[topic], log_reader::From::Beginning)?;
+    reader.read_to_end(READ_TIMEOUT, |record| take_up(&mut installed, &record, |_| ()))?;
+    for id in &all_of(&installed, registry) {
+        install(&installed, id, registry);
+    }
+    let mut touched = Vec::new();
+    tracing::info!(workflows = installed.len(), "the definitions are installed");
+    caught_up(true);
+    while !stop.is_set() {
+        if let Some(record) = reader.poll(FOLLOW_POLL)? {
+            take_up(&mut installed, &record, |id| touched.push(id.clone()));
+            while let Some(id) = touched.pop() {
+                install(&installed, &id, registry);
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Every workflow of the topic, and those that only the registry still has: when the topic is read again from its beginning, what was
+/// deleted meanwhile has left nothing there.
+fn all_of(installed: &Installed, registry: &RwLock<Registry>) -> BTreeSet<WorkflowId> {
+    let registry = registry.read().unwrap_or_else(PoisonError::into_inner);
+    let known = registry.entries().map(|entry| &entry.workflow().id);
+    installed.iter().map(|(id, _)| id).chain(known).cloned().collect()
+}
+
+/// Brings one workflow in the registry to what is installed. The lock is held for this one change only.
+fn install(installed: &Installed, id: &WorkflowId, registry: &RwLock<Registry>) {
+    let in_use = installed.get(id).map(|workflow| workflow.in_use());
+    let mut registry = registry.write().unwrap_or_else(PoisonError::into_inner);
+    match in_use {
+        Some(Ok(Some(in_use))) => {
+            let there = registry.get(id).filter(|entry| entry.status() == in_use.workflow.status);
+            let is_same = there.is_some_and(|entry| {
+                let workflow = entry.workflow();
+                workflow.version == in_use.workflow.version && workflow.content_hash == in_use.workflow.content_hash
+            });
+            if is_same {
+                return;
+            }
+            if let Err(error) = registry.apply(Arc::new(in_use.workflow), in_use.document) {
+                tracing::error!(workflow = id.as_str(), cause = %error, "a workflow cannot be installed");
+            }
+        }
+        // A pointer may come before its version within one transaction; the version brings it in.
+        Some(Ok(None)) | None => drop(registry.remove(id)),
+        // What was installed before stays.
+        Some(Err(error)) => {
+            tracing::warn!(workflow = id.as_str(), cause = %error, "a workflow is not in use as installed");
+        }
+    }
+}

@@ -1,0 +1,122 @@
+//! An instance: its lanes, and what they share.
+
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, RwLock};
+use std::time::{Duration, Instant};
+
+use super::observer::{LaneObserver, Watcher};
+use super::sources::SourceTable;
+use crate::codec::record::Encoder;
+use crate::definition;
+use crate::engine::execution::{Identity, StepResults};
+use crate::engine::registry::Registry;
+use crate::kafka::client::ClientSettings;
+use crate::lane::{Lane, LaneContext, StopSignal};
+use crate::settings::{self, Settings};
+use crate::telemetry::health::Health;
+use crate::telemetry::metrics::Metrics;
+
+/// How long a graceful stop may take before whoever stops it gives up waiting.
+pub const STOP_WITHIN: Duration = Duration::from_secs(15);
+
+/// What an instance is made of.
+pub struct Parts {
+    /// The settings.
+    pub settings: Settings,
+    /// The Kafka clients' settings.
+    pub clients: ClientSettings,
+    /// Writes records; knows the system topics.
+    pub encoder: Encoder,
+    /// How many partitions the journal has.
+    pub journal_partitions: u16,
+    /// The installed workflows.
+    pub registry: Arc<RwLock<Registry>>,
+    /// Who is asked whether all is well.
+    pub health: Health,
+    /// The numbers.
+    pub metrics: Metrics,
+    /// Who else is told what was committed.
+    pub watcher: Option<Arc<dyn Watcher>>,
+    /// Set to end it.
+    pub stop: Arc<StopSignal>,
+}
+
+/// An instance that runs.
+pub struct Instance {
+    lanes: Vec<Lane>,
+    stop: Arc<StopSignal>,
+}
+
+impl Instance {
+    /// Starts the lanes.
+    pub fn start(parts: Parts) -> std::io::Result<Instance> {
+        let stop = parts.stop.clone();
+        let sources = Arc::new(SourceTable::new(&parts.settings));
+        let identity = Arc::new(Identity {
+            environment: parts.settings.environment.as_str().into(),
+            journal_partitions: parts.journal_partitions,
+            step_results: match parts.settings.records.step_results {
+                settings::StepResults::All => StepResults::All,
+                settings::StepResults::Failed => StepResults::Failed,
+                settings::StepResults::None => StepResults::None,
+            },
+        });
+        let count = parts.settings.lanes.get();
+        let lanes = (0..count).map(|number| Lane::start(context(&parts, &stop, &sources, &identity, number)));
+        Ok(Instance { lanes: lanes.collect::<Result<_, _>>()?, stop })
+    }
+
+    /// Commits what is in flight and ends. False if that took longer than [`STOP_WITHIN`]: then threads are left behind, and the
+    /// process should end.
+    pub fn stop(self) -> bool {
+        self.stop.set();
+        let deadline = Instant::now() + STOP_WITHIN;
+        while self.lanes.iter().any(|lane| !lane.has_ended()) {
+            if Instant::now() >= deadline {
+                return false;
+            }
+            std::thread::park_timeout(Duration::from_millis(5));
+        }
+        self.lanes.into_iter().all(Lane::join)
+    }
+
+    /// The longest time that any lane has not gone through its loop.
+    pub fn longest_silence(&self, now_ms: i64) -> Duration {
+        let beats = self.lanes.iter().map(|lane| lane.context.last_beat_ms.load(Ordering::Relaxed));
+        let silence = beats.min().map_or(0, |oldest| now_ms.saturating_sub(oldest).max(0));
+        Duration::from_millis(silence.unsigned_abs())
+    }
+}
+
+fn context(
+    parts: &Parts,
+    stop: &Arc<StopSignal>,
+    sources: &Arc<SourceTable>,
+    identity: &Arc<Identity>,
+    number: usize,
+) -> LaneContext {
+    let (for_decode, for_formats, encoder) = (sources.clone(), sources.clone(), parts.encoder.clone());
+    let observer = LaneObserver::new(
+        number,
+        parts.health.clone(),
+        parts.metrics.clone(),
+        Box::new(move |topic| for_formats.format_of(topic)),
+        parts.watcher.clone(),
+    );
+    LaneContext {
+        name: format!("{}-{number}", parts.settings.instance).into(),
+        group: parts.settings.group.clone(),
+        topics: sources.topics(),
+        sources: sources.clone(),
+        clients: parts.clients.clone(),
+        transaction_timeout: Duration::from_millis(parts.clients.transaction_timeout_ms()),
+        identity: identity.clone(),
+        registry: parts.registry.clone(),
+        compile: Box::new(|_, definition| definition::compile(definition).map_err(|refused| refused.to_string())),
+        decode: Box::new(move |record| for_decode.decode(record)),
+        encode: Box::new(move |subject, left| encoder.encode(subject, left)),
+        observer: Arc::new(observer),
+        stop: stop.clone(),
+        last_beat_ms: AtomicI64::new(0),
+    }
+}

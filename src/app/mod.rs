@@ -1,0 +1,12 @@
+//! The composition: instances made of the edges and the engine.
+
+pub mod cluster;
+pub mod definitions;
+pub mod dev;
+pub mod events_file;
+pub mod instance;
+pub mod observer;
+pub mod project;
+pub mod run;
+pub mod sources;
+pub mod totals;

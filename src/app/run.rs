@@ -1,0 +1,188 @@
+//! An instance with all that belongs to it: definitions, lanes, the admin address, signals, watchdog.
+
+use std::net::SocketAddr;
+use std::sync::{Arc, RwLock};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use super::cluster;
+use super::definitions::Follower;
+use super::instance::{Instance, Parts};
+use super::observer::Watcher;
+use crate::engine::registry::Registry;
+use crate::kafka::client::ClientSettings;
+use crate::lane::StopSignal;
+use crate::settings::Settings;
+use crate::telemetry::admin::{AdminServer, router};
+use crate::telemetry::health::Health;
+use crate::telemetry::metrics::{Metrics, UPKEEP_EVERY};
+
+/// How long answers of the admin address may take when it stops.
+const ADMIN_STOP: Duration = Duration::from_secs(1);
+/// A lane that has not gone through its loop for so long hangs, and only a new process helps.
+const HANGS: Duration = Duration::from_secs(180);
+/// How often the watchdog looks.
+const WATCH_EVERY: Duration = Duration::from_secs(1);
+/// The problem that topics are not as they must be.
+const TOPICS: &str = "topics";
+
+/// A whole instance that runs.
+pub struct Running {
+    instance: Instance,
+    follower: Follower,
+    admin: AdminServer,
+    runtime: tokio::runtime::Runtime,
+    stop: Arc<StopSignal>,
+    health: Health,
+}
+
+/// What an instance is started with.
+pub struct Start {
+    /// The settings.
+    pub settings: Settings,
+    /// The Kafka clients' settings.
+    pub clients: ClientSettings,
+    /// Set from outside to end it, also while it waits for the cluster.
+    pub stop: Arc<StopSignal>,
+    /// Who else is told what was committed.
+    pub watcher: Option<Arc<dyn Watcher>>,
+}
+
+/// How an instance ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ended {
+    /// In order: everything in flight was committed.
+    Gracefully,
+    /// Something did not end in time; threads are left behind.
+    Late,
+    /// A lane hung.
+    Hung,
+}
+
+impl Running {
+    /// Starts the admin address at once, and the lanes when the cluster can be used and the definitions are installed.
+    pub fn start(start: Start) -> anyhow::Result<Option<Running>> {
+        let Start { settings, clients, stop, watcher } = start;
+        let health = Health::new(settings.lanes.get(), Instant::now());
+        let metrics = Metrics::of_this_build();
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
+        let admin = runtime.block_on(AdminServer::start(settings.admin, router(metrics.clone(), health.clone())))?;
+        runtime.spawn(keep_up(metrics.clone()));
+        let told = |error: &cluster::ClusterError| {
+            tracing::warn!(cause = %error, "the cluster cannot be used yet; waiting");
+            health.raise(TOPICS, "cluster", &error.to_string(), SystemTime::now());
+        };
+        let Ok(known) = cluster::wait_for(&settings, &clients, &stop, told) else {
+            runtime.block_on(admin.stop(ADMIN_STOP));
+            return Ok(None);
+        };
+        health.clear(TOPICS, "cluster");
+        let registry = Arc::new(RwLock::new(Registry::new()));
+        let caught_up = Arc::new(StopSignal::default());
+        let (for_health, signal) = (health.clone(), caught_up.clone());
+        let follower = Follower::start(
+            clients.clone(),
+            cluster::topic(&settings, "workflows"),
+            registry.clone(),
+            stop.clone(),
+            move |done| {
+                for_health.set_definitions_caught_up(done);
+                signal.set();
+            },
+        )?;
+        while !caught_up.wait(WATCH_EVERY) {
+            if stop.is_set() {
+                follower.join();
+                return Ok(None);
+            }
+        }
+        let parts = Parts {
+            settings,
+            clients,
+            encoder: known.encoder,
+            journal_partitions: known.journal_partitions,
+            registry,
+            health: health.clone(),
+            metrics,
+            watcher,
+            stop: stop.clone(),
+        };
+        let instance = Instance::start(parts)?;
+        Ok(Some(Running { instance, follower, admin, runtime, stop, health }))
+    }
+
+    /// Where the admin address really listens.
+    pub fn admin_address(&self) -> SocketAddr {
+        self.admin.address()
+    }
+
+    /// What says whether all is well.
+    pub fn health(&self) -> &Health {
+        &self.health
+    }
+
+    /// Waits until it is told to stop, or hangs, and ends it.
+    pub fn wait(self) -> Ended {
+        while !self.stop.wait(WATCH_EVERY) {
+            let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+            let silence = self.instance.longest_silence(i64::try_from(now.as_millis()).unwrap_or(i64::MAX));
+            if silence > HANGS {
+                tracing::error!(
+                    silence_seconds = silence.as_secs(),
+                    "a lane hangs; the process ends so that a new one can start"
+                );
+                return Ended::Hung;
+            }
+        }
+        self.stop()
+    }
+
+    /// Commits what is in flight and ends everything.
+    pub fn stop(self) -> Ended {
+        self.health.stop();
+        self.stop.set();
+        let graceful = self.instance.stop();
+        if graceful {
+            self.follower.join();
+        }
+        self.runtime.block_on(self.admin.stop(ADMIN_STOP));
+        if graceful { Ended::Gracefully } else { Ended::Late }
+    }
+}
+
+/// Ends with its runtime.
+async fn keep_up(metrics: Metrics) {
+    let mut ticks = tokio::time::interval(UPKEEP_EVERY);
+    loop {
+        ticks.tick().await;
+        metrics.upkeep();
+    }
+}
+
+/// Sets the signal when the process is asked to end. A second request ends it at once.
+pub fn stop_on_signals(stop: Arc<StopSignal>) -> std::io::Result<()> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    std::thread::Builder::new().name("signals".into()).spawn(move || {
+        runtime.block_on(async {
+            let (Ok(mut terminate), Ok(mut interrupt)) =
+                (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
+            else {
+                tracing::error!("signals cannot be listened to; end the process with SIGKILL");
+                return;
+            };
+            for first in [true, false] {
+                tokio::select! {
+                    _ = terminate.recv() => {}
+                    _ = interrupt.recv() => {}
+                }
+                if first {
+                    tracing::info!("stopping; once more to end at once");
+                    stop.set();
+                } else {
+                    std::process::exit(130);
+                }
+            }
+        });
+    })?;
+    Ok(())
+}

@@ -1,0 +1,228 @@
+//! Rounds: every job in turn, again and again, and what comes out of it.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use super::broker::Broker;
+use super::contract::Contract;
+use super::input::Input;
+use super::job::{Job, Task};
+use super::progress::Taken;
+use super::report::{JobReport, LatencyReport, Report};
+use super::running::{Assignment, Running};
+use super::statistics::{Quantiles, Spread};
+use super::topics::Topics;
+use super::verify::verify;
+use super::workflows::Installation;
+use super::workload::BODY_BYTES;
+use super::{BenchError, EVENTS_MAX, EVENTS_MIN, LATENCY_RATE_MAX, Options, ROUNDS_MAX, latency};
+
+/// How many lanes an instance has. A limit loop consumes with as many threads; on a machine that carries the broker too, more
+/// would only take turns with it.
+const LANES: u32 = 1;
+/// How often a workflow changes in jobs with changes.
+const CHANGE_EVERY: Duration = Duration::from_millis(10);
+/// Events of the run before the first round, at most: it warms up the broker and does not count.
+const WARM_UP_EVENTS: u64 = 100_000;
+
+/// Measures what the options say. `tell` is called with a line for people whenever something begins.
+pub fn run(options: &Options, tell: &mut dyn FnMut(&str)) -> Result<Report, BenchError> {
+    let tasks = checked(options)?;
+    let broker = Broker::open(options.bootstrap.as_deref(), options.broker_pid)?;
+    let mut bench = Bench { topics: Topics::new(&broker)?, broker: &broker, inputs: Vec::new(), tell };
+    let mut measured = Vec::with_capacity(tasks.len());
+    for task in &tasks {
+        bench.input(task.events(options.events))?;
+        measured.push(Measured { task: *task, installation: Installation::new(*task)?, runs: Vec::new() });
+    }
+    bench.warm_up(&measured, options.events)?;
+    for round in 1..=options.rounds {
+        for it in &mut measured {
+            let what = format!("round {round} of {}: {}", options.rounds, it.task);
+            let taken = bench.run(it.task, &it.installation, it.task.events(options.events))?;
+            let per_second = it.units(options.events) / taken.time.as_secs_f64();
+            (bench.tell)(&format!("{what}: {per_second:.0} a second, verified"));
+            it.runs.push(taken);
+        }
+    }
+    let latency = match options.latency_at {
+        Some(rate) => bench.latency(&measured, rate, options.rounds)?,
+        None => Vec::new(),
+    };
+    Ok(Report {
+        broker: broker.address.clone(),
+        rounds: options.rounds,
+        events: options.events,
+        event_bytes: BODY_BYTES,
+        lanes: LANES,
+        jobs: measured.iter().filter_map(|it| it.report(&measured, options.events)).collect(),
+        latency,
+    })
+}
+
+fn checked(options: &Options) -> Result<Vec<Task>, BenchError> {
+    let wrong = |what: String| Err(BenchError::Option(what));
+    if options.rounds == 0 || options.rounds > ROUNDS_MAX {
+        return wrong(format!("--rounds is {}, but must be from 1 to {ROUNDS_MAX}", options.rounds));
+    }
+    if !(EVENTS_MIN..=EVENTS_MAX).contains(&options.events) {
+        return wrong(format!("--events is {}, but must be from {EVENTS_MIN} to {EVENTS_MAX}", options.events));
+    }
+    if options.latency_at.is_some_and(|rate| rate == 0 || rate > LATENCY_RATE_MAX) {
+        return wrong(format!("--latency-at must be from 1 to {LATENCY_RATE_MAX}"));
+    }
+    let tasks = Task::all_of(&options.jobs);
+    if tasks.is_empty() {
+        let all: Vec<&str> = Job::ALL.iter().map(|job| job.name()).collect();
+        return wrong(format!("--jobs names no job; the jobs are {}", all.join(", ")));
+    }
+    Ok(tasks)
+}
+
+/// One task and what its runs took, a run a round.
+struct Measured {
+    task: Task,
+    installation: Installation,
+    runs: Vec<Taken>,
+}
+
+impl Measured {
+    /// What is counted: executions, which are as many as events if each matches one workflow.
+    fn units(&self, wanted: u64) -> f64 {
+        (self.task.events(wanted) * self.task.executions_per_event()) as f64
+    }
+
+    /// What its runs did; `wanted` is how many events the options ask for.
+    fn report(&self, all: &[Measured], wanted: u64) -> Option<JobReport> {
+        let units = self.units(wanted);
+        let baseline = self.task.baseline().and_then(|task| all.iter().find(|it| it.task == task));
+        let ratio = baseline.and_then(|baseline| {
+            let same_round = self.runs.iter().zip(&baseline.runs);
+            let rate = |units: f64, run: &Taken| units / run.time.as_secs_f64();
+            Spread::of(same_round.map(|(mine, its)| rate(units, mine) / rate(baseline.units(wanted), its)))
+        });
+        let micros = |time: Duration| time.as_secs_f64() * 1e6 / units;
+        Some(JobReport {
+            job: self.task.to_string(),
+            events: self.task.events(wanted),
+            executions_per_event: self.task.executions_per_event(),
+            per_second: Spread::of(self.runs.iter().map(|run| units / run.time.as_secs_f64()))?,
+            baseline: baseline.map(|it| it.task.to_string()),
+            ratio,
+            cpu_us: Spread::of(self.runs.iter().map(|run| micros(run.cpu.own)))?,
+            broker_cpu_us: Spread::of(self.runs.iter().filter_map(|run| run.cpu.broker).map(micros)),
+            restarts: self.runs.iter().map(|run| run.restarts).sum(),
+        })
+    }
+}
+
+struct Bench<'a> {
+    // Before the broker goes, its topics do.
+    topics: Topics,
+    broker: &'a Broker,
+    inputs: Vec<Input>,
+    tell: &'a mut dyn FnMut(&str),
+}
+
+impl Bench<'_> {
+    /// The input with so many events; filled when it is first asked for.
+    fn input(&mut self, events: u64) -> Result<Input, BenchError> {
+        if let Some(known) = self.inputs.iter().find(|input| input.events == events) {
+            return Ok(known.clone());
+        }
+        (self.tell)(&format!("writing {events} events"));
+        let input = Input::fill(self.broker, &mut self.topics, events)?;
+        self.inputs.push(input.clone());
+        Ok(input)
+    }
+
+    fn warm_up(&mut self, measured: &[Measured], events: u64) -> Result<(), BenchError> {
+        let limit = Task::Limit(Contract::Full);
+        let events = events.min(WARM_UP_EVENTS);
+        let Some(first) = measured.iter().find(|it| it.task == limit).or(measured.first()) else { return Ok(()) };
+        (self.tell)(&format!("warming up with {}", first.task));
+        self.run(first.task, &first.installation, first.task.events(events)).map(drop)
+    }
+
+    /// Runs a task once over an input of so many events, and verifies what it wrote.
+    fn run(&mut self, task: Task, installation: &Installation, events: u64) -> Result<Taken, BenchError> {
+        let input = self.input(events)?;
+        let outputs = self.topics.create_outputs()?;
+        let assignment = Assignment {
+            task,
+            installation,
+            topic: input.topic.clone(),
+            events: input.events,
+            outputs: outputs.clone(),
+            name: self.topics.unique("run"),
+        };
+        let running = Running::start(self.broker, assignment)?;
+        let taken = with_changes(task, installation, || running.progress.wait_for_end(&task.to_string()))?;
+        drop(running);
+        verify(self.broker, task, &input, &outputs)?;
+        self.topics.delete(&outputs.names())?;
+        Ok(taken)
+    }
+
+    fn latency(&mut self, measured: &[Measured], rate: u32, rounds: u32) -> Result<Vec<LatencyReport>, BenchError> {
+        let wanted = [Task::Limit(Contract::Full), Task::Shape { full: true }];
+        let mut all: [Vec<u64>; 2] = Default::default();
+        for round in 1..=rounds {
+            for (task, latencies) in wanted.iter().zip(&mut all) {
+                (self.tell)(&format!("latency at {rate}/s, round {round} of {rounds}: {task}"));
+                let own;
+                let installation = match measured.iter().find(|it| it.task == *task) {
+                    Some(it) => &it.installation,
+                    None => {
+                        own = Installation::new(*task)?;
+                        &own
+                    }
+                };
+                latencies.extend(latency::measure(self.broker, &mut self.topics, *task, installation, rate)?);
+            }
+        }
+        let mut limit = None;
+        let mut reports = Vec::with_capacity(wanted.len());
+        for (task, latencies) in wanted.iter().zip(all) {
+            let records = latencies.len() as u64;
+            let Some(milliseconds) = Quantiles::of(latencies) else { continue };
+            let limit_of: Option<Quantiles> = limit;
+            reports.push(LatencyReport {
+                job: task.to_string(),
+                events_per_second: rate,
+                records,
+                milliseconds,
+                p50_ratio: limit_of.map(|it| milliseconds.p50 / it.p50),
+                p99_ratio: limit_of.map(|it| milliseconds.p99 / it.p99),
+            });
+            limit.get_or_insert(milliseconds);
+        }
+        Ok(reports)
+    }
+}
+
+/// Changes workflows all the while, if the task is one with changes.
+fn with_changes<T>(
+    task: Task,
+    installation: &Installation,
+    wait: impl FnOnce() -> Result<T, BenchError>,
+) -> Result<T, BenchError> {
+    if !matches!(task, Task::Changing(_)) {
+        return wait();
+    }
+    let ended = AtomicBool::new(false);
+    std::thread::scope(|threads| {
+        let changing = threads.spawn(|| {
+            let mut changes = (0..).map(|number| installation.change(number));
+            while !ended.load(Ordering::Acquire) {
+                changes.next().unwrap_or(Ok(()))?;
+                std::thread::park_timeout(CHANGE_EVERY);
+            }
+            Ok(())
+        });
+        let waited = wait();
+        ended.store(true, Ordering::Release);
+        let changed = changing.join().unwrap_or(Ok(()));
+        waited.and_then(|done| changed.map(|()| done))
+    })
+}

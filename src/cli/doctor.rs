@@ -1,0 +1,89 @@
+//! `tidegate doctor`: what is wrong with this set-up, and how to mend it.
+
+use serde_json::json;
+
+use super::args::Common;
+use super::output::{rows, talk};
+use super::{DONE, FAILED, setup};
+use crate::app::{cluster, definitions};
+use crate::kafka::admin::Admin;
+use crate::kafka::client::ClientSettings;
+use crate::kafka::group_offsets::{GroupOffsets, Standing};
+use crate::settings::Settings;
+
+pub(super) fn run(common: &Common) -> anyhow::Result<u8> {
+    let (settings, clients) = setup::with_clients(common)?;
+    let mut findings = Vec::new();
+    let mut found = |subject: &str, what: &str, remedy: &str| {
+        findings.push(json!({ "subject": subject, "finding": what, "remedy": remedy }));
+    };
+    let admin = Admin::new(&clients)?;
+    match admin.brokers() {
+        Err(error) => {
+            let servers = clients.bootstrap_servers();
+            found("brokers", &error.to_string(), &format!("is {servers} right, reachable from here, and running?"));
+        }
+        Ok(brokers) => {
+            talk(&format!("tidegate {}; brokers {}", env!("CARGO_PKG_VERSION"), brokers.join(", ")));
+            check_topics(&settings, &admin, &mut found);
+            check_definitions(&settings, &clients, &mut found);
+            check_group(&settings, &clients, &admin, &mut found);
+        }
+    }
+    rows(common.output, &["subject", "finding", "remedy"], &findings);
+    if findings.is_empty() {
+        talk("nothing is wrong");
+    }
+    Ok(if findings.is_empty() { DONE } else { FAILED })
+}
+
+type Found<'a> = dyn FnMut(&str, &str, &str) + 'a;
+
+fn check_topics(settings: &Settings, admin: &Admin, found: &mut Found<'_>) {
+    if settings.sources.is_empty() {
+        found("sources", "nothing is consumed", "add [[sources]] to the settings");
+    }
+    match cluster::check_topics(settings, admin) {
+        Ok((wrong, _)) => wrong.iter().for_each(|it| found(&it.topic, &it.what, &it.remedy)),
+        Err(error) => found("topics", &error.to_string(), "is the cluster reachable, and may topics be described?"),
+    }
+}
+
+fn check_definitions(settings: &Settings, clients: &ClientSettings, found: &mut Found<'_>) {
+    match definitions::read_installed(clients, &cluster::topic(settings, "workflows")) {
+        Ok(installed) if installed.is_empty() => {
+            found("workflows", "none is applied", "run `tidegate apply workflows/`");
+        }
+        Ok(installed) => {
+            for (id, workflow) in installed.iter() {
+                if let Err(error) = workflow.in_use() {
+                    found(id.as_str(), &error.to_string(), "apply the workflow again with this version of tidegate");
+                }
+            }
+        }
+        Err(error) => found("workflows", &error.to_string(), "run `tidegate topics check`"),
+    }
+}
+
+/// Records that wait while nobody reads: an instance is missing, or cannot get on.
+fn check_group(settings: &Settings, clients: &ClientSettings, admin: &Admin, found: &mut Found<'_>) {
+    let may = "is the cluster reachable, and may the group be described?";
+    let members = match admin.group_members(&settings.group) {
+        Ok(members) => members.unwrap_or(0),
+        Err(error) => return found("group", &error.to_string(), may),
+    };
+    let offsets = GroupOffsets::of(clients, &settings.group).map_err(|error| error.to_string());
+    let sources = cluster::named_sources(settings);
+    match offsets.and_then(|it| it.standings(&sources).map_err(|error| error.to_string())) {
+        Err(error) => found("group", &error, may),
+        Ok(standings) => {
+            let lag: i64 = standings.iter().map(Standing::lag).sum();
+            let group = &settings.group;
+            talk(&format!("the group {group} has {members} members and {lag} records to do"));
+            if lag > 0 && members == 0 {
+                let what = format!("{lag} records wait and the group {group} has no members");
+                found("group", &what, "start an instance with `tidegate run`");
+            }
+        }
+    }
+}

@@ -1,0 +1,129 @@
+//! `tidegate simulate`: which workflows an event matches, why not the others, and what they would do. Needs no broker, changes nothing.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use anyhow::{Context as _, anyhow};
+use serde_json::{Value, json};
+
+use super::args::{Common, OutputFormat, Simulate};
+use super::output::{document, green, line, red};
+use super::{DONE, setup};
+use crate::app::events_file;
+use crate::app::sources::SourceTable;
+use crate::definition::{Definition, read_files};
+use crate::engine::event::{Event, Origin, SourceRecord, Topic};
+use crate::engine::expression::{Budget, Scope};
+use crate::engine::limits;
+use crate::engine::run::{self, Effect, Run, RunInput};
+use crate::engine::value::{self, Value as EngineValue};
+
+pub(super) fn run(common: &Common, args: &Simulate) -> anyhow::Result<u8> {
+    let settings = setup::settings(common)?;
+    let paths: Vec<PathBuf> = if args.paths.is_empty() { vec![settings.directory.clone()] } else { args.paths.clone() };
+    let definitions = read_files(&paths).map_err(|mistakes| setup::refused(&mistakes))?;
+    let text = std::fs::read_to_string(&args.event).with_context(|| format!("reading {}", args.event.display()))?;
+    let record = events_file::parse(&text, &settings).map_err(|message| anyhow!(message))?;
+    let origin = Origin { topic: Arc::new(Topic { name: record.topic, id: [0; 16] }), partition: 0, offset: 0 };
+    let headers = record.headers.iter().map(|(name, value)| (&name[..], value.as_deref()));
+    let record = SourceRecord::new(origin, -1, record.key.as_deref(), record.value.as_deref(), headers);
+    let told = match SourceTable::new(&settings).decode(record) {
+        Err((_, undecodable)) => json!({ "deadLetter": { "reason": "decode", "message": undecodable.message } }),
+        Ok(event) => {
+            let workflows: Vec<Value> = definitions.iter().map(|definition| workflow(definition, &event)).collect();
+            json!({ "event": { "type": &*event.kind, "id": &*event.id }, "workflows": workflows })
+        }
+    };
+    match common.output {
+        OutputFormat::Table => show(&told),
+        OutputFormat::Json | OutputFormat::Yaml => document(common.output, &told),
+    }
+    Ok(DONE)
+}
+
+/// What one workflow does with the event, or why nothing.
+fn workflow(definition: &Definition, event: &Event) -> Value {
+    let Definition { workflow, plan, .. } = definition;
+    let scope = Scope {
+        event,
+        steps: &[],
+        execution_id: "simulated",
+        workflow_id: workflow.id.as_str(),
+        workflow_version: &workflow.version,
+        vars: &plan.vars,
+    };
+    let mut why_not = Vec::new();
+    for (number, trigger) in workflow.triggers.iter().enumerate() {
+        let mismatches = trigger.explain(event);
+        if !mismatches.is_empty() {
+            why_not.push(
+                json!({ "trigger": number, "clauses": mismatches.iter().map(ToString::to_string).collect::<Vec<_>>() }),
+            );
+            continue;
+        }
+        let condition = plan.conditions.get(number).and_then(Option::as_ref);
+        let held = condition.map(|it| it.test(&scope, &mut Budget::new(limits::CONDITION_BUDGET)));
+        match held {
+            None | Some(Ok(true)) => {
+                let Run { steps, failure } = run::run(plan, RunInput { scope, refusals: &[] });
+                let steps: Vec<Value> = steps.iter().map(|step| step_json(definition, step)).collect();
+                let status = if failure.is_some() { "failed" } else { "completed" };
+                return json!({ "id": workflow.id.as_str(), "version": &*workflow.version, "matches": true,
+                    "workflowStatus": workflow.status.name(), "trigger": number, "status": status, "steps": steps });
+            }
+            Some(Ok(false)) => why_not.push(json!({ "trigger": number, "clauses": ["where: is false"] })),
+            Some(Err(error)) => {
+                why_not.push(json!({ "trigger": number, "clauses": [format!("where: {}", error.message)] }));
+            }
+        }
+    }
+    json!({ "id": workflow.id.as_str(), "version": &*workflow.version, "matches": false, "whyNot": why_not })
+}
+
+fn step_json(definition: &Definition, step: &run::StepRun) -> Value {
+    let planned = &definition.plan.steps()[step.step];
+    let effect = match &step.effect {
+        Effect::None => Value::Null,
+        Effect::Log(_, text) => json!({ "log": text }),
+        Effect::Produce(record) => {
+            json!({ "topic": &*record.topic, "key": plain(&record.key), "value": plain(&record.value) })
+        }
+    };
+    json!({ "id": &*planned.id, "type": planned.action.name(), "status": step.status.name(),
+        "output": plain(&step.output), "effect": effect, "error": step.error.as_ref().map(|error| &error.message) })
+}
+
+fn plain(value: &EngineValue) -> Value {
+    let mut text = Vec::new();
+    value::write_json(value, &mut text);
+    serde_json::from_slice(&text).unwrap_or_default()
+}
+
+fn show(told: &Value) {
+    if let Some(letter) = told.get("deadLetter") {
+        return line(&format!("{}  {}", red("dead letter (decode)"), letter["message"].as_str().unwrap_or_default()));
+    }
+    for workflow in told["workflows"].as_array().into_iter().flatten() {
+        let id = workflow["id"].as_str().unwrap_or_default();
+        if workflow["matches"] == false {
+            line(&format!("{}  {id}", red("no match")));
+            for trigger in workflow["whyNot"].as_array().into_iter().flatten() {
+                for clause in trigger["clauses"].as_array().into_iter().flatten() {
+                    line(&format!("    trigger {}: {}", trigger["trigger"], clause.as_str().unwrap_or_default()));
+                }
+            }
+            continue;
+        }
+        line(&format!("{}  {id}: {}", green("match"), workflow["status"].as_str().unwrap_or_default()));
+        for step in workflow["steps"].as_array().into_iter().flatten() {
+            let text = |name: &str| step[name].as_str().unwrap_or_default().to_owned();
+            line(&format!("    {} ({}) {}  {}", text("id"), text("type"), text("status"), step["output"]));
+            if !step["effect"].is_null() {
+                line(&format!("        would write {}", step["effect"]));
+            }
+            if !step["error"].is_null() {
+                line(&format!("        {}", text("error")));
+            }
+        }
+    }
+}

@@ -1,0 +1,60 @@
+//! `tidegate validate`: definitions and settings, without a broker.
+
+use std::path::PathBuf;
+
+use serde_json::{Value, json};
+
+use super::args::{Common, OutputFormat, Paths};
+use super::output::{document, green, line, red};
+use super::{DONE, FAILED};
+use crate::app::cluster;
+use crate::definition::read_files;
+use crate::settings::{Overrides, ProcessEnvironment, References, Settings};
+
+pub(super) fn run(common: &Common, args: &Paths) -> anyhow::Result<u8> {
+    let is_settings = |path: &PathBuf| path.extension().is_some_and(|it| it == "toml");
+    let (settings, definitions): (Vec<PathBuf>, Vec<PathBuf>) = args.paths.iter().cloned().partition(is_settings);
+    let mut mistakes: Vec<Value> = Vec::new();
+    let mut sound: Vec<Value> = Vec::new();
+    for path in settings {
+        match check_settings(&path) {
+            Ok(()) => sound.push(json!({ "file": path.display().to_string(), "kind": "settings" })),
+            Err(message) => mistakes.extend(message.lines().map(|line| json!({ "message": line }))),
+        }
+    }
+    if !definitions.is_empty() {
+        match read_files(&definitions) {
+            Ok(read) => sound.extend(read.iter().map(|definition| {
+                json!({ "kind": "workflow", "id": definition.workflow.id.as_str(), "version": &*definition.workflow.version })
+            })),
+            Err(found) => mistakes.extend(found.iter().map(|mistake| {
+                json!({ "path": mistake.path.display().to_string(), "line": mistake.line, "column": mistake.column,
+                    "what": mistake.message, "remedy": mistake.remedy, "message": mistake.to_string() })
+            })),
+        }
+    }
+    match common.output {
+        OutputFormat::Table => {
+            for mistake in &mistakes {
+                line(mistake["message"].as_str().unwrap_or_default());
+            }
+            let verdict = if mistakes.is_empty() { green("valid") } else { red("not valid") };
+            line(&format!("{verdict}: {} sound, {} mistakes", sound.len(), mistakes.len()));
+        }
+        OutputFormat::Json | OutputFormat::Yaml => {
+            let valid = mistakes.is_empty();
+            document(common.output, &json!({ "valid": valid, "sound": sound, "mistakes": mistakes }));
+        }
+    }
+    Ok(if mistakes.is_empty() { DONE } else { FAILED })
+}
+
+/// Checks settings on a machine that need not have the secrets that they name.
+fn check_settings(path: &std::path::Path) -> Result<(), String> {
+    let overrides = Overrides { references: References::CheckForm, ..Overrides::default() };
+    let settings = Settings::load(path, &ProcessEnvironment, &overrides).map_err(|error| error.to_string())?;
+    let clients = cluster::clients(&settings).map(drop);
+    clients.map_err(|errors| {
+        errors.iter().map(|error| format!("{}: [kafka] {error}", path.display())).collect::<Vec<_>>().join("\n")
+    })
+}
