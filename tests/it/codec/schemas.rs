@@ -1,0 +1,202 @@
+//! Every example, and what the encoder writes, is what its schema says.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use apache_avro::schema::{RecordField, Schema};
+use apache_avro::types::Value as Avro;
+use serde_json::Value as Json;
+use tidegate::definition::{Pointer, Record, VersionRecord};
+use tidegate::engine::record::{ExecutionStatus, Output};
+use tidegate::engine::value::Value;
+use tidegate::engine::workflow::{ContentHash, Status, WorkflowId};
+
+use super::samples;
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("schemas")
+}
+
+fn schema(name: &str) -> Schema {
+    let text = std::fs::read_to_string(root().join(name).join("v1.avsc")).unwrap();
+    Schema::parse_str(&text).unwrap_or_else(|error| panic!("{name}: {error}"))
+}
+
+/// JSON as it is written to Avro by its schema, strictly: what the schema does not name is a mistake.
+struct Reader<'s> {
+    names: std::collections::HashMap<String, &'s Schema>,
+}
+
+impl<'s> Reader<'s> {
+    fn new(schema: &'s Schema) -> Self {
+        let mut reader = Reader { names: std::collections::HashMap::new() };
+        reader.learn(schema);
+        reader
+    }
+
+    fn learn(&mut self, schema: &'s Schema) {
+        match schema {
+            Schema::Record(record) => {
+                self.names.insert(record.name.to_string(), schema);
+                record.fields.iter().for_each(|field| self.learn(&field.schema));
+            }
+            Schema::Enum(it) => {
+                self.names.insert(it.name.to_string(), schema);
+            }
+            Schema::Array(array) => self.learn(&array.items),
+            Schema::Union(union) => union.variants().iter().for_each(|it| self.learn(it)),
+            _ => {}
+        }
+    }
+
+    fn read(&self, schema: &Schema, json: &Json) -> Result<Avro, String> {
+        let wrong = || format!("{json} is no {schema:?}");
+        match schema {
+            Schema::Null => json.is_null().then_some(Avro::Null).ok_or_else(wrong),
+            Schema::Boolean => json.as_bool().map(Avro::Boolean).ok_or_else(wrong),
+            Schema::Int => json.as_i64().and_then(|it| i32::try_from(it).ok()).map(Avro::Int).ok_or_else(wrong),
+            Schema::Long => json.as_i64().map(Avro::Long).ok_or_else(wrong),
+            Schema::String => json.as_str().map(|it| Avro::String(it.into())).ok_or_else(wrong),
+            Schema::TimestampMillis => {
+                let text = json.as_str().filter(|it| it.len() == 24 && it.ends_with('Z')).ok_or_else(wrong)?;
+                let time = chrono::DateTime::parse_from_rfc3339(text).map_err(|_| wrong())?;
+                Ok(Avro::TimestampMillis(time.timestamp_millis()))
+            }
+            Schema::Enum(it) => {
+                let symbol = json.as_str().ok_or_else(wrong)?;
+                let at = it.symbols.iter().position(|it| it == symbol).ok_or_else(wrong)?;
+                Ok(Avro::Enum(at as u32, symbol.into()))
+            }
+            Schema::Array(array) => {
+                let items = json.as_array().ok_or_else(wrong)?;
+                Ok(Avro::Array(items.iter().map(|it| self.read(&array.items, it)).collect::<Result<_, _>>()?))
+            }
+            Schema::Union(union) => {
+                let variants = union.variants().iter().enumerate();
+                let mut read = variants.map(|(at, it)| (at, self.read(it, json)));
+                let first = read.find_map(|(at, it)| Some(Avro::Union(at as u32, Box::new(it.ok()?))));
+                first.ok_or_else(wrong)
+            }
+            Schema::Record(record) => self.record(&record.fields, json),
+            Schema::Ref { name } => self.read(self.names[&name.to_string()], json),
+            other => Err(format!("records have no {other:?}")),
+        }
+    }
+
+    fn record(&self, fields: &[RecordField], json: &Json) -> Result<Avro, String> {
+        let object = json.as_object().ok_or_else(|| format!("{json} is no object"))?;
+        if let Some(unknown) = object.keys().find(|name| !fields.iter().any(|it| it.name == **name)) {
+            return Err(format!("the schema has no field {unknown}"));
+        }
+        let read = |field: &RecordField| {
+            let any = field.custom_attributes.contains_key("json");
+            let value = match (object.get(&field.name), &field.default) {
+                (Some(value), _) if any && !value.is_null() => {
+                    self.read(&field.schema, &Json::String(value.to_string()))
+                }
+                (Some(value), _) => self.read(&field.schema, value),
+                (None, Some(default)) => self.read(&field.schema, default),
+                (None, None) => Err("it is missing".into()),
+            };
+            Ok((field.name.clone(), value.map_err(|error| format!("{}: {error}", field.name))?))
+        };
+        Ok(Avro::Record(fields.iter().map(read).collect::<Result<_, String>>()?))
+    }
+}
+
+/// Reads JSON by the schema, writes it as Avro and reads that back.
+fn conforms(name: &str, json: &[u8]) -> Result<(), String> {
+    let schema = schema(name);
+    let json: Json = serde_json::from_slice(json).map_err(|error| error.to_string())?;
+    let value = Reader::new(&schema).read(&schema, &json)?;
+    if !value.validate(&schema) {
+        return Err("it does not validate".into());
+    }
+    let writer =
+        apache_avro::writer::datum::GenericDatumWriter::builder(&schema).build().map_err(|it| it.to_string())?;
+    let bytes = writer.write_value_to_vec(value.clone()).map_err(|it| it.to_string())?;
+    let reader =
+        apache_avro::reader::datum::GenericDatumReader::builder(&schema).build().map_err(|it| it.to_string())?;
+    let back = reader.read_value(&mut &bytes[..]).map_err(|it| it.to_string())?;
+    if back == value { Ok(()) } else { Err("it comes back as something else".into()) }
+}
+
+#[track_caller]
+fn check(name: &str, json: &[u8]) {
+    if let Err(error) = conforms(name, json) {
+        panic!("{name}: {error}: {}", String::from_utf8_lossy(json));
+    }
+}
+
+#[test]
+fn every_schema_has_examples_and_they_conform() {
+    for folder in std::fs::read_dir(root()).unwrap().map(|it| it.unwrap()) {
+        if !folder.file_type().unwrap().is_dir() {
+            continue;
+        }
+        let name = folder.file_name().into_string().unwrap();
+        let examples: Vec<_> = std::fs::read_dir(folder.path().join("examples")).unwrap().collect();
+        assert!(!examples.is_empty(), "{name} has no examples");
+        for example in examples {
+            check(&name, &std::fs::read(example.unwrap().path()).unwrap());
+        }
+    }
+}
+
+#[test]
+fn every_schema_that_a_topic_names_is_there() {
+    for topic in std::fs::read_dir(root().join("../topics")).unwrap().map(|it| it.unwrap()) {
+        let text = std::fs::read_to_string(topic.path()).unwrap();
+        let named = text.lines().find_map(|line| line.strip_prefix("schema: ")).unwrap_or("none");
+        let there = named.starts_with("none") || root().join("..").join(named).is_file();
+        assert!(there, "{}: {named} is not there", topic.path().display());
+    }
+}
+
+#[test]
+fn what_is_written_conforms() {
+    let event = Arc::new(samples::event(Some(b"\xff\0"), Some(b"{\"n\":1}"), &[]));
+    let steps = || vec![samples::step("shape", event.data.clone()), samples::failed_step("charge", "no")];
+    let mut whole = samples::execution(&event, ExecutionStatus::Failed);
+    whole.results = steps();
+    whole.errors = vec![samples::failure("charge", "no")];
+    let mut running = samples::execution(&event, ExecutionStatus::Running);
+    running.ended_ms = None;
+    let mut brief = whole.clone();
+    brief.errors = vec![samples::failure("charge", &"\u{1}".repeat(1000)); 200];
+    let large = samples::step("report", Value::text("x".repeat(100_000)));
+    let mut outputs: Vec<Output> = steps().into_iter().map(|step| samples::step_result(&event, step)).collect();
+    outputs.push(samples::step_result(&event, large));
+    outputs.extend([whole, running, brief].map(|it| Output::Execution(Box::new(it))));
+    outputs.push(Output::DeadLetter(Box::new(samples::dead_letter(event.record.clone(), steps()))));
+    for record in samples::encode(&samples::encoder(64 * 1024), &event, outputs) {
+        match &*record.topic {
+            "tidegate.step-results" => check("step-result", record.value.as_deref().unwrap()),
+            "tidegate.executions" => check("execution", record.value.as_deref().unwrap()),
+            _ => check("dead-letter-state", samples::header(&record, "tidegate-dlq-state").unwrap()),
+        }
+    }
+}
+
+#[test]
+fn definitions_on_their_topic_conform() {
+    let (id, version) = (WorkflowId::new("a").unwrap(), Arc::from("1"));
+    let content_hash = ContentHash([7; 32]);
+    let document = Arc::from(&br#"{"id":"a","version":"1"}"#[..]);
+    let installed = Record::Version(VersionRecord { id: id.clone(), version, document, content_hash });
+    check("workflow", &installed.value().unwrap());
+    for status in Status::ALL {
+        let pointer = Record::Pointer(id.clone(), Pointer { version: "1".into(), status, content_hash });
+        check("workflow", &pointer.value().unwrap());
+    }
+}
+
+#[test]
+fn what_a_schema_does_not_say_is_noticed() {
+    let example = std::fs::read_to_string(root().join("step-result/examples/completed.json")).unwrap();
+    let broken = |from: &str, to: &str| conforms("step-result", example.replace(from, to).as_bytes()).unwrap_err();
+    assert!(broken("\"run\"", "\"rum\"").contains("no field rum"));
+    assert!(broken("\"completed\"", "\"done\"").contains("status"));
+    assert!(broken("08:00:00.125Z", "08:00:00Z").contains("startTime"));
+    assert!(broken("\"duration\": 3,", "").contains("duration: it is missing"));
+}

@@ -1,0 +1,5 @@
+//! The commands from outside: exit codes, what goes to stdout and what to stderr, and that each does what it says.
+
+mod offline;
+mod online;
+mod project;

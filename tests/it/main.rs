@@ -1,0 +1,14 @@
+//! The integration tests, in one binary.
+
+mod admin;
+mod architecture;
+mod codec;
+mod commands;
+mod conformance;
+mod definition;
+mod exactly_once;
+mod logs;
+mod metrics;
+mod promtool;
+mod simulation;
+mod support;

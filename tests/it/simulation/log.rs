@@ -1,0 +1,241 @@
+//! A transactional log and a consumer group, small enough to be obviously right: what Kafka promises, and no more.
+//!
+//! Fencing is by producer epoch and by group generation, as in Kafka's classic protocol: offsets are accepted for any
+//! partition as long as the generation is the current one. That is the trap that the engine's batches must not fall into.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+/// What a transaction writes: one line per record, and the execution it belongs to.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Line {
+    /// `execution`, `step-result`, `dead-letter` or a user's topic.
+    pub topic: String,
+    /// Identifies the record.
+    pub key: String,
+}
+
+/// A committed offset with its metadata.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct CommittedOffset {
+    /// The next offset.
+    pub offset: i64,
+    /// What was committed beside it.
+    pub metadata: String,
+}
+
+/// Why the log refused a call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogError {
+    /// The producer's epoch is not the current one.
+    Fenced,
+    /// The member's generation is not the current one.
+    StaleGeneration,
+    /// The group does not know the member.
+    UnknownMember,
+    /// The record is refused for what it is.
+    Refused,
+    /// There is no open transaction.
+    NoTransaction,
+}
+
+#[derive(Debug, Default)]
+struct Producer {
+    epoch: u32,
+    open: Option<Transaction>,
+}
+
+#[derive(Debug, Default)]
+struct Transaction {
+    lines: Vec<Line>,
+    offsets: BTreeMap<i32, CommittedOffset>,
+    started_ms: i64,
+}
+
+#[derive(Debug)]
+struct Member {
+    partitions: BTreeSet<i32>,
+    /// What it must let go before anyone else gets it.
+    to_revoke: BTreeSet<i32>,
+    seen_ms: i64,
+    told: u32,
+}
+
+/// What a member learns when it polls.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rebalance {
+    /// The generation from now on.
+    pub generation: u32,
+    /// What the member must let go.
+    pub revoked: BTreeSet<i32>,
+    /// What the member holds in this generation, without what it must let go.
+    pub held: BTreeSet<i32>,
+}
+
+/// The log and the group.
+#[derive(Debug)]
+pub struct FakeLog {
+    partitions: i32,
+    producers: HashMap<String, Producer>,
+    members: BTreeMap<String, Member>,
+    generation: u32,
+    /// Every committed line, in order.
+    pub committed: Vec<Line>,
+    /// The group's committed offsets.
+    pub offsets: BTreeMap<i32, CommittedOffset>,
+}
+
+/// A member that is silent for longer is put out of the group.
+pub const SESSION_TIMEOUT_MS: i64 = 150;
+/// A transaction that is open for longer is aborted, and its producer fenced.
+pub const TRANSACTION_TIMEOUT_MS: i64 = 100;
+
+impl FakeLog {
+    /// A log whose source has so many partitions.
+    pub fn new(partitions: i32) -> FakeLog {
+        FakeLog {
+            partitions,
+            producers: HashMap::new(),
+            members: BTreeMap::new(),
+            generation: 0,
+            committed: Vec::new(),
+            offsets: BTreeMap::new(),
+        }
+    }
+
+    /// Takes over a transactional id: aborts what is open, fences whoever had it.
+    pub fn init_producer(&mut self, id: &str) -> u32 {
+        let producer = self.producers.entry(id.to_owned()).or_default();
+        producer.epoch += 1;
+        producer.open = None;
+        producer.epoch
+    }
+
+    /// Writes lines into the open transaction, and opens one if there is none.
+    pub fn write(&mut self, id: &str, epoch: u32, lines: &[Line], now_ms: i64) -> Result<(), LogError> {
+        if lines.iter().any(|line| line.topic == "refuses") {
+            return Err(LogError::Refused);
+        }
+        let transaction = self.transaction(id, epoch, now_ms)?;
+        transaction.lines.extend_from_slice(lines);
+        Ok(())
+    }
+
+    /// Adds offsets to the open transaction. Like a broker of the classic protocol it asks for the generation only.
+    pub fn send_offsets(
+        &mut self,
+        id: &str,
+        epoch: u32,
+        (member, generation): (&str, u32),
+        offsets: BTreeMap<i32, CommittedOffset>,
+        now_ms: i64,
+    ) -> Result<(), LogError> {
+        if !self.members.contains_key(member) {
+            return Err(LogError::UnknownMember);
+        }
+        if generation != self.generation {
+            return Err(LogError::StaleGeneration);
+        }
+        self.transaction(id, epoch, now_ms)?.offsets.extend(offsets);
+        Ok(())
+    }
+
+    fn transaction(&mut self, id: &str, epoch: u32, now_ms: i64) -> Result<&mut Transaction, LogError> {
+        let producer = self.producers.get_mut(id).filter(|it| it.epoch == epoch).ok_or(LogError::Fenced)?;
+        Ok(producer.open.get_or_insert_with(|| Transaction { started_ms: now_ms, ..Transaction::default() }))
+    }
+
+    /// Ends the open transaction, whichever it is: an old client's late request can end a newer transaction.
+    pub fn end(&mut self, id: &str, epoch: u32, commit: bool) -> Result<(), LogError> {
+        let producer = self.producers.get_mut(id).filter(|it| it.epoch == epoch).ok_or(LogError::Fenced)?;
+        let transaction = producer.open.take().ok_or(LogError::NoTransaction)?;
+        if commit {
+            self.committed.extend(transaction.lines);
+            self.offsets.extend(transaction.offsets);
+        }
+        Ok(())
+    }
+
+    /// The committed offset, unless an open transaction may still move it.
+    pub fn stable_offset(&self, partition: i32) -> Option<CommittedOffset> {
+        let mut open = self.producers.values().filter_map(|it| it.open.as_ref());
+        let pending = open.any(|it| it.offsets.contains_key(&partition));
+        (!pending).then(|| self.offsets.get(&partition).cloned().unwrap_or_default())
+    }
+
+    /// Joins the group, or comes back to it as the same static member.
+    pub fn join(&mut self, member: &str, now_ms: i64) {
+        if let Some(known) = self.members.get_mut(member) {
+            known.seen_ms = now_ms;
+            known.told = 0;
+            return;
+        }
+        let fresh = Member { partitions: BTreeSet::new(), to_revoke: BTreeSet::new(), seen_ms: now_ms, told: 0 };
+        self.members.insert(member.to_owned(), fresh);
+        self.rebalance();
+    }
+
+    /// A member's poll: keeps it in the group, and tells it of a rebalance it does not know of.
+    pub fn poll(&mut self, member: &str, now_ms: i64) -> Result<Option<Rebalance>, LogError> {
+        let generation = self.generation;
+        let known = self.members.get_mut(member).ok_or(LogError::UnknownMember)?;
+        known.seen_ms = now_ms;
+        if known.told == generation {
+            return Ok(None);
+        }
+        known.told = generation;
+        let held = known.partitions.difference(&known.to_revoke).copied().collect();
+        Ok(Some(Rebalance { generation, revoked: known.to_revoke.clone(), held }))
+    }
+
+    /// The member has let go what it had to; when all have, the partitions are given out.
+    pub fn revoked(&mut self, member: &str) {
+        if let Some(known) = self.members.get_mut(member) {
+            let gone = std::mem::take(&mut known.to_revoke);
+            if gone.is_empty() {
+                return;
+            }
+            known.partitions.retain(|it| !gone.contains(it));
+            self.rebalance();
+        }
+    }
+
+    /// Puts out silent members and aborts stale transactions.
+    pub fn tick(&mut self, now_ms: i64) {
+        let before = self.members.len();
+        self.members.retain(|_, member| now_ms - member.seen_ms <= SESSION_TIMEOUT_MS);
+        if self.members.len() != before {
+            self.rebalance();
+        }
+        for producer in self.producers.values_mut() {
+            if producer.open.as_ref().is_some_and(|it| now_ms - it.started_ms > TRANSACTION_TIMEOUT_MS) {
+                producer.open = None;
+                producer.epoch += 1;
+            }
+        }
+    }
+
+    /// A new generation: a fair share for everyone; what one has too much must be let go first, what is free is given.
+    fn rebalance(&mut self) {
+        self.generation += 1;
+        let count = self.members.len();
+        if count == 0 {
+            return;
+        }
+        let share = (self.partitions as usize).div_ceil(count);
+        for member in self.members.values_mut() {
+            member.to_revoke = member.partitions.iter().copied().skip(share).collect();
+        }
+        let owned: BTreeSet<i32> = self.members.values().flat_map(|it| it.partitions.iter().copied()).collect();
+        let mut free: Vec<i32> = (0..self.partitions).filter(|it| !owned.contains(it)).collect();
+        while let Some(partition) = free.pop() {
+            if let Some(poorest) = self.members.values_mut().min_by_key(|it| it.partitions.len()) {
+                poorest.partitions.insert(partition);
+            }
+        }
+    }
+
+    /// The group's generation.
+    pub fn generation(&self) -> u32 {
+        self.generation
+    }
+}

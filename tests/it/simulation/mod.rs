@@ -1,0 +1,82 @@
+//! The engine under everything that can happen to a cluster, deterministic and from a seed.
+//!
+//! `TIDEGATE_SIMULATION_SEED=N` runs that seed alone; `TIDEGATE_SIMULATION_SEEDS=N` as many as that.
+
+mod cluster;
+mod lane;
+mod log;
+
+use cluster::run;
+use lane::Broken;
+
+const SEEDS: u64 = 400;
+
+fn seeds() -> std::ops::Range<u64> {
+    let number = |name| std::env::var(name).ok().and_then(|it| it.parse::<u64>().ok());
+    match number("TIDEGATE_SIMULATION_SEED") {
+        Some(seed) => seed..seed + 1,
+        None => 0..number("TIDEGATE_SIMULATION_SEEDS").unwrap_or(SEEDS),
+    }
+}
+
+#[test]
+fn every_execution_is_recorded_once_whatever_happens() {
+    let (mut faults, mut restarts) = (0, std::collections::BTreeMap::new());
+    for seed in seeds() {
+        let verdict = run(seed, Broken::Nothing);
+        assert!(
+            verdict.violations.is_empty(),
+            "seed {seed} (run it alone with TIDEGATE_SIMULATION_SEED={seed}): {:#?}",
+            verdict.violations
+        );
+        faults += verdict.faults;
+        for (reason, count) in verdict.restarts {
+            *restarts.entry(reason).or_insert(0) += count;
+        }
+    }
+    println!("{faults} kills and stalls; restarts {restarts:?}");
+    if seeds().count() as u64 >= SEEDS {
+        for reason in ["fenced", "uncertain", "assignment_lost", "revoke_timeout"] {
+            assert!(restarts.contains_key(reason), "no seed came to `{reason}`: {restarts:?}");
+        }
+    }
+}
+
+#[test]
+fn the_same_seed_is_the_same_run() {
+    let (one, two) = (run(11, Broken::Nothing), run(11, Broken::Nothing));
+    assert_eq!((one.faults, one.restarts), (two.faults, two.restarts));
+}
+
+/// Breaks one rule on purpose: some seed must show it, else the simulation proves nothing about it.
+#[track_caller]
+fn check_that_it_is_found(broken: Broken) {
+    let found = (0..SEEDS).find(|seed| !run(*seed, broken).violations.is_empty());
+    assert!(found.is_some(), "{broken:?} was not found in {SEEDS} seeds");
+    println!("{broken:?} is found by seed {}", found.unwrap_or_default());
+}
+
+#[test]
+fn committing_for_partitions_that_are_gone_is_found() {
+    check_that_it_is_found(Broken::Tenure);
+}
+
+#[test]
+fn forgetting_where_an_event_was_left_is_found() {
+    check_that_it_is_found(Broken::PositionInsideEvent);
+}
+
+#[test]
+fn going_on_after_a_commit_in_doubt_is_found() {
+    check_that_it_is_found(Broken::ProducerInDoubt);
+}
+
+#[test]
+fn going_on_from_memory_after_a_restart_is_found() {
+    check_that_it_is_found(Broken::RestartFromMemory);
+}
+
+#[test]
+fn leaving_out_a_refused_execution_is_found() {
+    check_that_it_is_found(Broken::DropRefused);
+}

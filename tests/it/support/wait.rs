@@ -1,0 +1,22 @@
+//! Waiting for a condition, never for a time.
+
+use std::time::{Duration, Instant};
+
+/// How long anything may take before a test gives up. Generous, since only a failing test waits so long.
+pub const DEADLINE: Duration = Duration::from_secs(40);
+
+/// Between two looks at a condition.
+const PAUSE: Duration = Duration::from_millis(20);
+
+/// Looks until there is a value.
+#[track_caller]
+pub fn until<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+    let started = Instant::now();
+    loop {
+        if let Some(value) = look() {
+            return value;
+        }
+        assert!(started.elapsed() < DEADLINE, "waited {DEADLINE:?} in vain: {what}");
+        std::thread::sleep(PAUSE);
+    }
+}
