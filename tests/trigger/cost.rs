@@ -103,6 +103,15 @@ fn triggers_of_one_structure_are_told_apart_by_what_differs() {
         json!({ "list": [{ "id": 7 }, { "id": 78 }] }),
         1..=6,
     );
+    // What no clause tells apart alone, several do together; each place on the way may hold a few more.
+    let above = |it: usize| over(json!({ "a": ["x", "y"], "b": [{ "numeric": [">", 1_000_000 + it] }] }));
+    check_selective(above, json!({ "a": "x", "b": 1_000_000.5 }), 1..=8);
+    let row_and_column = |it: usize| over(json!({ "a": [it % 50], "b": [it / 50] }));
+    check_selective(row_and_column, json!({ "a": 27, "b": 1 }), 1..=8);
+    let three = |it: usize| {
+        over(json!({ "a": [it % 10], "$or": [{ "b": [it / 10 % 20] }, { "c": [{ "prefix": "z" }] }], "d": [it / 200] }))
+    };
+    check_selective(three, json!({ "a": 3, "b": 7, "c": "y", "d": 11 }), 1..=24);
     let source = |it: usize| if it == 77 { "https://shop.example.com".into() } else { format!("https://shop-{it}") };
     check_selective(|it| json!({ "source": [source(it)], "data": { "a": ["x"] } }), json!({ "a": "x" }), 1..=6);
 }

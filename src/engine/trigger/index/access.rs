@@ -1,9 +1,11 @@
 //! Ways in: how an event can be led to a trigger without looking at it.
 //!
 //! Every clause of a trigger must hold, so it is enough to file the trigger under one of them, the one that tells it apart
-//! best. A clause with alternatives files it under each; `$or` under one clause of each branch.
+//! best, and where that leaves a crowd, under another one of the rest. A clause with alternatives files it under each; `$or` under
+//! one clause of each branch.
 
 use std::borrow::Cow;
+use std::rc::Rc;
 use std::sync::Arc;
 
 use crate::engine::trigger::pattern::{Clause, Leaf, Object, Test};
@@ -28,8 +30,25 @@ pub(super) enum Probe {
     Presence,
 }
 
-/// All ways into one trigger.
+/// How many clauses a trigger is filed under one below the other. More than a few hardly ever tell more triggers apart.
+const MAX_DEPTH: usize = 6;
+/// In how many places below others a trigger lies at most: clauses with many alternatives multiply.
+const MAX_PLACES_BELOW: usize = 32;
+
+/// The ways into one trigger that are left at some place of the index.
 pub(super) struct Access<'a> {
+    clauses: Rc<Clauses<'a>>,
+    /// The leaves that led to this place.
+    used: Vec<u16>,
+    /// How many leaves were chosen one after the other to get here.
+    depth: usize,
+    /// In how many places like this one the trigger lies.
+    places: usize,
+}
+
+/// What a trigger asks for, its type excepted.
+#[derive(Default)]
+struct Clauses<'a> {
     leaves: Vec<(Vec<Arc<str>>, Cow<'a, Leaf>)>,
     way: Way,
 }
@@ -43,6 +62,12 @@ enum Way {
     Disjunction(Vec<Way>),
 }
 
+impl Default for Way {
+    fn default() -> Self {
+        Way::Conjunction(Vec::new())
+    }
+}
+
 /// The leaves of a trigger under which it is filed. Most often it is one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Choice {
@@ -53,11 +78,11 @@ pub(super) enum Choice {
 impl<'a> Access<'a> {
     /// The ways into `trigger`, always numbered alike.
     pub fn of(trigger: &'a Trigger) -> Access<'a> {
-        let mut access = Access { leaves: Vec::new(), way: Way::Conjunction(Vec::new()) };
+        let mut clauses = Clauses::default();
         let mut ways = Vec::new();
         if let Some(topic) = &trigger.topic {
             let leaf = Leaf { literals: [Literal::Text(topic.clone())].into(), tests: Box::default() };
-            ways.push(access.add(&[TOPIC_ROOT.into()], Cow::Owned(leaf)));
+            ways.push(clauses.add(&[TOPIC_ROOT.into()], Cow::Owned(leaf)));
         }
         if let Some(source) = &trigger.source {
             let leaf = match source {
@@ -68,15 +93,76 @@ impl<'a> Access<'a> {
                     Leaf { literals: Box::default(), tests: [Test::Prefix(prefix.clone())].into() }
                 }
             };
-            ways.push(access.add(&["source".into()], Cow::Owned(leaf)));
+            ways.push(clauses.add(&["source".into()], Cow::Owned(leaf)));
         }
         if let Some(pattern) = &trigger.pattern {
-            ways.push(access.object(&pattern.root, &mut Vec::new()));
+            ways.push(clauses.object(&pattern.root, &mut Vec::new()));
         }
-        access.way = Way::Conjunction(ways);
-        access
+        clauses.way = Way::Conjunction(ways);
+        Access { clauses: Rc::new(clauses), used: Vec::new(), depth: 0, places: 1 }
     }
 
+    /// The ways that are left where `choice` led.
+    pub fn without(&self, choice: &Choice) -> Access<'a> {
+        let used = [&self.used, choice.leaves()].concat();
+        let places = self.places.saturating_mul(self.probes_of(choice));
+        Access { clauses: self.clauses.clone(), used, depth: self.depth + 1, places }
+    }
+
+    /// Whether no way was gone yet.
+    pub fn is_whole(&self) -> bool {
+        self.depth == 0
+    }
+
+    /// Whether the trigger can be filed under nothing more.
+    pub fn is_exhausted(&self) -> bool {
+        self.used.len() == self.clauses.leaves.len() || self.depth == MAX_DEPTH
+    }
+
+    /// The cheapest choice by what filing under each probe costs; None if no leaf leads in (a missing field may match), or if
+    /// it would lead to too many places.
+    pub fn choose(&self, cost: &dyn Fn(&[Arc<str>], &Probe) -> u64) -> Option<Choice> {
+        let (_, leaves) = self.cheapest(&self.clauses.way, cost)?;
+        let choice = if let [leaf] = *leaves { Choice::One(leaf) } else { Choice::Many(leaves.into()) };
+        let fits = self.is_whole() || self.places * self.probes_of(&choice) <= MAX_PLACES_BELOW;
+        fits.then_some(choice)
+    }
+
+    fn cheapest(&self, way: &Way, cost: &dyn Fn(&[Arc<str>], &Probe) -> u64) -> Option<(u64, Vec<u16>)> {
+        match way {
+            Way::Leaf(leaf) if self.used.contains(leaf) => None,
+            Way::Leaf(leaf) => {
+                let (path, alternatives) = self.clauses.leaves.get(usize::from(*leaf))?;
+                let total = probes(alternatives)?.iter().map(|probe| cost(path, probe)).sum();
+                Some((total, vec![*leaf]))
+            }
+            Way::Conjunction(ways) => {
+                ways.iter().filter_map(|way| self.cheapest(way, cost)).min_by_key(|(cost, _)| *cost)
+            }
+            Way::Disjunction(ways) => ways.iter().try_fold((0, Vec::new()), |(sum, mut leaves), way| {
+                let (cost, more) = self.cheapest(way, cost)?;
+                leaves.extend(more);
+                Some((sum + cost, leaves))
+            }),
+        }
+    }
+
+    fn probes_of(&self, choice: &Choice) -> usize {
+        let mut count = 0;
+        self.for_each(choice, |_, _| count += 1);
+        count
+    }
+
+    /// Every probe of the chosen leaves with its path.
+    pub fn for_each(&self, choice: &Choice, mut act: impl FnMut(&[Arc<str>], &Probe)) {
+        for leaf in choice.leaves() {
+            let Some((path, alternatives)) = self.clauses.leaves.get(usize::from(*leaf)) else { continue };
+            probes(alternatives).into_iter().flatten().for_each(|probe| act(path, &probe));
+        }
+    }
+}
+
+impl<'a> Clauses<'a> {
     fn add(&mut self, path: &[Arc<str>], leaf: Cow<'a, Leaf>) -> Way {
         self.leaves.push((path.to_vec(), leaf));
         Way::Leaf((self.leaves.len() - 1) as u16)
@@ -97,46 +183,16 @@ impl<'a> Access<'a> {
         }
         Way::Conjunction(ways)
     }
-
-    /// The cheapest choice by what filing under each probe costs; None if no leaf leads in (a missing field may match).
-    pub fn choose(&self, cost: &dyn Fn(&[Arc<str>], &Probe) -> u64) -> Option<(u64, Choice)> {
-        let (cost, leaves) = self.cheapest(&self.way, cost)?;
-        let choice = if let [leaf] = *leaves { Choice::One(leaf) } else { Choice::Many(leaves.into()) };
-        Some((cost, choice))
-    }
-
-    fn cheapest(&self, way: &Way, cost: &dyn Fn(&[Arc<str>], &Probe) -> u64) -> Option<(u64, Vec<u16>)> {
-        match way {
-            Way::Leaf(leaf) => {
-                let (path, alternatives) = self.leaves.get(usize::from(*leaf))?;
-                let total = probes(alternatives)?.iter().map(|probe| cost(path, probe)).sum();
-                Some((total, vec![*leaf]))
-            }
-            Way::Conjunction(ways) => {
-                ways.iter().filter_map(|way| self.cheapest(way, cost)).min_by_key(|(cost, _)| *cost)
-            }
-            Way::Disjunction(ways) => ways.iter().try_fold((0, Vec::new()), |(sum, mut leaves), way| {
-                let (cost, more) = self.cheapest(way, cost)?;
-                leaves.extend(more);
-                Some((sum + cost, leaves))
-            }),
-        }
-    }
-
-    /// Every probe of the chosen leaves with its path.
-    pub fn for_each(&self, choice: &Choice, mut act: impl FnMut(&[Arc<str>], &Probe)) {
-        let chosen = match choice {
-            Choice::One(leaf) => std::slice::from_ref(leaf),
-            Choice::Many(leaves) => leaves,
-        };
-        for leaf in chosen {
-            let Some((path, alternatives)) = self.leaves.get(usize::from(*leaf)) else { continue };
-            probes(alternatives).into_iter().flatten().for_each(|probe| act(path, &probe));
-        }
-    }
 }
 
 impl Choice {
+    fn leaves(&self) -> &[u16] {
+        match self {
+            Choice::One(leaf) => std::slice::from_ref(leaf),
+            Choice::Many(leaves) => leaves,
+        }
+    }
+
     /// Bytes on the heap.
     pub fn heap_bytes(&self) -> usize {
         match self {

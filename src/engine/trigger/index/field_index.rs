@@ -5,8 +5,7 @@ use std::sync::Arc;
 use super::access::{Access, Choice, Probe};
 use super::table::{Table, TextMap};
 use super::value_index::ValueIndex;
-use super::{Candidates, TriggerKey};
-use crate::engine::event::Event;
+use super::{Search, TriggerKey};
 use crate::engine::trigger::scalar::Scalar;
 use crate::engine::trigger::subject::Subject;
 use crate::engine::value::Value;
@@ -33,8 +32,9 @@ impl FieldIndex {
     /// Files a trigger under its most selective clause; false if no clause leads to it.
     pub fn insert(&mut self, key: TriggerKey, access: &Access<'_>) -> bool {
         let cost = |path: &[Arc<str>], probe: &Probe| self.root.cost(path, probe);
-        let Some((_, choice)) = access.choose(&cost) else { return false };
-        access.for_each(&choice, |path, probe| self.root.insert(path, probe, key));
+        let Some(choice) = access.choose(&cost) else { return false };
+        let rest = access.without(&choice);
+        access.for_each(&choice, |path, probe| self.root.insert(path, probe, key, &rest));
         *self.choices.entry_or_default(&key) = Some(choice);
         true
     }
@@ -47,12 +47,21 @@ impl FieldIndex {
             true
         });
         let Some(choice) = choice else { return false };
-        access.for_each(&choice, |path, probe| self.root.remove(path, probe, key));
+        access.for_each(&choice, |path, probe| self.root.remove(path, probe, key, access));
         true
     }
 
-    pub fn collect(&self, event: &Event, candidates: &mut Candidates) {
-        self.root.collect(&Subject::Event(event), false, candidates);
+    pub fn collect(&self, search: &mut Search<'_>) {
+        self.root.collect(&Subject::Event(search.event), false, search);
+    }
+
+    pub fn contains(&self, key: TriggerKey) -> bool {
+        self.choices.get(&key).is_some()
+    }
+
+    /// How many triggers lie here.
+    pub fn len(&self) -> usize {
+        self.choices.len()
     }
 
     pub fn is_empty(&self) -> bool {
@@ -73,63 +82,64 @@ impl FieldTree {
         }
     }
 
-    /// What filing under the probe costs an event: how many triggers it will lead to, and how likely it gets there.
+    /// What filing under the probe costs an event: how likely it gets there, and how many triggers it finds there. Triggers that
+    /// share a value can be told apart further, so that a crowd weighs little; ranges that hold one number cannot.
     fn cost(&self, path: &[Arc<str>], probe: &Probe) -> u64 {
         let crowd = self.find(path).map_or(0, |values| values.crowd(probe)) as u64;
-        let likelihood = match probe {
-            Probe::Literal(_) | Probe::Folded(_) => 1,
-            Probe::Prefix(_) | Probe::PrefixFolded(_) | Probe::Suffix(_) | Probe::SuffixFolded(_) => 2,
-            Probe::Network(_) => 4,
-            Probe::Range(..) => 16,
-            Probe::Presence => 64,
-        };
-        (crowd + 1) * likelihood
-    }
-
-    fn insert(&mut self, path: &[Arc<str>], probe: &Probe, key: TriggerKey) {
-        match path {
-            [] => self.values.get_or_insert_default().insert(probe, key),
-            [name, rest @ ..] => self.children.entry_or_default(name).insert(rest, probe, key),
+        let levels = u64::from((crowd + 1).ilog2()) + 1;
+        match probe {
+            Probe::Literal(_) | Probe::Folded(_) => levels,
+            Probe::Prefix(_) | Probe::PrefixFolded(_) | Probe::Suffix(_) | Probe::SuffixFolded(_) => 2 * levels,
+            Probe::Network(_) => 4 * levels,
+            Probe::Range(..) => 16 * (crowd + 1),
+            Probe::Presence => 64 * levels,
         }
     }
 
-    fn remove(&mut self, path: &[Arc<str>], probe: &Probe, key: TriggerKey) {
+    fn insert(&mut self, path: &[Arc<str>], probe: &Probe, key: TriggerKey, rest: &Access<'_>) {
+        match path {
+            [] => self.values.get_or_insert_default().insert(probe, key, rest),
+            [name, below @ ..] => self.children.entry_or_default(name).insert(below, probe, key, rest),
+        }
+    }
+
+    fn remove(&mut self, path: &[Arc<str>], probe: &Probe, key: TriggerKey, access: &Access<'_>) {
         match path {
             [] => {
                 if let Some(values) = &mut self.values {
-                    values.remove(probe, key);
+                    values.remove(probe, key, access);
                 }
                 self.values.take_if(|values| values.is_empty());
             }
             [name, rest @ ..] => self.children.update(&**name, |child| {
-                child.remove(rest, probe, key);
+                child.remove(rest, probe, key, access);
                 child.values.is_none() && child.children.is_empty()
             }),
         }
     }
 
-    fn collect(&self, subject: &Subject<'_>, in_list: bool, candidates: &mut Candidates) {
+    fn collect(&self, subject: &Subject<'_>, in_list: bool, search: &mut Search<'_>) {
         match subject {
-            Subject::Value(value) => self.collect_value(value, in_list, candidates),
+            Subject::Value(value) => self.collect_value(value, in_list, search),
             Subject::Headers(event) if self.children.len() > FIELDS_ASKED_FOR => {
                 for (name, value) in event.record.headers() {
-                    candidates.probes += 1;
+                    search.found.probes += 1;
                     let child = std::str::from_utf8(name).ok().and_then(|name| self.children.get(name));
                     if let Some(values) = child.and_then(|child| child.values.as_ref()) {
-                        values.collect(&value.map_or(Scalar::Null, Scalar::of_bytes), true, candidates);
+                        values.collect(&value.map_or(Scalar::Null, Scalar::of_bytes), true, search);
                     }
                 }
             }
             Subject::Event(_) | Subject::Headers(_) => {
                 for (name, child) in self.children.iter() {
-                    child.collect(&subject.field(name), in_list, candidates);
+                    child.collect(&subject.field(name), in_list, search);
                 }
             }
             Subject::Header(..) | Subject::Text(_) | Subject::Bytes(_) => {
                 let Some(values) = &self.values else { return };
                 let in_list = matches!(subject, Subject::Header(..));
                 subject.any_scalar(&mut |scalar| {
-                    values.collect(&scalar, in_list, candidates);
+                    values.collect(&scalar, in_list, search);
                     false
                 });
             }
@@ -137,26 +147,26 @@ impl FieldTree {
         }
     }
 
-    fn collect_value(&self, value: &Value, in_list: bool, candidates: &mut Candidates) {
+    fn collect_value(&self, value: &Value, in_list: bool, search: &mut Search<'_>) {
         if let Some(scalar) = Scalar::of(value) {
             if let Some(values) = &self.values {
-                values.collect(&scalar, in_list, candidates);
+                values.collect(&scalar, in_list, search);
             }
         } else if let Some(items) = value.items() {
-            items.for_each(|item| self.collect_value(&item, true, candidates));
+            items.for_each(|item| self.collect_value(&item, true, search));
         } else if self.children.len() <= FIELDS_ASKED_FOR {
             for (name, child) in self.children.iter() {
-                candidates.probes += 1;
+                search.found.probes += 1;
                 if let Some(field) = value.get(name) {
-                    child.collect_value(&field, in_list, candidates);
+                    child.collect_value(&field, in_list, search);
                 }
             }
         } else {
             // A field that is written twice is looked up twice; only its last value counts when the trigger is verified.
             for (name, field) in value.fields().into_iter().flatten() {
-                candidates.probes += 1;
+                search.found.probes += 1;
                 if let Some(child) = self.children.get(&*name) {
-                    child.collect_value(&field, true, candidates);
+                    child.collect_value(&field, true, search);
                 }
             }
         }

@@ -43,6 +43,14 @@ impl Keys {
         }
     }
 
+    pub fn contains(&self, key: TriggerKey) -> bool {
+        match self {
+            Keys::None => false,
+            Keys::One(other) => *other == key,
+            Keys::Many(keys) => keys.contains(&key),
+        }
+    }
+
     pub fn len(&self) -> usize {
         match self {
             Keys::None => 0,

@@ -1,7 +1,8 @@
 //! The trigger index: which of any number of triggers an event can match, at a cost that does not grow with their number.
 //!
 //! Triggers are filed by event type (exact types by hash, types with wildcards in a tree of segments, the rest together), and
-//! where many share a type, by the clause that tells them apart best. An event asks only for what some trigger names.
+//! where many share a type, by the clause that tells them apart best; where many share that too, by another one, and so on. An
+//! event asks only for what some trigger names.
 
 use std::borrow::Borrow;
 use std::hash::Hash;
@@ -21,9 +22,9 @@ mod table;
 mod type_tree;
 mod value_index;
 
+use access::Access;
 use bucket::Bucket;
 use intervals::Intervals;
-use keys::Keys;
 use table::{Table, TextMap};
 use type_tree::TypeTree;
 
@@ -66,22 +67,25 @@ impl TriggerIndex {
 
     /// Files a trigger. The key must not be in use.
     pub fn insert(&mut self, key: TriggerKey, trigger: &Trigger) {
-        match trigger.event.key() {
-            TypeKey::Exact(kind) => self.exact.entry_or_default(kind).insert(key, trigger),
-            TypeKey::Segments(segments, open) => self.tree.insert(&segments, open, key, trigger),
-            TypeKey::All => self.all.insert(key, trigger),
-        }
+        let access = Access::of(trigger);
+        let bucket = match trigger.event.key() {
+            TypeKey::Exact(kind) => self.exact.entry_or_default(kind),
+            TypeKey::Segments(segments, open) => self.tree.bucket(&segments, open),
+            TypeKey::All => &mut self.all,
+        };
+        bucket.insert(key, &access);
     }
 
     /// Takes a trigger out, which must be the one that was filed under the key.
     pub fn remove(&mut self, key: TriggerKey, trigger: &Trigger) {
+        let access = Access::of(trigger);
         match trigger.event.key() {
             TypeKey::Exact(kind) => self.exact.update(kind, |bucket| {
-                bucket.remove(key, trigger);
+                bucket.remove(key, &access);
                 bucket.is_empty()
             }),
-            TypeKey::Segments(segments, open) => self.tree.remove(&segments, open, key, trigger),
-            TypeKey::All => self.all.remove(key, trigger),
+            TypeKey::Segments(segments, open) => self.tree.remove(&segments, open, key, &access),
+            TypeKey::All => self.all.remove(key, &access),
         }
     }
 
@@ -89,11 +93,12 @@ impl TriggerIndex {
     pub fn candidates(&self, event: &Event, candidates: &mut Candidates) {
         candidates.clear();
         candidates.probes += 1;
+        let mut search = Search { event, found: candidates };
         if let Some(bucket) = self.exact.get(&event.kind) {
-            bucket.collect(event, candidates);
+            bucket.collect(&mut search);
         }
-        self.tree.collect(event, candidates);
-        self.all.collect(event, candidates);
+        self.tree.collect(&mut search);
+        self.all.collect(&mut search);
         candidates.deduplicate();
     }
 
@@ -121,22 +126,37 @@ impl Candidates {
         self.range_look_ups = 0;
     }
 
-    /// Adds what `table` holds under `key`.
-    fn look_up<K, Q>(&mut self, table: &Table<K, Keys>, key: &Q, in_list: bool)
+    fn deduplicate(&mut self) {
+        self.keys.sort_unstable();
+        self.keys.dedup();
+    }
+}
+
+/// One event on its way through the index.
+struct Search<'a> {
+    event: &'a Event,
+    found: &'a mut Candidates,
+}
+
+impl Search<'_> {
+    /// Adds what `table` leads to under `key`.
+    fn look_up<K, Q>(&mut self, table: &Table<K, Bucket>, key: &Q, in_list: bool)
     where
         K: Borrow<Q> + Hash + Eq,
         Q: Hash + Eq + ?Sized,
     {
-        if !table.is_empty() {
-            self.probes += 1;
-            self.hit(table.get(key), in_list);
+        if table.is_empty() {
+            return;
+        }
+        self.found.probes += 1;
+        if let Some(bucket) = table.get(key) {
+            self.hit(bucket, in_list);
         }
     }
 
-    fn hit(&mut self, keys: Option<&Keys>, in_list: bool) {
-        let Some(keys) = keys else { return };
-        if !keys.is_empty() && self.is_news(std::ptr::from_ref(keys).addr(), in_list) {
-            keys.push_to(&mut self.keys);
+    fn hit(&mut self, bucket: &Bucket, in_list: bool) {
+        if !bucket.is_empty() && self.is_news(std::ptr::from_ref(bucket).addr(), in_list) {
+            bucket.collect(self);
         }
     }
 
@@ -144,21 +164,16 @@ impl Candidates {
         if ranges.is_empty() {
             return;
         }
-        self.probes += ranges.sizes() as u64;
-        self.range_look_ups += u32::from(in_list);
-        if self.range_look_ups <= RANGE_LOOK_UPS_IN_LISTS {
-            ranges.collect(number, &mut self.keys);
+        self.found.probes += ranges.sizes() as u64;
+        self.found.range_look_ups += u32::from(in_list);
+        if self.found.range_look_ups <= RANGE_LOOK_UPS_IN_LISTS {
+            ranges.collect(number, &mut self.found.keys);
         } else if self.is_news(std::ptr::from_ref(ranges).addr(), in_list) {
-            ranges.collect_all(&mut self.keys);
+            ranges.collect_all(&mut self.found.keys);
         }
     }
 
     fn is_news(&mut self, address: usize, in_list: bool) -> bool {
-        !in_list || self.hit_by_lists.insert(address)
-    }
-
-    fn deduplicate(&mut self) {
-        self.keys.sort_unstable();
-        self.keys.dedup();
+        !in_list || self.found.hit_by_lists.insert(address)
     }
 }

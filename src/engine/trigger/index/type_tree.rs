@@ -2,11 +2,10 @@
 
 use std::sync::Arc;
 
+use super::access::Access;
 use super::bucket::Bucket;
 use super::table::TextMap;
-use super::{Candidates, TriggerKey};
-use crate::engine::event::Event;
-use crate::engine::trigger::Trigger;
+use super::{Search, TriggerKey};
 use crate::engine::trigger::type_pattern::Segment;
 
 /// The triggers whose types start with the segments that lead here.
@@ -21,52 +20,51 @@ pub(super) struct TypeTree {
 }
 
 impl TypeTree {
-    pub fn insert(&mut self, segments: &[Segment<'_>], open: bool, key: TriggerKey, trigger: &Trigger) {
+    /// Where triggers of such a type lie.
+    pub fn bucket(&mut self, segments: &[Segment<'_>], open: bool) -> &mut Bucket {
         match segments {
-            [] => self.bucket(open).insert(key, trigger),
-            [Segment::Any, rest @ ..] => self.any.get_or_insert_default().insert(rest, open, key, trigger),
-            [Segment::Exact(name), rest @ ..] => {
-                self.exact.entry_or_default(&Arc::from(*name)).insert(rest, open, key, trigger);
-            }
+            [] => self.here(open),
+            [Segment::Any, rest @ ..] => self.any.get_or_insert_default().bucket(rest, open),
+            [Segment::Exact(name), rest @ ..] => self.exact.entry_or_default(&Arc::from(*name)).bucket(rest, open),
         }
     }
 
-    pub fn remove(&mut self, segments: &[Segment<'_>], open: bool, key: TriggerKey, trigger: &Trigger) {
+    pub fn remove(&mut self, segments: &[Segment<'_>], open: bool, key: TriggerKey, access: &Access<'_>) {
         match segments {
-            [] => self.bucket(open).remove(key, trigger),
+            [] => self.here(open).remove(key, access),
             [Segment::Any, rest @ ..] => {
                 if let Some(any) = &mut self.any {
-                    any.remove(rest, open, key, trigger);
+                    any.remove(rest, open, key, access);
                 }
                 self.any.take_if(|any| any.is_empty());
             }
             [Segment::Exact(name), rest @ ..] => self.exact.update(*name, |child| {
-                child.remove(rest, open, key, trigger);
+                child.remove(rest, open, key, access);
                 child.is_empty()
             }),
         }
     }
 
-    pub fn collect(&self, event: &Event, candidates: &mut Candidates) {
+    pub fn collect(&self, search: &mut Search<'_>) {
         if !self.is_empty() {
-            self.descend(Some(&event.kind), event, candidates);
+            self.descend(Some(&search.event.kind), search);
         }
     }
 
-    fn descend(&self, rest: Option<&str>, event: &Event, candidates: &mut Candidates) {
-        let Some(rest) = rest else { return self.here.collect(event, candidates) };
-        self.below.collect(event, candidates);
+    fn descend(&self, rest: Option<&str>, search: &mut Search<'_>) {
+        let Some(rest) = rest else { return self.here.collect(search) };
+        self.below.collect(search);
         let (segment, rest) = rest.split_once('.').map_or((rest, None), |(segment, rest)| (segment, Some(rest)));
-        candidates.probes += 1;
+        search.found.probes += 1;
         if let Some(child) = self.exact.get(segment) {
-            child.descend(rest, event, candidates);
+            child.descend(rest, search);
         }
         if let Some(child) = &self.any {
-            child.descend(rest, event, candidates);
+            child.descend(rest, search);
         }
     }
 
-    fn bucket(&mut self, open: bool) -> &mut Bucket {
+    fn here(&mut self, open: bool) -> &mut Bucket {
         if open { &mut self.below } else { &mut self.here }
     }
 
