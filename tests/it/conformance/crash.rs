@@ -159,6 +159,9 @@ fn a_killed_broker_comes_back_with_what_it_had() {
         deliver(producer);
     }
     aborted.abort_transaction(CALL).expect("aborts");
+    // The answer comes before the marker is written. Kafka 4.4 may forget a marker that is still to be written when it is killed and
+    // loses its leadership while it starts; readers of committed records then wait for ever.
+    wait::until("the marker of the abort", || (broker.stable_end(&topic, 0) == 1).then_some(()));
     open.send_offsets_to_transaction(&position(&input, 0, 43, "transaction"), &metadata, CALL).expect("takes offsets");
 
     broker.kill();

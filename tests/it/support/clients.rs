@@ -125,6 +125,13 @@ impl TestBroker {
         config.create().expect("a consumer")
     }
 
+    /// The last stable offset of a partition: where readers of committed records must stop.
+    #[track_caller]
+    pub fn stable_end(&self, topic: &str, partition: i32) -> i64 {
+        let consumer = self.consumer(&unique("reader"), &[("isolation.level", "read_committed")]);
+        consumer.fetch_watermarks(topic, partition, CALL).expect("the partition has an end").1
+    }
+
     /// Everything in a topic that a reader of committed records may see now, in the order of its partitions.
     #[track_caller]
     pub fn committed(&self, topic: &str) -> Vec<OwnedMessage> {
