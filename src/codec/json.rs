@@ -50,7 +50,7 @@ pub fn parse(text: Bytes, limits: &Limits) -> Result<Value, JsonError> {
     }
     let source = simdutf8::compat::from_utf8(&text).map_err(|error| not_utf8(&text, error.valid_up_to()))?;
     let source = source.strip_prefix(MARK).unwrap_or(source);
-    let mut builder = DocumentBuilder::new(text.clone());
+    let mut builder = DocumentBuilder::new(text.slice(text.len() - source.len()..));
     let mut reader = serde_json::Deserializer::from_str(source);
     let part = Part { builder: &mut builder, limits, depth: 0 };
     part.deserialize(&mut reader).and_then(|()| reader.end()).map_err(|error| in_words(&error))?;

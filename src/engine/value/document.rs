@@ -21,6 +21,8 @@ pub struct Document {
     nodes: Vec<Node>,
     /// How deep lists and objects nest.
     depth: usize,
+    /// Whether a field was dropped because its name came again.
+    has_dropped: bool,
 }
 
 /// One entry of the tape. A list is followed by its items; an object by key, value, key, value. `end` is the index after
@@ -87,7 +89,8 @@ impl DocumentBuilder {
     /// A builder over `text`, which may have 4 GiB at most: what lies behind is not kept.
     pub fn new(text: Bytes) -> Self {
         let nodes = Vec::with_capacity(text.len() / 16 + 4);
-        DocumentBuilder { document: Document { text, unescaped: String::new(), nodes, depth: 0 }, open: 0 }
+        let document = Document { text, unescaped: String::new(), nodes, depth: 0, has_dropped: false };
+        DocumentBuilder { document, open: 0 }
     }
 
     /// How many entries the tape has.
@@ -145,7 +148,9 @@ impl DocumentBuilder {
         let mut count = count;
         self.document.nodes[at] = Node::Map { count, end: self.document.nodes.len() as u32 };
         if self.document.may_have_duplicates(at as u32) {
-            count -= self.document.drop_duplicates(at as u32);
+            let dropped = self.document.drop_duplicates(at as u32);
+            self.document.has_dropped |= dropped > 0;
+            count -= dropped;
             self.document.nodes[at] = Node::Map { count, end: self.document.nodes.len() as u32 };
         }
     }
@@ -182,6 +187,13 @@ impl Document {
         // SAFETY: only `DocumentBuilder::text` makes a span of the text, from a `&str` that lay inside `self.text`; those
         // bytes are immutable and have been alive since, so they are still valid UTF-8.
         unsafe { std::str::from_utf8_unchecked(bytes) }
+    }
+
+    /// The JSON text of the entry at `index`, if it is at hand and says nothing that the entry does not: that of a whole document
+    /// whose objects name each field once.
+    pub(super) fn source(&self, index: u32) -> Option<&[u8]> {
+        let is_whole = index == 0 && !self.has_dropped && matches!(self.node(0), Node::List { .. } | Node::Map { .. });
+        is_whole.then(|| self.text.trim_ascii()).filter(|text| !text.is_empty())
     }
 
     /// About how many bytes the entry at `index` and all that belongs to it take as JSON.
