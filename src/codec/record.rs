@@ -4,8 +4,8 @@
 //! context, and CloudEvents attributes as headers (binary mode), so that any CloudEvents router can use them. Dead letters are
 //! the event's own record and keep its headers; what `produce` steps write is the user's.
 //!
-//! This runs for every step of every execution. All system records of an execution are written into one block of memory, of
-//! which keys, values and headers are slices; what they have in common is written once.
+//! This runs for every step of every execution. All records of an execution are written into one block of memory, of which
+//! keys, values and headers are slices; what they have in common is written once.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -59,30 +59,21 @@ pub struct Encoder {
 impl Encoder {
     /// The records of what a subject leaves, in order.
     pub fn encode(&self, subject: &Subject, left: Left) -> Vec<WireRecord> {
-        let mut sheet = None;
-        let drafts: Vec<Draft> = left
-            .outputs
-            .iter()
-            .map(|(step, output)| match output {
-                Output::Produced(produced) => Draft::Ready(produced::encode(produced, *step)),
-                Output::DeadLetter(letter) => Draft::Ready(dead_letter::encode(letter, &self.dead_letters)),
-                Output::StepResult(result) => {
-                    let sheet = sheet.get_or_insert_with(|| self.sheet(subject, left.outputs.len()));
-                    Draft::System(sheet.step_result(result, &self.step_results))
-                }
-                Output::Execution(record) => {
-                    let sheet = sheet.get_or_insert_with(|| self.sheet(subject, left.outputs.len()));
-                    Draft::System(sheet.execution(record, &self.executions))
-                }
-            })
-            .collect();
-        let finished = sheet.map(Sheet::finish);
-        let finish = |draft| match (draft, &finished) {
-            (Draft::Ready(record), _) => Some(record),
-            (Draft::System(draft), Some(finished)) => Some(finished.record(draft)),
-            (Draft::System(_), None) => None,
+        let mut sheet = self.sheet(subject, left.outputs.len());
+        let draft = |(step, output): &(Option<usize>, Output)| match output {
+            Output::Produced(produced) => Draft::Produced(produced::Draft::write(produced, *step, &mut sheet.bytes)),
+            Output::DeadLetter(letter) => Draft::Ready(dead_letter::encode(letter, &self.dead_letters)),
+            Output::StepResult(result) => Draft::System(sheet.step_result(result, &self.step_results)),
+            Output::Execution(record) => Draft::System(sheet.execution(record, &self.executions)),
         };
-        drafts.into_iter().filter_map(finish).collect()
+        let drafts: Vec<Draft> = left.outputs.iter().map(draft).collect();
+        let finished = sheet.finish();
+        let finish = |draft| match draft {
+            Draft::Ready(record) => record,
+            Draft::Produced(draft) => draft.finish(&finished.bytes, finished.trace.as_ref()),
+            Draft::System(draft) => finished.record(draft),
+        };
+        drafts.into_iter().map(finish).collect()
     }
 
     fn sheet(&self, subject: &Subject, records: usize) -> Sheet {
@@ -105,6 +96,7 @@ impl Encoder {
 /// A record that is ready, or one whose parts still lie on the sheet.
 enum Draft {
     Ready(WireRecord),
+    Produced(produced::Draft),
     System(SystemDraft),
 }
 
@@ -119,7 +111,7 @@ struct SystemDraft {
     value: Range<usize>,
 }
 
-/// What all system records of a subject are written on.
+/// What all records of a subject are written on.
 struct Sheet {
     bytes: Vec<u8>,
     source: Range<usize>,

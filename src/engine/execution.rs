@@ -10,7 +10,7 @@ use super::record::{
     DeadLetter, ExecutionRecord, ExecutionStatus, FailedExecution, Failure, FinishedStep, Output, Produced, Reason,
     StepResult,
 };
-use super::run::{self, Effect, FailureCause, Refusal, Run, RunFailure, RunInput, StepError, StepRun};
+use super::run::{self, FailureCause, Refusal, Run, RunFailure, RunInput, StepError, StepRun};
 use super::workflow::{Workflow, WorkflowId};
 
 /// The run that an event starts; a replay starts the next one.
@@ -131,11 +131,11 @@ impl Execution {
             workflow_version: &self.workflow.version,
             vars: &self.plan.vars,
         };
-        let Run { steps, failure } = run::run(&self.plan, RunInput { scope, refusals: &self.refusals });
+        let Run { mut steps, failure } = run::run(&self.plan, RunInput { scope, refusals: &self.refusals });
         let mut outputs = Vec::with_capacity(2 * steps.len() + 2);
-        for step in &steps {
-            if let Effect::Produce(record) = &step.effect {
-                let produced = Produced { record: record.clone(), event: self.event.clone() };
+        for step in &mut steps {
+            if let Some(record) = step.effect.take_record() {
+                let produced = Produced { record, event: self.event.clone() };
                 outputs.push((Some(step.step), Output::Produced(produced)));
             }
             if self.has_own_record(step) {

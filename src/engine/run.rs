@@ -45,6 +45,19 @@ pub enum Effect {
     Log(LogLevel, String),
 }
 
+impl Effect {
+    /// Takes the record out, if there is one.
+    pub fn take_record(&mut self) -> Option<ProducedRecord> {
+        match std::mem::replace(self, Effect::None) {
+            Effect::Produce(record) => Some(record),
+            other @ (Effect::None | Effect::Log(..)) => {
+                *self = other;
+                None
+            }
+        }
+    }
+}
+
 /// A record that a produce step writes.
 #[derive(Clone, Debug)]
 pub struct ProducedRecord {
@@ -244,14 +257,7 @@ impl Running<'_> {
 }
 
 fn produced(produce: &Produce, scope: &Scope<'_>, budget: &mut Budget) -> Result<ProducedRecord, StepError> {
-    let topic = produce.topic.render(scope, budget)?;
-    let Some(topic) = topic.as_str().filter(|name| is_topic_name(name)) else {
-        let message = format!(
-            "`topic` is {}, but must be a topic's name: 1 to 249 of a-z, A-Z, 0-9, `.`, `_` and `-`",
-            describe(&topic)
-        );
-        return Err(StepError::new(ErrorClass::Permanent, message, FailureCause::Step));
-    };
+    let topic = topic_name(produce.topic.render(scope, budget)?)?;
     let partition = match &produce.partition {
         None => None,
         Some(template) => match template.render(scope, budget)? {
@@ -267,7 +273,19 @@ fn produced(produce: &Produce, scope: &Scope<'_>, budget: &mut Budget) -> Result
     let value = produce.value.render(scope, budget)?;
     let headers: Result<Vec<_>, EvaluationError> =
         produce.headers.iter().map(|(name, value)| Ok((name.clone(), value.render(scope, budget)?))).collect();
-    Ok(ProducedRecord { topic: topic.into(), partition, key, value, headers: headers? })
+    Ok(ProducedRecord { topic, partition, key, value, headers: headers? })
+}
+
+fn topic_name(value: Value) -> Result<Arc<str>, StepError> {
+    match value {
+        Value::Text(name) if is_topic_name(&name) => Ok(name),
+        other => other.as_str().filter(|name| is_topic_name(name)).map(Arc::from).ok_or_else(|| {
+            let shown = describe(&other);
+            let message =
+                format!("`topic` is {shown}, but must be a topic's name: 1 to 249 of a-z, A-Z, 0-9, `.`, `_` and `-`");
+            StepError::new(ErrorClass::Permanent, message, FailureCause::Step)
+        }),
+    }
 }
 
 /// Whether Kafka takes `name` as a topic's name.

@@ -191,9 +191,9 @@ impl Document {
 
     /// The JSON text of the entry at `index`, if it is at hand and says nothing that the entry does not: that of a whole document
     /// whose objects name each field once.
-    pub(super) fn source(&self, index: u32) -> Option<&[u8]> {
+    pub(super) fn source(&self, index: u32) -> Option<Bytes> {
         let is_whole = index == 0 && !self.has_dropped && matches!(self.node(0), Node::List { .. } | Node::Map { .. });
-        is_whole.then(|| self.text.trim_ascii()).filter(|text| !text.is_empty())
+        is_whole.then(|| self.text.trim_ascii()).filter(|text| !text.is_empty()).map(|text| self.text.slice_ref(text))
     }
 
     /// About how many bytes the entry at `index` and all that belongs to it take as JSON.

@@ -63,7 +63,7 @@ fn write_view(view: View<'_>, into: &mut Vec<u8>) {
 /// Writes an entry of a document straight from the tape, which is faster than through views. Returns the index after it.
 fn write_node(document: &Document, index: u32, into: &mut Vec<u8>) -> u32 {
     if let Some(source) = document.source(index) {
-        into.extend_from_slice(source);
+        into.extend_from_slice(&source);
         return document.after(index);
     }
     match document.node(index) {

@@ -117,6 +117,15 @@ impl Value {
         }
     }
 
+    /// The JSON text of a list or an object, if it is at hand because a whole document was read, and [`write_json`] would write
+    /// no other.
+    pub fn source(&self) -> Option<Bytes> {
+        match self {
+            Value::Node(node) => node.document.source(node.index),
+            _ => None,
+        }
+    }
+
     /// Whether this is an object.
     pub fn is_map(&self) -> bool {
         matches!(self.view(), View::Map(_))
