@@ -30,6 +30,7 @@ pub fn topic_plan(settings: &Settings) -> TopicPlan {
     TopicPlan {
         prefix: settings.topic_prefix.clone(),
         partitions: settings.topics.partitions,
+        journal_partitions: settings.topics.journal_partitions,
         replication: settings.topics.replication,
     }
 }

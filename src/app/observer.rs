@@ -8,7 +8,7 @@ use crate::engine::commit::{Failure, RestartReason};
 use crate::engine::execution::Subject;
 use crate::engine::expression::StepStatus;
 use crate::engine::plan::LogLevel;
-use crate::lane::{Committed, Observer, Tally};
+use crate::lane::{Committed, InFlight, Observer, Tally};
 use crate::telemetry::health::Health;
 use crate::telemetry::lane_metrics::{LaneMetrics, WorkflowSlot};
 use crate::telemetry::metrics::Metrics;
@@ -145,10 +145,10 @@ impl Observer for LaneObserver {
         }
     }
 
-    fn positions(&self, positions: &[(SourcePartition, i64, Option<i64>)], in_flight_bytes: usize) {
+    fn positions(&self, positions: &[(SourcePartition, i64, Option<i64>)], in_flight: InFlight) {
         let now = Instant::now();
         self.health.lane_turned(self.lane, now);
-        if in_flight_bytes > 0 {
+        if in_flight.bytes > 0 {
             self.health.commit_wanted(self.lane, now);
         }
         let mut state = self.state();
@@ -158,8 +158,9 @@ impl Observer for LaneObserver {
                 state.counts.set_lag(&partition.topic.name, partition.partition, lag);
             }
         }
-        state.counts.set_memory_in_flight(in_flight_bytes as u64);
-        state.counts.set_oldest_unprocessed((in_flight_bytes > 0).then(SystemTime::now));
+        state.counts.set_memory_in_flight(in_flight.bytes as u64);
+        let oldest = in_flight.oldest_timestamp_ms.and_then(|ms| u64::try_from(ms).ok());
+        state.counts.set_oldest_unprocessed(oldest.map(|ms| SystemTime::UNIX_EPOCH + Duration::from_millis(ms)));
         state.counts.flush();
         let recent = state.restarts.iter().filter(|at| at.elapsed() < RESTART_WINDOW).count();
         if recent == 0 && !state.restarts.is_empty() {

@@ -17,7 +17,7 @@ use crate::engine::execution::{Identity, StepResults, Subject};
 use crate::engine::plan::LogLevel;
 use crate::engine::registry::Registry;
 use crate::kafka::start::{Sources, Start};
-use crate::lane::{Committed, Lane, LaneContext, Observer, StopSignal};
+use crate::lane::{Committed, InFlight, Lane, LaneContext, Observer, StopSignal};
 
 /// The environment's name, part of every execution id.
 pub const ENVIRONMENT: &str = "bench";
@@ -106,7 +106,7 @@ impl Observer for Watch {
 
     fn polled(&self) {}
 
-    fn positions(&self, _: &[(SourcePartition, i64, Option<i64>)], _: usize) {}
+    fn positions(&self, _: &[(SourcePartition, i64, Option<i64>)], _: InFlight) {}
 
     fn trouble(&self, message: &str) {
         self.0.trouble(message);

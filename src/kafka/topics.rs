@@ -7,6 +7,8 @@ use std::time::{Duration, Instant};
 use super::admin::{Admin, AdminError, TopicState};
 use super::topic_files::{TopicFile, topic_files};
 
+/// The one topic whose partitions are fixed and yet chosen, before it is created.
+const JOURNAL: &str = "journal";
 const MAX_MESSAGE_BYTES: &str = "max.message.bytes";
 /// What a record holds beside an event, at most: 4 MiB of outputs, and 64 KiB of its own.
 const ROOM_BYTES: i64 = 4 * 1024 * 1024 + 64 * 1024;
@@ -20,6 +22,8 @@ pub struct TopicPlan {
     pub prefix: String,
     /// Partitions of topics that may have several; 0 = as their file says.
     pub partitions: i32,
+    /// Partitions of the journal.
+    pub journal_partitions: u16,
     /// Copies of each partition; 0 = the broker's default.
     pub replication: i16,
 }
@@ -61,7 +65,11 @@ impl TopicPlan {
     pub fn specs(&self) -> Vec<TopicSpec> {
         let spec = |file: TopicFile| TopicSpec {
             name: format!("{}{}", self.prefix, file.name),
-            partitions: if file.fixed_partitions || self.partitions == 0 { file.partitions } else { self.partitions },
+            partitions: match (file.name.as_str(), file.fixed_partitions || self.partitions == 0) {
+                (JOURNAL, _) => i32::from(self.journal_partitions),
+                (_, true) => file.partitions,
+                (_, false) => self.partitions,
+            },
             replication: if self.replication == 0 { -1 } else { i32::from(self.replication) },
             file,
         };
@@ -83,9 +91,14 @@ fn compare_one(spec: &TopicSpec, found: Option<&TopicState>) -> Vec<Finding> {
     let (is, wanted) = (state.partitions, spec.partitions);
     if spec.file.fixed_partitions && is != wanted {
         let what = format!("it has {is} partitions, but must have exactly {wanted}");
-        let remedy = format!(
-            "create it anew with {wanted}, or choose another `topic_prefix`; the number is part of what its records mean"
-        );
+        let remedy = if spec.file.name == JOURNAL {
+            format!(
+                "write journal_partitions = {is} in [topics]: the number is part of every execution's id and cannot change \
+                 once the topic is there; for another one choose another `topic_prefix`"
+            )
+        } else {
+            format!("create it anew with {wanted}; its records need one order")
+        };
         findings.push(finding(what, remedy, true));
     } else if is < wanted {
         let what = format!("it has {is} partitions, but {wanted} are configured");
@@ -191,7 +204,7 @@ mod tests {
     use super::*;
 
     fn plan() -> TopicPlan {
-        TopicPlan { prefix: "t.".into(), partitions: 6, replication: 0 }
+        TopicPlan { prefix: "t.".into(), partitions: 6, journal_partitions: 24, replication: 0 }
     }
 
     fn as_wanted() -> BTreeMap<String, TopicState> {
@@ -209,6 +222,10 @@ mod tests {
         assert_eq!(compare(&plan().specs(), &as_wanted()), []);
         assert_eq!(as_wanted()["t.journal"].partitions, 24);
         assert_eq!(as_wanted()["t.executions"].partitions, 6);
+        let wider = TopicPlan { journal_partitions: 48, ..plan() };
+        let partitions = wider.specs().into_iter().map(|spec| (spec.file.name, spec.partitions));
+        let partitions: BTreeMap<_, _> = partitions.collect();
+        assert_eq!((partitions["journal"], partitions["workflows"], partitions["executions"]), (48, 1, 6));
     }
 
     #[track_caller]
@@ -225,6 +242,7 @@ mod tests {
         check_finding("t.alerts", |found| drop(found.remove("t.alerts")), "topics create");
         check_finding("t.workflows", |it| it.get_mut("t.workflows").unwrap().partitions = 3, "exactly 1");
         check_finding("t.journal", |it| it.get_mut("t.journal").unwrap().partitions = 48, "exactly 24");
+        check_finding("t.journal", |it| it.get_mut("t.journal").unwrap().partitions = 48, "journal_partitions = 48");
         check_finding("t.executions", |it| it.get_mut("t.executions").unwrap().partitions = 3, "6 are configured");
         check_finding("t.alerts", |it| it.get_mut("t.alerts").unwrap().leaderless = vec![0], "[0] have no leader");
         let set = |topic: &'static str, name: &'static str, value: &'static str| {

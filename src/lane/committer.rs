@@ -108,7 +108,7 @@ impl<'a> Committer<'a> {
     }
 
     fn write(&mut self, chunk: Chunk) -> Result<(), RestartReason> {
-        let Chunk { batch, tally, bytes } = chunk;
+        let Chunk { batch, tally, bytes, oldest_ms: _ } = chunk;
         let first = self.batch.group_count();
         self.batch.append(batch);
         self.tally.merge(tally);

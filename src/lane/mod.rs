@@ -101,8 +101,8 @@ pub trait Observer: Send + Sync {
     fn joined(&self, held: &[SourcePartition]);
     /// Records came: the consumer has no trouble.
     fn polled(&self);
-    /// Where the partitions stand: next offset to run and, if known, the end. And the bytes in flight.
-    fn positions(&self, positions: &[(SourcePartition, i64, Option<i64>)], in_flight_bytes: usize);
+    /// Where the partitions stand: next offset to run and, if known, the end. And what is in flight.
+    fn positions(&self, positions: &[(SourcePartition, i64, Option<i64>)], in_flight: InFlight);
     /// The client has trouble; it goes on trying, or the lane starts again.
     fn trouble(&self, message: &str);
     /// Records were deleted before they were read: offsets from the first up to, not including, the second.
@@ -111,6 +111,15 @@ pub trait Observer: Send + Sync {
     fn step_log(&self, level: LogLevel, subject: &Subject, line: &str);
     /// The lane starts again from nothing.
     fn restarting(&self, reason: RestartReason);
+}
+
+/// What was read and is not yet committed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct InFlight {
+    /// What it weighs, what it led to included.
+    pub bytes: usize,
+    /// The timestamp of its oldest record, milliseconds since the Unix epoch; None if there is no record, or none with a timestamp.
+    pub oldest_timestamp_ms: Option<i64>,
 }
 
 impl LaneContext {

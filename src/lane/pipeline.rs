@@ -20,7 +20,11 @@ pub struct Pipeline<C> {
 
 #[derive(Debug)]
 struct State<C> {
-    queue: VecDeque<(C, usize)>,
+    queue: VecDeque<C>,
+    /// The oldest record's timestamp of every chunk in flight, those that were taken first.
+    oldest: VecDeque<Option<i64>>,
+    /// How many of them were taken.
+    taken: usize,
     /// Queued, or taken and not yet committed.
     in_flight_bytes: usize,
     in_flight_since: Option<Instant>,
@@ -57,6 +61,8 @@ impl<C> Pipeline<C> {
     pub fn new(limit_bytes: usize) -> Self {
         let state = State {
             queue: VecDeque::new(),
+            oldest: VecDeque::new(),
+            taken: 0,
             in_flight_bytes: 0,
             in_flight_since: None,
             idle: true,
@@ -67,10 +73,12 @@ impl<C> Pipeline<C> {
         Pipeline { state: Mutex::new(state), changed: Condvar::new(), limit_bytes }
     }
 
-    /// Hands a chunk to the committer. The reader asks for room first, so one chunk may exceed the bound, no more.
-    pub fn offer(&self, chunk: C, bytes: usize) {
+    /// Hands a chunk to the committer, with its weight and the timestamp of its oldest record, milliseconds since the Unix epoch, if
+    /// it has one. The reader asks for room first, so one chunk may exceed the bound, no more.
+    pub fn offer(&self, chunk: C, bytes: usize, oldest_ms: Option<i64>) {
         let mut state = self.lock();
-        state.queue.push_back((chunk, bytes));
+        state.queue.push_back(chunk);
+        state.oldest.push_back(oldest_ms);
         state.in_flight_bytes += bytes;
         state.in_flight_since.get_or_insert_with(Instant::now);
         state.idle = false;
@@ -122,7 +130,8 @@ impl<C> Pipeline<C> {
         let deadline = Instant::now() + timeout;
         let mut state = self.lock();
         loop {
-            if let Some((chunk, _)) = state.queue.pop_front() {
+            if let Some(chunk) = state.queue.pop_front() {
+                state.taken += 1;
                 return Next::Write(chunk);
             }
             if state.stopping {
@@ -142,6 +151,8 @@ impl<C> Pipeline<C> {
     pub fn committed(&self, bytes: usize) {
         let mut state = self.lock();
         state.in_flight_bytes = state.in_flight_bytes.saturating_sub(bytes);
+        let taken = std::mem::take(&mut state.taken).min(state.oldest.len());
+        state.oldest.drain(..taken);
         state.in_flight_since = (!state.queue.is_empty()).then(Instant::now);
         self.changed.notify_all();
     }
@@ -173,6 +184,11 @@ impl<C> Pipeline<C> {
         self.lock().in_flight_bytes
     }
 
+    /// The timestamp of the oldest record that is queued, or taken and not yet committed, milliseconds since the Unix epoch.
+    pub fn oldest_ms(&self) -> Option<i64> {
+        self.lock().oldest.iter().copied().flatten().min()
+    }
+
     fn lock(&self) -> MutexGuard<'_, State<C>> {
         // Every change is complete before the lock is let go, so a panic elsewhere leaves nothing half done.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
@@ -188,8 +204,8 @@ mod tests {
     #[test]
     fn chunks_come_in_order_and_commit_follows_when_the_source_is_idle() {
         let pipeline = Pipeline::new(100);
-        pipeline.offer("a", 10);
-        pipeline.offer("b", 10);
+        pipeline.offer("a", 10, None);
+        pipeline.offer("b", 10, None);
         assert!(matches!(pipeline.next(false, SOON), Next::Write("a")));
         assert!(matches!(pipeline.next(true, SOON), Next::Write("b")));
         assert!(matches!(pipeline.next(true, SOON), Next::Nothing));
@@ -201,7 +217,7 @@ mod tests {
     #[test]
     fn room_comes_back_with_the_commit() {
         let pipeline = Pipeline::new(100);
-        pipeline.offer("a", 100);
+        pipeline.offer("a", 100, None);
         assert_eq!(pipeline.wait_for_room(1.0, SOON), Err(Refused::TimedOut));
         assert!(matches!(pipeline.next(false, SOON), Next::Write("a")));
         assert_eq!(pipeline.wait_for_room(1.0, SOON), Err(Refused::TimedOut));
@@ -211,10 +227,27 @@ mod tests {
     }
 
     #[test]
+    fn the_oldest_record_is_known_until_it_is_committed() {
+        let pipeline = Pipeline::new(100);
+        assert_eq!(pipeline.oldest_ms(), None);
+        pipeline.offer("a", 10, Some(2_000));
+        pipeline.offer("b", 10, None);
+        pipeline.offer("c", 10, Some(3_000));
+        assert!(matches!(pipeline.next(false, SOON), Next::Write("a")));
+        assert!(matches!(pipeline.next(true, SOON), Next::Write("b")));
+        assert_eq!(pipeline.oldest_ms(), Some(2_000));
+        pipeline.committed(20);
+        assert_eq!(pipeline.oldest_ms(), Some(3_000));
+        assert!(matches!(pipeline.next(false, SOON), Next::Write("c")));
+        pipeline.committed(10);
+        assert_eq!(pipeline.oldest_ms(), None);
+    }
+
+    #[test]
     fn a_flush_waits_for_the_commit_or_says_why_not() {
         let pipeline = Pipeline::new(100);
         assert_eq!(pipeline.flush(SOON), Ok(()));
-        pipeline.offer("a", 10);
+        pipeline.offer("a", 10, None);
         assert_eq!(pipeline.flush(SOON), Err(Refused::TimedOut));
         std::thread::scope(|threads| {
             let flushing = threads.spawn(|| pipeline.flush(Duration::from_secs(10)));
@@ -223,7 +256,7 @@ mod tests {
             pipeline.committed(10);
             assert_eq!(flushing.join().unwrap(), Ok(()));
         });
-        pipeline.offer("b", 10);
+        pipeline.offer("b", 10, None);
         pipeline.fail(RestartReason::Fenced);
         assert_eq!(pipeline.flush(SOON), Err(Refused::Failed(RestartReason::Fenced)));
     }
@@ -231,7 +264,7 @@ mod tests {
     #[test]
     fn what_was_offered_before_the_stop_is_still_written() {
         let pipeline = Pipeline::new(100);
-        pipeline.offer("a", 10);
+        pipeline.offer("a", 10, None);
         pipeline.stop();
         assert!(matches!(pipeline.next(false, SOON), Next::Write("a")));
         assert!(matches!(pipeline.next(true, SOON), Next::Stop));

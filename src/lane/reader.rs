@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use super::pipeline::{Pipeline, Refused};
 use super::tally::Tally;
 use super::tenure::Tenure;
-use super::{LaneContext, clock};
+use super::{InFlight, LaneContext, clock};
 use crate::engine::batch::{AssignmentId, Batch, Group, SourcePartition};
 use crate::engine::commit::RestartReason;
 use crate::engine::event::SourceRecord;
@@ -51,6 +51,21 @@ pub struct Chunk {
     pub tally: Tally,
     /// What it weighs in memory.
     pub bytes: usize,
+    /// The timestamp of the oldest record that it is about, milliseconds since the Unix epoch; None if no record has one.
+    pub oldest_ms: Option<i64>,
+}
+
+impl Chunk {
+    fn empty() -> Chunk {
+        Chunk { batch: Batch::default(), tally: Tally::default(), bytes: 0, oldest_ms: None }
+    }
+
+    /// Takes note of a record's timestamp; a negative one is none.
+    fn is_about(&mut self, timestamp_ms: i64) {
+        if timestamp_ms >= 0 {
+            self.oldest_ms = Some(self.oldest_ms.map_or(timestamp_ms, |oldest| oldest.min(timestamp_ms)));
+        }
+    }
 }
 
 /// The reader of one lane. Also what the consumer calls into when the group rebalances.
@@ -181,12 +196,13 @@ impl Reader {
     /// Runs records through the machine and hands on what they cause.
     fn take(&self, records: &mut Vec<SourceRecord>) -> Result<(), RestartReason> {
         let mut state = self.state();
-        let mut chunk = Chunk { batch: Batch::default(), tally: Tally::default(), bytes: 0 };
+        let mut chunk = Chunk::empty();
         for record in records.drain(..) {
             let partition = SourcePartition { topic: record.origin.topic.clone(), partition: record.origin.partition };
             let source = chunk.tally.source(&partition);
             source.consumed += 1;
-            source.last_timestamp_ms = record.timestamp_ms;
+            let timestamp_ms = record.timestamp_ms;
+            source.last_timestamp_ms = timestamp_ms;
             source.next_offset = record.origin.offset + 1;
             chunk.bytes += record.size_bytes() + ENTRY_BYTES;
             let decoded = self.context.decode(record);
@@ -194,6 +210,8 @@ impl Reader {
             let now_ms = clock::now_ms();
             state.machine.handle_record(&self.context.registry(), decoded);
             while let Some(emitted) = state.machine.poll(&*self.context.compile, now_ms) {
+                // An event that is spread over several chunks is in flight until the last of them is committed.
+                chunk.is_about(timestamp_ms);
                 self.add(&mut chunk, emitted, now_ms);
                 if chunk.bytes >= CHUNK_BYTES {
                     self.hand_on(&mut chunk)?;
@@ -232,11 +250,10 @@ impl Reader {
         if chunk.batch.is_empty() {
             return Ok(());
         }
-        let full = Chunk { batch: Batch::default(), tally: Tally::default(), bytes: 0 };
-        let full = std::mem::replace(chunk, full);
-        let bytes = full.bytes;
+        let full = std::mem::replace(chunk, Chunk::empty());
+        let (bytes, oldest_ms) = (full.bytes, full.oldest_ms);
         match self.pipeline.wait_for_room(1.0, COMMIT_AGE_MAX) {
-            Ok(()) => self.pipeline.offer(full, bytes),
+            Ok(()) => self.pipeline.offer(full, bytes, oldest_ms),
             Err(Refused::TimedOut) => return Err(RestartReason::Stalled),
             Err(Refused::Failed(reason)) => return Err(reason),
         }
@@ -249,7 +266,9 @@ impl Reader {
             let position = state.machine.position(partition)?.next_offset;
             Some((partition.clone(), position, consumer.known_end(partition)))
         });
-        self.context.observer.positions(&positions.collect::<Vec<_>>(), self.pipeline.in_flight_bytes());
+        let in_flight =
+            InFlight { bytes: self.pipeline.in_flight_bytes(), oldest_timestamp_ms: self.pipeline.oldest_ms() };
+        self.context.observer.positions(&positions.collect::<Vec<_>>(), in_flight);
     }
 
     fn state(&self) -> MutexGuard<'_, State> {

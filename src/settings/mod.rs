@@ -109,8 +109,10 @@ pub enum Encoding {
 /// How system topics are created.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TopicSettings {
-    /// Partitions of each topic that may have several; 0 = as its description says.
+    /// Partitions of each topic that may have several, the journal excepted; 0 = as its description says.
     pub partitions: i32,
+    /// Partitions of the journal, 1 to 65 535. Part of every execution's id: fixed once the topic is there.
+    pub journal_partitions: u16,
     /// Copies of each partition; 0 = the broker's default.
     pub replication: i16,
 }
@@ -340,9 +342,14 @@ fn read_topics(root: &mut Section<'_, '_>) -> Option<TopicSettings> {
     const REPLICATION: i64 = 100;
     let mut section = root.section("topics")?;
     let partitions = section.integer("partitions", 0..=PARTITIONS);
+    let journal_partitions = section.integer("journal_partitions", 1..=PARTITIONS);
     let replication = section.integer("replication", 0..=REPLICATION);
     section.finish();
-    Some(TopicSettings { partitions: partitions? as i32, replication: replication? as i16 })
+    Some(TopicSettings {
+        partitions: partitions? as i32,
+        journal_partitions: journal_partitions? as u16,
+        replication: replication? as i16,
+    })
 }
 
 /// Stands for settings that could not be made though no mistake was found.

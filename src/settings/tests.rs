@@ -42,7 +42,7 @@ fn defaults_are_those_of_the_default_file() {
     assert_eq!(settings.group_protocol, GroupProtocol::Classic);
     assert_eq!(settings.data_dir, PathBuf::from("flows/.tidegate"));
     assert_eq!(settings.records, RecordSettings { step_results: StepResults::All, encoding: Encoding::Json });
-    assert_eq!(settings.topics, TopicSettings { partitions: 0, replication: 0 });
+    assert_eq!(settings.topics, TopicSettings { partitions: 0, journal_partitions: 24, replication: 0 });
     assert!(settings.sources.is_empty() && settings.connectors.is_empty() && settings.registry.is_none());
 }
 
