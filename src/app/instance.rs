@@ -96,15 +96,17 @@ fn context(
     number: usize,
 ) -> LaneContext {
     let (for_decode, for_formats, encoder) = (sources.clone(), sources.clone(), parts.encoder.clone());
+    let name: Arc<str> = format!("{}-{number}", parts.settings.instance).into();
     let observer = LaneObserver::new(
         number,
+        name.clone(),
         parts.health.clone(),
         parts.metrics.clone(),
         Box::new(move |topic| for_formats.format_of(topic)),
         parts.watcher.clone(),
     );
     LaneContext {
-        name: format!("{}-{number}", parts.settings.instance).into(),
+        name,
         group: parts.settings.group.clone(),
         topics: sources.topics(),
         sources: sources.clone(),

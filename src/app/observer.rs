@@ -3,20 +3,17 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
+use super::problems::{self, CLIENT_TROUBLE, DUPLICATE_IDENTITY, LANE_RESTARTS, LOST_RECORDS};
 use crate::engine::batch::SourcePartition;
 use crate::engine::commit::{Failure, RestartReason};
 use crate::engine::execution::Subject;
 use crate::engine::expression::StepStatus;
 use crate::engine::plan::LogLevel;
 use crate::lane::{Committed, InFlight, Observer, Tally};
-use crate::telemetry::health::Health;
+use crate::telemetry::health::{Health, LostOffsets};
 use crate::telemetry::lane_metrics::{LaneMetrics, WorkflowSlot};
 use crate::telemetry::metrics::Metrics;
 
-/// Kinds of problems that lanes raise; each is cleared by what shows that it is over.
-const CLIENT_TROUBLE: &str = "kafka";
-const LOST_RECORDS: &str = "lost-records";
-const RESTARTS: &str = "lane-restarts";
 /// More restarts than this within [`RESTART_WINDOW`] are a problem, and no accident: two instances of one identity, say.
 const RESTARTS_IN_WINDOW: usize = 3;
 const RESTART_WINDOW: Duration = Duration::from_secs(60);
@@ -30,6 +27,8 @@ pub trait Watcher: Send + Sync {
 /// Tells about one lane.
 pub struct LaneObserver {
     lane: usize,
+    /// `<instance>-<number>`: tells the lanes of all instances apart.
+    name: Arc<str>,
     health: Health,
     metrics: Metrics,
     format_of: Box<dyn Fn(&str) -> &'static str + Send + Sync>,
@@ -40,14 +39,15 @@ pub struct LaneObserver {
 struct State {
     counts: LaneMetrics,
     held: Vec<SourcePartition>,
-    restarts: Vec<Instant>,
+    restarts: Vec<(Instant, RestartReason)>,
     in_trouble: bool,
 }
 
 impl LaneObserver {
-    /// Tells about the lane of that number. `format_of` names the format of a topic.
+    /// Tells about the lane of that number and name. `format_of` names the format of a topic.
     pub fn new(
         lane: usize,
+        name: Arc<str>,
         health: Health,
         metrics: Metrics,
         format_of: Box<dyn Fn(&str) -> &'static str + Send + Sync>,
@@ -55,7 +55,7 @@ impl LaneObserver {
     ) -> LaneObserver {
         let counts = metrics.lane(lane);
         let state = State { counts, held: Vec::new(), restarts: Vec::new(), in_trouble: false };
-        LaneObserver { lane, health, metrics, format_of, watcher, state: Mutex::new(state) }
+        LaneObserver { lane, name, health, metrics, format_of, watcher, state: Mutex::new(state) }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -63,7 +63,12 @@ impl LaneObserver {
     }
 
     fn subject(&self) -> String {
-        format!("lane {}", self.lane)
+        format!("lane/{}", self.name)
+    }
+
+    /// The lane's Kafka client; not the lane itself, whose alerts would replace those of the client.
+    fn client(&self) -> String {
+        format!("client/{}", self.name)
     }
 
     fn count(&self, counts: &mut LaneMetrics, tally: &Tally, duration: Duration) {
@@ -141,7 +146,7 @@ impl Observer for LaneObserver {
     fn polled(&self) {
         let mut state = self.state();
         if std::mem::take(&mut state.in_trouble) {
-            self.health.clear(CLIENT_TROUBLE, &self.subject());
+            self.health.clear(CLIENT_TROUBLE, &self.client(), SystemTime::now());
         }
     }
 
@@ -162,16 +167,17 @@ impl Observer for LaneObserver {
         let oldest = in_flight.oldest_timestamp_ms.and_then(|ms| u64::try_from(ms).ok());
         state.counts.set_oldest_unprocessed(oldest.map(|ms| SystemTime::UNIX_EPOCH + Duration::from_millis(ms)));
         state.counts.flush();
-        let recent = state.restarts.iter().filter(|at| at.elapsed() < RESTART_WINDOW).count();
+        let recent = state.restarts.iter().filter(|(at, _)| at.elapsed() < RESTART_WINDOW).count();
         if recent == 0 && !state.restarts.is_empty() {
             state.restarts.clear();
-            self.health.clear(RESTARTS, &self.subject());
+            self.health.clear(LANE_RESTARTS, &self.subject(), SystemTime::now());
+            self.health.clear(DUPLICATE_IDENTITY, &self.subject(), SystemTime::now());
         }
     }
 
     fn trouble(&self, message: &str) {
         self.state().in_trouble = true;
-        self.health.raise(CLIENT_TROUBLE, &self.subject(), message, SystemTime::now());
+        self.health.raise(CLIENT_TROUBLE, &self.client(), message, SystemTime::now());
     }
 
     fn lost(&self, partition: &SourcePartition, from: i64, to: i64) {
@@ -182,7 +188,9 @@ impl Observer for LaneObserver {
             topic.name
         );
         tracing::error!(topic = %topic.name, partition = number, from, to, "records were deleted before they were read");
-        self.health.raise(LOST_RECORDS, &format!("{}-{number}", topic.name), &message, SystemTime::now());
+        let subject = format!("{}/{number}", problems::source(&topic.name));
+        let lost = LostOffsets { topic: topic.name.to_string(), partition: *number, first: from, last: to - 1 };
+        self.health.records_lost(LOST_RECORDS, &subject, &message, lost, SystemTime::now());
     }
 
     fn step_log(&self, level: LogLevel, subject: &Subject, line: &str) {
@@ -200,16 +208,25 @@ impl Observer for LaneObserver {
         self.health.lane_restarted(self.lane, Instant::now());
         self.metrics.lane_restarted(reason.name());
         let mut state = self.state();
-        state.restarts.retain(|at| at.elapsed() < RESTART_WINDOW);
-        state.restarts.push(Instant::now());
-        if state.restarts.len() > RESTARTS_IN_WINDOW {
+        state.restarts.retain(|(at, _)| at.elapsed() < RESTART_WINDOW);
+        state.restarts.push((Instant::now(), reason));
+        let (restarts, now) = (state.restarts.len(), SystemTime::now());
+        if restarts <= RESTARTS_IN_WINDOW {
+            return;
+        }
+        let fenced = state.restarts.iter().filter(|(_, reason)| *reason == RestartReason::Fenced).count();
+        if fenced > RESTARTS_IN_WINDOW {
             let message = format!(
-                "the lane started again {} times within a minute, last because `{}`; is another instance running with \
-                 the same `instance` name?",
-                state.restarts.len(),
+                "the lane was fenced {fenced} times within a minute: another process runs with the same `instance` name, \
+                 or this one stands still for longer than a transaction may be open; give every instance its own name"
+            );
+            self.health.raise(DUPLICATE_IDENTITY, &self.subject(), &message, now);
+        } else {
+            let message = format!(
+                "the lane started again {restarts} times within a minute, last because `{}`; the log says more",
                 reason.name()
             );
-            self.health.raise(RESTARTS, &self.subject(), &message, SystemTime::now());
+            self.health.raise(LANE_RESTARTS, &self.subject(), &message, now);
         }
     }
 }

@@ -4,10 +4,12 @@ use std::net::SocketAddr;
 use std::sync::{Arc, RwLock};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use super::alerts::{AlertTarget, AlertWriter};
 use super::cluster;
 use super::definitions::Follower;
 use super::instance::{Instance, Parts};
 use super::observer::Watcher;
+use super::problems::TOPICS;
 use crate::engine::registry::Registry;
 use crate::kafka::client::ClientSettings;
 use crate::lane::StopSignal;
@@ -22,13 +24,12 @@ const ADMIN_STOP: Duration = Duration::from_secs(1);
 const HANGS: Duration = Duration::from_secs(180);
 /// How often the watchdog looks.
 const WATCH_EVERY: Duration = Duration::from_secs(1);
-/// The problem that topics are not as they must be.
-const TOPICS: &str = "topics";
 
 /// A whole instance that runs.
 pub struct Running {
     instance: Instance,
     follower: Follower,
+    alerts: AlertWriter,
     admin: AdminServer,
     runtime: tokio::runtime::Runtime,
     stop: Arc<StopSignal>,
@@ -75,7 +76,8 @@ impl Running {
             runtime.block_on(admin.stop(ADMIN_STOP));
             return Ok(None);
         };
-        health.clear(TOPICS, "cluster");
+        health.clear(TOPICS, "cluster", SystemTime::now());
+        let alerts = AlertWriter::start(clients.clone(), alert_target(&settings), &health, metrics.clone())?;
         let registry = Arc::new(RwLock::new(Registry::new()));
         let caught_up = Arc::new(StopSignal::default());
         let (for_health, signal) = (health.clone(), caught_up.clone());
@@ -92,6 +94,7 @@ impl Running {
         while !caught_up.wait(WATCH_EVERY) {
             if stop.is_set() {
                 follower.join();
+                alerts.finish();
                 return Ok(None);
             }
         }
@@ -107,7 +110,7 @@ impl Running {
             stop: stop.clone(),
         };
         let instance = Instance::start(parts)?;
-        Ok(Some(Running { instance, follower, admin, runtime, stop, health }))
+        Ok(Some(Running { instance, follower, alerts, admin, runtime, stop, health }))
     }
 
     /// Where the admin address really listens.
@@ -144,8 +147,17 @@ impl Running {
         if graceful {
             self.follower.join();
         }
+        self.alerts.finish();
         self.runtime.block_on(self.admin.stop(ADMIN_STOP));
         if graceful { Ended::Gracefully } else { Ended::Late }
+    }
+}
+
+fn alert_target(settings: &Settings) -> AlertTarget {
+    AlertTarget {
+        topic: cluster::topic(settings, "alerts").into(),
+        environment: settings.environment.as_str().into(),
+        instance: settings.instance.as_str().into(),
     }
 }
 

@@ -2,9 +2,11 @@
 //!
 //! ```text
 //!  SourceRecord ─▶ event (cloudevents · plain) ─▶ engine::event::Event, or why not
+//!  what an operator should know ─▶ alert ─▶ engine::wire::WireRecord
 //!  engine::execution::Left ─▶ record (step · execution · produced · dead_letter) ─▶ engine::wire::WireRecord
 //! ```
 
+pub mod alert;
 mod cloudevents;
 mod dead_letter;
 pub mod event;

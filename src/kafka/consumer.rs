@@ -55,6 +55,9 @@ pub enum PollError {
     /// The position that was asked for does not exist (any more).
     #[error("the position of some partition is gone from its log")]
     OffsetOutOfRange,
+    /// Another process is this member now.
+    #[error("{0}")]
+    Fenced(String),
     /// This consumer can do nothing more.
     #[error("{0}")]
     Fatal(String),
@@ -367,9 +370,8 @@ fn classify(error: &KafkaError) -> PollError {
             | RDKafkaErrorCode::ClusterAuthorizationFailed,
         ) => PollError::NotAuthorized(error.to_string()),
         Some(RDKafkaErrorCode::AutoOffsetReset | RDKafkaErrorCode::OffsetOutOfRange) => PollError::OffsetOutOfRange,
-        Some(RDKafkaErrorCode::Fatal | RDKafkaErrorCode::FencedInstanceId | RDKafkaErrorCode::PollExceeded) => {
-            PollError::Fatal(error.to_string())
-        }
+        Some(RDKafkaErrorCode::FencedInstanceId) => PollError::Fenced(error.to_string()),
+        Some(RDKafkaErrorCode::Fatal | RDKafkaErrorCode::PollExceeded) => PollError::Fatal(error.to_string()),
         _ if matches!(error, KafkaError::MessageConsumptionFatal(_)) => PollError::Fatal(error.to_string()),
         _ => PollError::Trouble(error.to_string()),
     }

@@ -178,6 +178,10 @@ impl Reader {
                 self.context.observer.trouble(&message);
                 Err(RestartReason::Fatal)
             }
+            Err(PollError::Fenced(message)) => {
+                tracing::warn!(lane = %self.context.name, cause = %message, "another process has taken over this member");
+                Err(RestartReason::Fenced)
+            }
             // The position is asked for again, and what is lost is said, by the start of the lane.
             Err(PollError::OffsetOutOfRange) => Err(RestartReason::AssignmentLost),
             Err(PollError::Trouble(message) | PollError::NotAuthorized(message)) => {

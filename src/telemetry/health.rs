@@ -34,6 +34,46 @@ struct State {
     definitions_caught_up: bool,
     stopping: bool,
     problems: BTreeMap<(&'static str, String), Problem>,
+    listener: Option<Listener>,
+}
+
+/// Who is told of problems that begin and end.
+struct Listener(Box<dyn Fn(&Change) + Send + Sync>);
+
+impl std::fmt::Debug for Listener {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str("Listener")
+    }
+}
+
+/// A problem that began or ended. Told once for each, however often it is said.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Change {
+    /// What kind of problem.
+    pub kind: &'static str,
+    /// What it is about.
+    pub subject: String,
+    /// What is or was wrong and how to mend it.
+    pub message: String,
+    /// Whether it began; else it ended.
+    pub raised: bool,
+    /// When.
+    pub at: SystemTime,
+    /// The records that were lost, where that is the problem.
+    pub lost: Option<LostOffsets>,
+}
+
+/// Records of one partition that were deleted before they were read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LostOffsets {
+    /// The topic.
+    pub topic: String,
+    /// The partition's number.
+    pub partition: i32,
+    /// The first offset that was lost.
+    pub first: i64,
+    /// The last offset that was lost.
+    pub last: i64,
 }
 
 #[derive(Clone, Debug)]
@@ -68,13 +108,37 @@ pub struct Readiness {
     pub problems: Vec<Problem>,
 }
 
+impl Problem {
+    fn change(&self, raised: bool, at: SystemTime) -> Change {
+        let Problem { kind, subject, message, since: _ } = self.clone();
+        Change { kind, subject, message, raised, at, lost: None }
+    }
+}
+
+impl State {
+    fn tell(&self, change: &Change) {
+        if let Some(Listener(listener)) = &self.listener {
+            listener(change);
+        }
+    }
+}
+
 impl Health {
     /// The health of an instance that has just started.
     pub fn new(lanes: usize, now: Instant) -> Health {
         let lane = Lane { joined: false, uncommitted_since: None, turned: now };
         let lanes = vec![lane; lanes];
         let problems = BTreeMap::new();
-        Health(Arc::new(Mutex::new(State { lanes, definitions_caught_up: false, stopping: false, problems })))
+        let state = State { lanes, definitions_caught_up: false, stopping: false, problems, listener: None };
+        Health(Arc::new(Mutex::new(state)))
+    }
+
+    /// Has `listener` told of every problem there is, and of every one that begins or ends from now on, in order. It is called while
+    /// the state is locked: it must not block, and not ask this health.
+    pub fn listen(&self, listener: impl Fn(&Change) + Send + Sync + 'static) {
+        let mut state = self.state();
+        state.problems.values().for_each(|problem| listener(&problem.change(true, problem.since)));
+        state.listener = Some(Listener(Box::new(listener)));
     }
 
     /// Whether a lane is a member of its group and has been told its partitions.
@@ -127,18 +191,41 @@ impl Health {
         match state.problems.entry((kind, subject.to_owned())) {
             Entry::Occupied(mut known) => known.get_mut().message = message,
             Entry::Vacant(place) if has_room => {
-                place.insert(Problem { kind, subject: subject.to_owned(), message, since: now });
+                let change = place.insert(Problem { kind, subject: subject.to_owned(), message, since: now });
+                let change = change.change(true, now);
+                state.tell(&change);
             }
             Entry::Vacant(_) => {}
         }
     }
 
-    /// It is mended.
-    pub fn clear(&self, kind: &'static str, subject: &str) {
-        let mended = self.state().problems.remove(&(kind, subject.to_owned()));
-        if mended.is_some() {
-            tracing::info!(kind, subject, "a problem is mended");
+    /// Records were lost: something that happened and cannot be mended, so every time is told, and the newest is kept.
+    pub fn records_lost(&self, kind: &'static str, subject: &str, message: &str, lost: LostOffsets, now: SystemTime) {
+        let message: String = message.chars().take(MESSAGE_CHARACTERS).collect();
+        let problem = Problem { kind, subject: subject.to_owned(), message, since: now };
+        let mut state = self.state();
+        state.tell(&Change { lost: Some(lost), ..problem.change(true, now) });
+        let key = (kind, subject.to_owned());
+        if state.problems.len() < PROBLEMS || state.problems.contains_key(&key) {
+            state.problems.insert(key, problem);
         }
+    }
+
+    /// It is mended.
+    pub fn clear(&self, kind: &'static str, subject: &str, now: SystemTime) {
+        let mut state = self.state();
+        let Some(mended) = state.problems.remove(&(kind, subject.to_owned())) else { return };
+        state.tell(&mended.change(false, now));
+        drop(state);
+        tracing::info!(kind, subject, "a problem is mended");
+    }
+
+    /// An operator settled it: told as ended even if it was another process, before this one, in which it began.
+    pub fn settle(&self, kind: &'static str, subject: &str, message: &str, now: SystemTime) {
+        let mut state = self.state();
+        state.problems.remove(&(kind, subject.to_owned()));
+        let problem = Problem { kind, subject: subject.to_owned(), message: message.to_owned(), since: now };
+        state.tell(&problem.change(false, now));
     }
 
     /// The lanes that hang. An instance with one should be killed and started again; it loses nothing.

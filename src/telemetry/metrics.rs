@@ -90,6 +90,7 @@ define_metrics! {
     Commits = "tidegate_commits_total", Kind::Counter, ["outcome"], "Transactions by outcome.";
     CommitDuration = "tidegate_commit_duration_seconds", Kind::Histogram(COMMIT_SECONDS), [], "From the last record of a batch to the end of its transaction.";
     BatchRecords = "tidegate_batch_records", Kind::Histogram(BATCH_RECORDS), [], "Records written in one transaction.";
+    Alerts = "tidegate_alerts_total", Kind::Counter, ["outcome"], "Alerts for the alerts topic: written, or dropped because they could not be.";
     LaneRestarts = "tidegate_lane_restarts_total", Kind::Counter, ["reason"], "Lanes that started again from nothing.";
     Rebalances = "tidegate_rebalances_total", Kind::Counter, ["change"], "Changes of a lane's partitions: assigned, revoked or lost.";
     LastCommit = "tidegate_last_commit_timestamp_seconds", Kind::Gauge, ["lane"], "When a lane last committed.";
@@ -165,6 +166,11 @@ impl Metrics {
     /// A lane starts again from nothing. The reason is one of few words.
     pub fn lane_restarted(&self, reason: &'static str) {
         self.0.recorder.counter(Metric::LaneRestarts, &[reason]).increment(1);
+    }
+
+    /// An alert was written to its topic, or dropped: the outcome is one of these two words.
+    pub fn alert(&self, outcome: &'static str) {
+        self.0.recorder.counter(Metric::Alerts, &[outcome]).increment(1);
     }
 
     /// Takes over what health and the system say; called by each scrape.

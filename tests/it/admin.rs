@@ -97,7 +97,7 @@ fn problems_are_listed_without_making_the_instance_unready() {
     );
     let (_, _, metrics) = ask(served.server.address(), "/metrics", "");
     assert!(metrics.contains("tidegate_problem{kind=\"topic-recreated\"} 1\n"), "{metrics}");
-    served.health.clear("topic-recreated", "webhooks");
+    served.health.clear("topic-recreated", "webhooks", SystemTime::now());
     let (_, _, metrics) = ask(served.server.address(), "/metrics", "");
     assert!(!metrics.contains("tidegate_problem"), "{metrics}");
 }

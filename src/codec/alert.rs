@@ -1,0 +1,117 @@
+//! Alerts as records: what an operator should know of, raised and cleared. The schema is `schemas/alert/v1.avsc`.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::object::{self, Object};
+use super::step::cut;
+use crate::engine::wire::WireRecord;
+
+/// The longest message of an alert, in bytes; the schema promises it to readers.
+const MESSAGE_BYTES: usize = 1024;
+
+/// Something that holds from now on, or does not any more.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Alert {
+    /// What it is about, such as `source/webhooks`. The key of the record.
+    pub subject: String,
+    /// The name of the alert, such as `topic-recreated`.
+    pub name: &'static str,
+    /// Whether it was raised; else it was cleared.
+    pub raised: bool,
+    /// How bad it is.
+    pub severity: Severity,
+    /// What is wrong and what would help.
+    pub message: String,
+    /// The instance that says so.
+    pub instance: Arc<str>,
+    /// When it began or ended, milliseconds since the Unix epoch.
+    pub time_ms: i64,
+    /// The records that were lost, where the alert is about that.
+    pub lost: Option<LostRange>,
+}
+
+/// How bad an alert is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Severity {
+    /// Nobody has to act.
+    Info,
+    /// Somebody should look at it.
+    Warning,
+    /// Something is not done, or lost, until somebody acts.
+    Critical,
+}
+
+/// Records of one partition that were deleted before they were read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LostRange {
+    /// The topic.
+    pub topic: String,
+    /// The partition's number.
+    pub partition: i32,
+    /// The first offset that was lost.
+    pub first_offset: i64,
+    /// The last offset that was lost.
+    pub last_offset: i64,
+}
+
+impl Severity {
+    /// As records name it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Severity::Info => "info",
+            Severity::Warning => "warning",
+            Severity::Critical => "critical",
+        }
+    }
+}
+
+/// The record of an alert on the `alerts` topic of an environment. All of one subject lie in one partition, in order.
+pub fn encode(alert: &Alert, environment: &str, topic: &Arc<str>) -> WireRecord {
+    let mut value = Vec::with_capacity(512);
+    write(alert, &mut value);
+    let mut time = Vec::new();
+    object::time(&mut time, alert.time_ms);
+    let kind: &[u8] = if alert.raised { b"tidegate.alert.raised" } else { b"tidegate.alert.cleared" };
+    let id = format!("{}:{}:{}:{}", alert.instance, alert.subject, alert.name, alert.time_ms);
+    let key = Bytes::from(alert.subject.clone());
+    let headers = [
+        ("content-type", Bytes::from_static(b"application/json")),
+        ("ce_specversion", Bytes::from_static(b"1.0")),
+        ("ce_id", Bytes::from(id)),
+        ("ce_source", Bytes::from(format!("/tidegate/{environment}/alerts"))),
+        ("ce_type", Bytes::from_static(kind)),
+        ("ce_time", Bytes::from(time)),
+        ("ce_subject", key.clone()),
+    ];
+    let headers = headers.into_iter().map(|(name, value)| (Bytes::from_static(name.as_bytes()), Some(value)));
+    WireRecord {
+        topic: topic.clone(),
+        partition: None,
+        key: Some(key),
+        value: Some(value.into()),
+        headers: headers.collect(),
+        step: None,
+    }
+}
+
+fn write(alert: &Alert, into: &mut Vec<u8>) {
+    let mut object = Object::begin(into);
+    object.text("subject", &alert.subject);
+    object.plain("alert", alert.name);
+    object.plain("state", if alert.raised { "raised" } else { "cleared" });
+    object.plain("severity", alert.severity.name());
+    object.text("message", cut(&alert.message, MESSAGE_BYTES));
+    object.text("instance", &alert.instance);
+    object.time("time", alert.time_ms);
+    if let Some(lost) = &alert.lost {
+        let mut range = Object::begin(object.field("lost"));
+        range.text("topic", &lost.topic);
+        range.number("partition", i64::from(lost.partition));
+        range.number("firstOffset", lost.first_offset);
+        range.number("lastOffset", lost.last_offset);
+        range.end();
+    }
+    object.end();
+}
