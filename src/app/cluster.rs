@@ -47,6 +47,8 @@ pub struct Cluster {
     pub encoder: Encoder,
     /// How many partitions the journal has.
     pub journal_partitions: u16,
+    /// The ids of all system topics, by name.
+    pub system_ids: BTreeMap<String, [u8; 16]>,
 }
 
 /// Why the system topics cannot be used.
@@ -71,6 +73,8 @@ pub fn look(settings: &Settings, clients: &ClientSettings) -> Result<Cluster, Cl
     if !fatal.is_empty() {
         return Err(ClusterError::Topics(fatal));
     }
+    let names: Vec<&str> = found.keys().map(String::as_str).collect();
+    let system_ids = admin.topic_ids(&names)?;
     let state = |name: &str| found.get(&topic(settings, name)).cloned().unwrap_or_default();
     let system = |name: &str| system_topic(&topic(settings, name), &state(name));
     Ok(Cluster {
@@ -80,6 +84,7 @@ pub fn look(settings: &Settings, clients: &ClientSettings) -> Result<Cluster, Cl
             executions: system("executions"),
             dead_letters: system("dead-letters"),
         },
+        system_ids,
         journal_partitions: u16::try_from(state("journal").partitions).unwrap_or(u16::MAX).max(1),
     })
 }

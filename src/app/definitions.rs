@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
+use super::topic_watch::SystemTopics;
 use crate::definition::{Change, ChangeKind, Definition, Installed, Record, plan_apply};
 use crate::engine::commit::Failure;
 use crate::engine::registry::Registry;
@@ -174,17 +175,30 @@ pub struct Follower {
 }
 
 impl Follower {
-    /// Starts following. `caught_up` is called once everything that was there is installed.
+    /// Starts following. `caught_up` is called once everything that was there is installed. Another topic that is created under the
+    /// same name is not followed: what is installed stays.
     pub fn start(
         clients: ClientSettings,
         topic: String,
+        system: Arc<SystemTopics>,
         registry: Arc<RwLock<Registry>>,
         stop: Arc<StopSignal>,
         mut caught_up: impl FnMut(bool) + Send + 'static,
     ) -> std::io::Result<Follower> {
         let thread = std::thread::Builder::new().name("definitions".into()).spawn(move || {
             while !stop.is_set() {
-                if let Err(error) = follow(&clients, &topic, &registry, &stop, &mut caught_up) {
+                // A question that is not answered now is asked again: reading would fail as well.
+                let followed = match system.is_gone_now(&clients, &topic) {
+                    Ok(true) => {
+                        stop.wait(RETRY_PAUSE);
+                        continue;
+                    }
+                    Ok(false) => follow(&clients, &topic, &registry, &mut caught_up, &|| {
+                        stop.is_set() || system.is_gone(&topic)
+                    }),
+                    Err(error) => Err(ReadError::Broker { topic: topic.clone(), cause: error.to_string() }),
+                };
+                if let Err(error) = followed {
                     tracing::warn!(topic, cause = %error, "the definitions cannot be followed; trying again");
                     stop.wait(RETRY_PAUSE);
                 }
@@ -205,8 +219,8 @@ fn follow(
     clients: &ClientSettings,
     topic: &str,
     registry: &RwLock<Registry>,
-    stop: &StopSignal,
     caught_up: &mut impl FnMut(bool),
+    is_over: &dyn Fn() -> bool,
 ) -> Result<(), ReadError> {
     let mut installed = Installed::default();
     let mut reader = LogReader::open(clients, &[topic], log_reader::From::Beginning)?;
@@ -217,7 +231,7 @@ fn follow(
     let mut touched = Vec::new();
     tracing::info!(workflows = installed.len(), "the definitions are installed");
     caught_up(true);
-    while !stop.is_set() {
+    while !is_over() {
         if let Some(record) = reader.poll(FOLLOW_POLL)? {
             take_up(&mut installed, &record, |id| touched.push(id.clone()));
             while let Some(id) = touched.pop() {

@@ -4,14 +4,17 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, RwLock};
 use std::time::{Duration, Instant};
 
+use super::cluster;
+use super::ledger::Ledger;
 use super::observer::{LaneObserver, Watcher};
+use super::refusals::Refusals;
 use super::sources::SourceTable;
 use crate::codec::record::Encoder;
 use crate::definition;
 use crate::engine::execution::{Identity, StepResults};
 use crate::engine::registry::Registry;
 use crate::kafka::client::ClientSettings;
-use crate::lane::{Lane, LaneContext, StopSignal};
+use crate::lane::{Lane, LaneContext, StopSignal, TopicIds};
 use crate::settings::{self, Settings};
 use crate::telemetry::health::Health;
 use crate::telemetry::metrics::Metrics;
@@ -35,6 +38,8 @@ pub struct Parts {
     pub health: Health,
     /// The numbers.
     pub metrics: Metrics,
+    /// What the lanes hold, for whoever compares it with what is there.
+    pub topic_ids: Arc<TopicIds>,
     /// Who else is told what was committed.
     pub watcher: Option<Arc<dyn Watcher>>,
     /// Set to end it.
@@ -51,7 +56,14 @@ impl Instance {
     /// Starts the lanes.
     pub fn start(parts: Parts) -> std::io::Result<Instance> {
         let stop = parts.stop.clone();
-        let sources = Arc::new(SourceTable::new(&parts.settings));
+        let table = Arc::new(SourceTable::new(&parts.settings));
+        let control = cluster::topic(&parts.settings, "control").into();
+        let group = parts.settings.group.clone();
+        let shared = Shared {
+            ledger: Arc::new(Ledger::new(table.clone(), parts.clients.clone(), control, group)),
+            table,
+            refusals: Arc::new(Refusals::new(parts.health.clone())),
+        };
         let identity = Arc::new(Identity {
             environment: parts.settings.environment.as_str().into(),
             journal_partitions: parts.journal_partitions,
@@ -62,7 +74,7 @@ impl Instance {
             },
         });
         let count = parts.settings.lanes.get();
-        let lanes = (0..count).map(|number| Lane::start(context(&parts, &stop, &sources, &identity, number)));
+        let lanes = (0..count).map(|number| Lane::start(context(&parts, &stop, &shared, &identity, number)));
         Ok(Instance { lanes: lanes.collect::<Result<_, _>>()?, stop })
     }
 
@@ -88,14 +100,21 @@ impl Instance {
     }
 }
 
+/// What the lanes of an instance share.
+struct Shared {
+    table: Arc<SourceTable>,
+    ledger: Arc<Ledger>,
+    refusals: Arc<Refusals>,
+}
+
 fn context(
     parts: &Parts,
     stop: &Arc<StopSignal>,
-    sources: &Arc<SourceTable>,
+    shared: &Shared,
     identity: &Arc<Identity>,
     number: usize,
 ) -> LaneContext {
-    let (for_decode, for_formats, encoder) = (sources.clone(), sources.clone(), parts.encoder.clone());
+    let (for_decode, for_formats, encoder) = (shared.table.clone(), shared.table.clone(), parts.encoder.clone());
     let name: Arc<str> = format!("{}-{number}", parts.settings.instance).into();
     let observer = LaneObserver::new(
         number,
@@ -103,13 +122,14 @@ fn context(
         parts.health.clone(),
         parts.metrics.clone(),
         Box::new(move |topic| for_formats.format_of(topic)),
+        shared.refusals.clone(),
         parts.watcher.clone(),
     );
     LaneContext {
         name,
         group: parts.settings.group.clone(),
-        topics: sources.topics(),
-        sources: sources.clone(),
+        topics: shared.table.topics(),
+        sources: shared.ledger.clone(),
         clients: parts.clients.clone(),
         transaction_timeout: Duration::from_millis(parts.clients.transaction_timeout_ms()),
         identity: identity.clone(),
@@ -118,6 +138,7 @@ fn context(
         decode: Box::new(move |record| for_decode.decode(record)),
         encode: Box::new(move |subject, left| encoder.encode(subject, left)),
         observer: Arc::new(observer),
+        topic_ids: parts.topic_ids.clone(),
         stop: stop.clone(),
         last_beat_ms: AtomicI64::new(0),
     }

@@ -4,11 +4,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
 use super::problems::{self, CLIENT_TROUBLE, DUPLICATE_IDENTITY, LANE_RESTARTS, LOST_RECORDS};
+use super::refusals::Refusals;
 use crate::engine::batch::SourcePartition;
 use crate::engine::commit::{Failure, RestartReason};
 use crate::engine::execution::Subject;
 use crate::engine::expression::StepStatus;
 use crate::engine::plan::LogLevel;
+use crate::kafka::start::Refusal;
 use crate::lane::{Committed, InFlight, Observer, Tally};
 use crate::telemetry::health::{Health, LostOffsets};
 use crate::telemetry::lane_metrics::{LaneMetrics, WorkflowSlot};
@@ -32,6 +34,7 @@ pub struct LaneObserver {
     health: Health,
     metrics: Metrics,
     format_of: Box<dyn Fn(&str) -> &'static str + Send + Sync>,
+    refusals: Arc<Refusals>,
     watcher: Option<Arc<dyn Watcher>>,
     state: Mutex<State>,
 }
@@ -51,11 +54,12 @@ impl LaneObserver {
         health: Health,
         metrics: Metrics,
         format_of: Box<dyn Fn(&str) -> &'static str + Send + Sync>,
+        refusals: Arc<Refusals>,
         watcher: Option<Arc<dyn Watcher>>,
     ) -> LaneObserver {
         let counts = metrics.lane(lane);
         let state = State { counts, held: Vec::new(), restarts: Vec::new(), in_trouble: false };
-        LaneObserver { lane, name, health, metrics, format_of, watcher, state: Mutex::new(state) }
+        LaneObserver { lane, name, health, metrics, format_of, refusals, watcher, state: Mutex::new(state) }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -191,6 +195,14 @@ impl Observer for LaneObserver {
         let subject = format!("{}/{number}", problems::source(&topic.name));
         let lost = LostOffsets { topic: topic.name.to_string(), partition: *number, first: from, last: to - 1 };
         self.health.records_lost(LOST_RECORDS, &subject, &message, lost, SystemTime::now());
+    }
+
+    fn refused(&self, refused: &[(SourcePartition, Refusal)]) {
+        self.refusals.set(self.lane, refused);
+    }
+
+    fn confirmed(&self, partition: &SourcePartition, refusal: &Refusal) {
+        self.refusals.confirm(partition, refusal);
     }
 
     fn step_log(&self, level: LogLevel, subject: &Subject, line: &str) {

@@ -10,9 +10,10 @@ use super::definitions::Follower;
 use super::instance::{Instance, Parts};
 use super::observer::Watcher;
 use super::problems::TOPICS;
+use super::topic_watch::{SystemTopics, TopicWatch, Watched};
 use crate::engine::registry::Registry;
 use crate::kafka::client::ClientSettings;
-use crate::lane::StopSignal;
+use crate::lane::{StopSignal, TopicIds};
 use crate::settings::Settings;
 use crate::telemetry::admin::{AdminServer, router};
 use crate::telemetry::health::Health;
@@ -29,6 +30,7 @@ const WATCH_EVERY: Duration = Duration::from_secs(1);
 pub struct Running {
     instance: Instance,
     follower: Follower,
+    topics: TopicWatch,
     alerts: AlertWriter,
     admin: AdminServer,
     runtime: tokio::runtime::Runtime,
@@ -78,12 +80,14 @@ impl Running {
         };
         health.clear(TOPICS, "cluster", SystemTime::now());
         let alerts = AlertWriter::start(clients.clone(), alert_target(&settings), &health, metrics.clone())?;
+        let system = Arc::new(SystemTopics::new(known.system_ids));
         let registry = Arc::new(RwLock::new(Registry::new()));
         let caught_up = Arc::new(StopSignal::default());
         let (for_health, signal) = (health.clone(), caught_up.clone());
         let follower = Follower::start(
             clients.clone(),
             cluster::topic(&settings, "workflows"),
+            system.clone(),
             registry.clone(),
             stop.clone(),
             move |done| {
@@ -98,6 +102,7 @@ impl Running {
                 return Ok(None);
             }
         }
+        let topic_ids = Arc::new(TopicIds::default());
         let parts = Parts {
             settings,
             clients,
@@ -106,11 +111,14 @@ impl Running {
             registry,
             health: health.clone(),
             metrics,
+            topic_ids: topic_ids.clone(),
             watcher,
             stop: stop.clone(),
         };
+        let watched = Watched { clients: parts.clients.clone(), sources: topic_ids, system, health: health.clone() };
+        let topics = TopicWatch::start(watched, stop.clone())?;
         let instance = Instance::start(parts)?;
-        Ok(Some(Running { instance, follower, alerts, admin, runtime, stop, health }))
+        Ok(Some(Running { instance, follower, topics, alerts, admin, runtime, stop, health }))
     }
 
     /// Where the admin address really listens.
@@ -146,6 +154,7 @@ impl Running {
         let graceful = self.instance.stop();
         if graceful {
             self.follower.join();
+            self.topics.join();
         }
         self.alerts.finish();
         self.runtime.block_on(self.admin.stop(ADMIN_STOP));

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use crate::codec::event::Format;
 use crate::codec::plain::{Locator, Places, Pointer};
 use crate::engine::event::{Event, SourceRecord, Undecodable};
-use crate::kafka::start::{self, Start};
+use crate::kafka::start::Start;
 use crate::settings::{self, JsonSettings, Settings, SourceFormat, SourceSettings, TopicSelector};
 
 /// Topics whose source is remembered; a pattern may find new ones for ever.
@@ -25,6 +25,7 @@ struct Source {
     selector: TopicSelector,
     format: Format,
     start: Start,
+    confirmed: Vec<String>,
 }
 
 impl SourceTable {
@@ -71,8 +72,14 @@ impl SourceTable {
     }
 }
 
-impl start::Sources for SourceTable {
-    fn start_of(&self, topic: &str) -> (Start, Vec<String>) {
+impl SourceTable {
+    /// Whether the source of a topic confirms the start with this token.
+    pub fn is_confirmed(&self, topic: &str, token: &str) -> bool {
+        self.place(topic).is_some_and(|place| self.sources[place].confirmed.iter().any(|it| it == token))
+    }
+
+    /// The `start` of the source that a topic belongs to, and the other topics that the same pattern has found so far.
+    pub fn start_of(&self, topic: &str) -> (Start, Vec<String>) {
         let Some(place) = self.place(topic) else { return (Start::Earliest, Vec::new()) };
         let source = &self.sources[place];
         let siblings = match source.selector {
@@ -98,7 +105,7 @@ fn source(settings: &SourceSettings) -> Source {
         settings::Start::Latest => Start::Latest,
         settings::Start::Earliest => Start::Earliest,
     };
-    Source { selector: settings.topic.clone(), format, start }
+    Source { selector: settings.topic.clone(), format, start, confirmed: settings.confirm_start.clone() }
 }
 
 fn locator(locator: &settings::Locator) -> Locator {

@@ -1,5 +1,6 @@
 //! An instance for the length of a run: one lane as in production, over a registry and the topics of the run.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::AtomicI64;
 use std::sync::{Arc, RwLock};
 use std::time::Duration;
@@ -16,7 +17,7 @@ use crate::engine::commit::{Failure, RestartReason};
 use crate::engine::execution::{Identity, StepResults, Subject};
 use crate::engine::plan::LogLevel;
 use crate::engine::registry::Registry;
-use crate::kafka::start::{Sources, Start};
+use crate::kafka::start::{Refusal, Sources, Start, Started};
 use crate::lane::{Committed, InFlight, Lane, LaneContext, Observer, StopSignal};
 
 /// The environment's name, part of every execution id.
@@ -71,6 +72,7 @@ impl Instance {
             decode: Box::new(|record| Format::CloudEvents.decode(record)),
             encode: Box::new(move |subject, left| encoder.encode(subject, left)),
             observer: Arc::new(Watch(progress)),
+            topic_ids: Arc::default(),
             stop,
             last_beat_ms: AtomicI64::new(0),
         };
@@ -83,6 +85,19 @@ struct FromTheBeginning;
 impl Sources for FromTheBeginning {
     fn start_of(&self, _: &str) -> (Start, Vec<String>) {
         (Start::Earliest, Vec::new())
+    }
+
+    fn is_confirmed(&self, _: &str, _: &str) -> bool {
+        false
+    }
+
+    fn started(&self, _: &[&str], _: bool) -> Result<BTreeMap<String, Started>, String> {
+        Ok(BTreeMap::new())
+    }
+
+    // A measurement has topics of its own, which are gone when it ends.
+    fn write_down(&self, _: &[(&str, Started)]) -> Result<(), String> {
+        Ok(())
     }
 }
 
@@ -115,6 +130,14 @@ impl Observer for Watch {
     fn lost(&self, partition: &SourcePartition, from: i64, to: i64) {
         self.0.fail(&format!("the offsets {from} to {to} of partition {} are gone", partition.partition));
     }
+
+    fn refused(&self, refused: &[(SourcePartition, Refusal)]) {
+        if let Some((partition, refusal)) = refused.first() {
+            self.0.fail(&format!("partition {} is not read: {refusal}", partition.partition));
+        }
+    }
+
+    fn confirmed(&self, _: &SourcePartition, _: &Refusal) {}
 
     fn step_log(&self, _: LogLevel, _: &Subject, _: &str) {}
 

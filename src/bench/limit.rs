@@ -154,9 +154,9 @@ struct Held {
 }
 
 impl Rebalance for Held {
-    fn assigned(&self, partitions: &[SourcePartition], member: &Member<'_>) -> Result<Vec<Position>, String> {
+    fn assigned(&self, partitions: &[SourcePartition], member: &Member<'_>) -> Result<Vec<Option<Position>>, String> {
         let start =
-            |it: &SourcePartition| member.watermarks(&it.topic.name, it.partition).map(|(low, _)| Position::at(low));
+            |it: &SourcePartition| member.watermarks(&it.topic.name, it.partition).map(|(low, _)| Some(Position::at(low)));
         partitions.iter().map(start).collect()
     }
 

@@ -16,5 +16,6 @@ mod object;
 pub mod plain;
 mod produced;
 pub mod record;
+pub mod source_start;
 mod step;
 mod trace;

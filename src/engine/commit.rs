@@ -102,6 +102,8 @@ pub enum RestartReason {
     SystemTopicRefused,
     /// Nothing was committed for too long although there was work.
     Stalled,
+    /// A topic that is held was deleted and created again.
+    TopicRecreated,
     /// The start failed: no broker, no right, settings that cannot work.
     StartFailed,
 }
@@ -118,6 +120,7 @@ impl RestartReason {
             RestartReason::TooManyRewrites => "too_many_rewrites",
             RestartReason::SystemTopicRefused => "system_topic_refused",
             RestartReason::Stalled => "stalled",
+            RestartReason::TopicRecreated => "topic_recreated",
             RestartReason::StartFailed => "start_failed",
         }
     }

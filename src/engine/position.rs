@@ -33,8 +33,7 @@ pub enum BadPosition {
     },
     /// The offset belongs to a topic of the same name that was deleted.
     #[error(
-        "the topic was deleted and created again since the offset was committed; \
-         confirm by resetting the group's offset of this topic, to its beginning or its end"
+        "the topic was deleted and created again since the offset was committed"
     )]
     TopicRecreated,
 }
@@ -53,6 +52,11 @@ impl Position {
             Some(id) => format!("{PREFIX}{VERSION};topic={topic:032x};after={}", id.as_str()),
             None => format!("{PREFIX}{VERSION};topic={topic:032x}"),
         }
+    }
+
+    /// Whether metadata beside a committed offset is of this form, so that it names the topic.
+    pub fn is_ours(metadata: &str) -> bool {
+        metadata.starts_with(PREFIX)
     }
 
     /// Reads a committed offset. Metadata that is not ours means nothing; ours of another form, or of another topic, is refused.

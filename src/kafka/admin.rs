@@ -8,6 +8,7 @@ use rdkafka::client::DefaultClientContext;
 use rdkafka::error::RDKafkaErrorCode;
 
 use super::client::{ClientError, ClientSettings};
+use super::native;
 
 /// How long one call may take.
 const CALL_TIMEOUT: Duration = Duration::from_secs(10);
@@ -101,6 +102,16 @@ impl Admin {
             }
         }
         Ok(found)
+    }
+
+    /// The ids of the topics among `names` that exist and may be described.
+    pub fn topic_ids(&self, names: &[&str]) -> Result<BTreeMap<String, [u8; 16]>, AdminError> {
+        if names.is_empty() {
+            return Ok(BTreeMap::new());
+        }
+        let described = native::describe_topics(self.client.inner().native_ptr(), names, CALL_TIMEOUT);
+        let described = described.map_err(|code| refused("describe topics", code))?;
+        Ok(described.into_iter().map(|topic| (topic.name, topic.id)).collect())
     }
 
     /// Creates a topic; one that is there already is fine.

@@ -4,8 +4,8 @@
 //! for a bounded time, for the committer say, and must never wait for anything that needs this thread. Partitions start at
 //! positions that we ask for and give explicitly; the client never chooses one.
 
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use rdkafka::TopicPartitionList;
@@ -21,15 +21,16 @@ use super::log;
 use super::native::{self, GroupMetadata, TopicDescription};
 use crate::engine::batch::SourcePartition;
 use crate::engine::event::{Origin, SourceRecord, Topic};
-use crate::engine::position::Position;
+use crate::engine::position::{BadPosition, Position};
 
 /// How long one question to the broker may take inside a rebalance.
 const ASK_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// What happens to partitions. Called on the thread that polls, inside the poll.
 pub trait Rebalance: Send + Sync {
-    /// Partitions come. Returns the position at which each starts, in the same order; an error ends the consumer.
-    fn assigned(&self, partitions: &[SourcePartition], member: &Member<'_>) -> Result<Vec<Position>, String>;
+    /// Partitions come. Returns the position at which each starts, in the same order; None for one that is held and not read. An
+    /// error ends the consumer.
+    fn assigned(&self, partitions: &[SourcePartition], member: &Member<'_>) -> Result<Vec<Option<Position>>, String>;
 
     /// The membership that holds the partitions is this one from now on. Comes after every assignment, with none too.
     fn joined(&self, metadata: GroupMetadata);
@@ -72,7 +73,8 @@ impl<H: Rebalance> Consumer<H> {
         topics: &[String],
         handler: Arc<H>,
     ) -> Result<Consumer<H>, ClientError> {
-        let context = Context { handler, topics: Mutex::default(), failed: Mutex::default() };
+        let context =
+            Context { handler, topics: Mutex::default(), withheld: Mutex::default(), failed: Mutex::default() };
         let config = settings.group_consumer(group, instance);
         let inner: BaseConsumer<Context<H>> = config.create_with_context(context).map_err(ClientError::from)?;
         let topics: Vec<&str> = topics.iter().map(String::as_str).collect();
@@ -104,11 +106,20 @@ impl<H: Rebalance> Consumer<H> {
                 }
                 // What was taken comes first; an error that lasts comes again.
                 Some(Err(_)) if taken > 0 => break,
-                Some(Err(error)) => return Err(classify(&error)),
+                Some(Err(error)) => return Err(self.classify(&error)),
             }
             wait = Duration::ZERO;
         }
         Ok(taken)
+    }
+
+    /// What an error means; the reason why the client gave up says more than that it did.
+    fn classify(&self, error: &KafkaError) -> PollError {
+        match (classify(error), self.inner.client().fatal_error()) {
+            (PollError::Fatal(_), Some((RDKafkaErrorCode::FencedInstanceId, message))) => PollError::Fenced(message),
+            (PollError::Fatal(_), Some((code, message))) => PollError::Fatal(format!("{message} ({code})")),
+            (other, _) => other,
+        }
     }
 
     fn record(&self, message: &BorrowedMessage<'_>) -> Option<SourceRecord> {
@@ -192,6 +203,13 @@ pub struct Committed {
     pub metadata: String,
 }
 
+impl Committed {
+    /// The position that it stands for on the topic of that id.
+    pub fn position(&self, topic_id: &[u8; 16]) -> Result<Position, BadPosition> {
+        Position::from_committed(self.offset, &self.metadata, topic_id)
+    }
+}
+
 impl Member<'_> {
     /// The group's committed offsets of partitions of one topic. Waits while an open transaction may still move one.
     pub fn committed(&self, topic: &str, partitions: &[i32]) -> Result<Vec<Option<Committed>>, String> {
@@ -240,6 +258,8 @@ impl Member<'_> {
 struct Context<H> {
     handler: Arc<H>,
     topics: Mutex<HashMap<String, Arc<Topic>>>,
+    /// Partitions that the group gave to this member and that it does not read: the client does not know them as assigned.
+    withheld: Mutex<HashSet<(String, i32)>>,
     failed: Mutex<Option<String>>,
 }
 
@@ -262,7 +282,7 @@ impl<H: Rebalance> ConsumerContext for Context<H> {
             _ => {
                 let partitions = self.known(list);
                 self.handler.revoked(&partitions, &Member { ask: consumer }, native::assignment_lost(client));
-                native::unassign(client, list, cooperative).map_err(|error| error.message)
+                native::unassign(client, &self.without_withheld(list), cooperative).map_err(|error| error.message)
             }
         };
         if let Err(message) = result {
@@ -279,20 +299,26 @@ impl<H: Rebalance> Context<H> {
     fn assign(
         &self,
         consumer: &BaseConsumer<Self>,
-        list: &mut TopicPartitionList,
+        list: &TopicPartitionList,
         cooperative: bool,
     ) -> Result<(), String> {
         let client = consumer.client().native_ptr();
         self.learn_topics(consumer, list)?;
         let partitions = self.known(list);
+        let mut starting = TopicPartitionList::with_capacity(partitions.len());
         if !partitions.is_empty() {
             let positions = self.handler.assigned(&partitions, &Member { ask: consumer })?;
             for (SourcePartition { topic, partition }, position) in partitions.iter().zip(&positions) {
+                let Some(position) = position else {
+                    self.withheld().insert((topic.name.to_string(), *partition));
+                    continue;
+                };
                 let offset = rdkafka::Offset::Offset(position.next_offset);
-                list.set_partition_offset(&topic.name, *partition, offset).map_err(|error| error.to_string())?;
+                let added = starting.add_partition_offset(&topic.name, *partition, offset);
+                added.map_err(|error| error.to_string())?;
             }
         }
-        native::assign(client, list, cooperative).map_err(|error| error.message)?;
+        native::assign(client, &starting, cooperative).map_err(|error| error.message)?;
         let metadata = GroupMetadata::current(client).ok_or("the group let the member go during the rebalance")?;
         self.handler.joined(metadata);
         Ok(())
@@ -319,6 +345,24 @@ impl<H: Rebalance> Context<H> {
             Some(missing) => Err(format!("the topic {missing} cannot be described; is it there, and may it be read?")),
             None => Ok(()),
         }
+    }
+
+    /// The partitions of a list that were really assigned; those that were withheld are forgotten.
+    fn without_withheld(&self, list: &TopicPartitionList) -> TopicPartitionList {
+        let mut assigned = TopicPartitionList::with_capacity(list.count());
+        let mut withheld = self.withheld();
+        if list.count() > 0 {
+            for element in list.elements() {
+                if !withheld.remove(&(element.topic().to_owned(), element.partition())) {
+                    assigned.add_partition(element.topic(), element.partition());
+                }
+            }
+        }
+        assigned
+    }
+
+    fn withheld(&self) -> MutexGuard<'_, HashSet<(String, i32)>> {
+        self.withheld.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn topic(&self, name: &str) -> Option<Arc<Topic>> {

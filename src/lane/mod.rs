@@ -17,6 +17,7 @@ mod reader;
 mod stop;
 mod tally;
 mod tenure;
+mod topic_ids;
 
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
@@ -34,7 +35,7 @@ use crate::engine::workflow::Workflow;
 use crate::kafka::client::ClientSettings;
 use crate::kafka::consumer::Consumer;
 use crate::kafka::producer::{ProducerFailure, TransactionalProducer};
-use crate::kafka::start::Sources;
+use crate::kafka::start::{Refusal, Sources};
 
 use backoff::Backoff;
 use committer::Committer;
@@ -45,6 +46,7 @@ use tenure::Tenure;
 pub use committer::Committed;
 pub use stop::StopSignal;
 pub use tally::{SourceTally, Tally, WorkflowTally};
+pub use topic_ids::TopicIds;
 
 /// What a lane holds in flight at most, in bytes: what was read and not committed, records to be written included.
 pub const PIPELINE_BYTES: usize = 64 * 1024 * 1024;
@@ -85,6 +87,8 @@ pub struct LaneContext {
     pub encode: Box<Encode>,
     /// Who is told.
     pub observer: Arc<dyn Observer>,
+    /// What the lanes of the instance hold, against what is there.
+    pub topic_ids: Arc<TopicIds>,
     /// Set when the instance stops.
     pub stop: Arc<StopSignal>,
     /// When the lane last went through its loop, milliseconds since the Unix epoch; for a watchdog.
@@ -107,6 +111,10 @@ pub trait Observer: Send + Sync {
     fn trouble(&self, message: &str);
     /// Records were deleted before they were read: offsets from the first up to, not including, the second.
     fn lost(&self, partition: &SourcePartition, from: i64, to: i64);
+    /// Of what the lane holds it does not read these partitions, for these reasons; it reads all others.
+    fn refused(&self, refused: &[(SourcePartition, Refusal)]);
+    /// An operator has confirmed the start on this partition; what was refused before is settled.
+    fn confirmed(&self, partition: &SourcePartition, refusal: &Refusal);
     /// A `log` step ran.
     fn step_log(&self, level: LogLevel, subject: &Subject, line: &str);
     /// The lane starts again from nothing.

@@ -20,7 +20,7 @@ use crate::engine::run::Effect;
 use crate::engine::wire::WireRecord;
 use crate::kafka::consumer::{Consumer, Member, PollError, Rebalance};
 use crate::kafka::native::GroupMetadata;
-use crate::kafka::start;
+use crate::kafka::start::{self, Refusal};
 
 /// Records taken in one go: enough to make a poll cheap, few enough to look up between them.
 const POLL_RECORDS: usize = 500;
@@ -81,7 +81,13 @@ struct State {
     /// Taken up, and waiting for the membership that holds them.
     fresh: Vec<(SourcePartition, AssignmentId)>,
     held: Vec<SourcePartition>,
+    /// Held too, but not read.
+    refused: Vec<(SourcePartition, Refusal)>,
+    /// How many changes of topics were looked at.
+    topic_changes: u64,
     must_restart: Option<RestartReason>,
+    /// Nothing more is read: what is let go now is no news.
+    ended: bool,
 }
 
 impl Reader {
@@ -92,12 +98,20 @@ impl Reader {
         tenure: Arc<Tenure<GroupMetadata>>,
     ) -> Arc<Reader> {
         let machine = Machine::new(context.identity.clone());
-        let state = State { machine, fresh: Vec::new(), held: Vec::new(), must_restart: None };
+        let topic_changes = context.topic_ids.changes();
+        let (fresh, held, refused) = (Vec::new(), Vec::new(), Vec::new());
+        let state = State { machine, fresh, held, refused, topic_changes, must_restart: None, ended: false };
         Arc::new(Reader { context, pipeline, tenure, state: Mutex::new(state) })
     }
 
     /// Reads until the lane is to stop, or has to start again.
     pub fn run(&self, consumer: &Consumer<Reader>) -> Result<(), RestartReason> {
+        let ended = self.read(consumer);
+        self.state().ended = true;
+        ended
+    }
+
+    fn read(&self, consumer: &Consumer<Reader>) -> Result<(), RestartReason> {
         let mut records = Vec::with_capacity(POLL_RECORDS);
         let mut last_report = Instant::now();
         while !self.context.stop.is_set() {
@@ -130,8 +144,31 @@ impl Reader {
         if self.pipeline.commit_age() > COMMIT_AGE_MAX {
             return Err(RestartReason::Stalled);
         }
+        self.check_topics()?;
         self.context.beat();
         Ok(())
+    }
+
+    /// A topic that is held and became another one is not gone on with. A new start of the lane refuses it, and keeps the others.
+    fn check_topics(&self) -> Result<(), RestartReason> {
+        let changes = self.context.topic_ids.changes();
+        let mut state = self.state();
+        if state.topic_changes == changes {
+            return Ok(());
+        }
+        state.topic_changes = changes;
+        let gone = state.held.iter().any(|held| self.context.topic_ids.is_gone(&held.topic));
+        if gone { Err(RestartReason::TopicRecreated) } else { Ok(()) }
+    }
+
+    /// Says what is held, to those who need to know.
+    fn tell_held(&self, state: &State) {
+        self.context.topic_ids.hold(&self.context.name, &state.held);
+        self.context.observer.joined(&state.held);
+        // A lane that ends lets go of what it refuses, which mends nothing.
+        if !state.ended {
+            self.context.observer.refused(&state.refused);
+        }
     }
 
     /// Waits for room. If it takes long, the sources are paused and the consumer is polled meanwhile.
@@ -281,19 +318,30 @@ impl Reader {
 }
 
 impl Rebalance for Reader {
-    fn assigned(&self, partitions: &[SourcePartition], member: &Member<'_>) -> Result<Vec<Position>, String> {
-        let decisions = start::resolve(partitions, member, &*self.context.sources)
+    fn assigned(&self, partitions: &[SourcePartition], member: &Member<'_>) -> Result<Vec<Option<Position>>, String> {
+        let outcomes = start::resolve(partitions, member, &*self.context.sources)
             .inspect_err(|message| self.context.observer.trouble(message))?;
         let mut state = self.state();
         let mut positions = Vec::with_capacity(partitions.len());
-        for (partition, decision) in partitions.iter().zip(decisions) {
+        for (partition, outcome) in partitions.iter().zip(outcomes) {
+            let decision = match outcome {
+                Ok(decision) => decision,
+                Err(refusal) => {
+                    state.refused.push((partition.clone(), refusal));
+                    positions.push(None);
+                    continue;
+                }
+            };
+            if let Some(refusal) = &decision.confirmed {
+                self.context.observer.confirmed(partition, refusal);
+            }
             if let Some((from, to)) = decision.lost {
                 self.context.observer.lost(partition, from, to);
             }
             let assignment = state.machine.handle_assigned(partition.clone(), decision.position.clone());
             state.fresh.push((partition.clone(), assignment));
             state.held.push(partition.clone());
-            positions.push(decision.position);
+            positions.push(Some(decision.position));
         }
         Ok(positions)
     }
@@ -302,7 +350,7 @@ impl Rebalance for Reader {
         let mut state = self.state();
         let fresh = std::mem::take(&mut state.fresh);
         self.tenure.take_up(&fresh, metadata);
-        self.context.observer.joined(&state.held);
+        self.tell_held(&state);
     }
 
     fn revoked(&self, partitions: &[SourcePartition], member: &Member<'_>, lost: bool) {
@@ -320,6 +368,7 @@ impl Rebalance for Reader {
             state.machine.handle_revoked(partition);
         }
         state.held.retain(|held| !partitions.contains(held));
+        state.refused.retain(|(held, _)| !partitions.contains(held));
         if lost {
             self.tenure.let_all_go();
         } else {
@@ -332,6 +381,6 @@ impl Rebalance for Reader {
             };
             state.must_restart.get_or_insert(reason);
         }
-        self.context.observer.joined(&state.held);
+        self.tell_held(&state);
     }
 }

@@ -15,6 +15,9 @@ pub struct SourceSettings {
     pub format: SourceFormat,
     /// Where to start on a topic on which the group has no offset at all. Default: latest.
     pub start: Start,
+    /// Starts that an operator has confirmed, each good for one start on one topic: the topic's id as 32 hexadecimal digits, a dot, and
+    /// the number of the start. What is not awaited has no effect.
+    pub confirm_start: Vec<String>,
     /// Where it was written, for what is found out about it later.
     pub place: Place,
 }
@@ -95,6 +98,8 @@ enum FormatName {
 
 /// The most sources; a pattern covers more topics than that.
 const SOURCES: usize = 1000;
+/// The most starts that are confirmed at once.
+const CONFIRMATIONS: usize = 1000;
 /// The longest pattern. Its compiled form is bounded by the library.
 const PATTERN_BYTES: usize = 1024;
 
@@ -130,7 +135,24 @@ fn read_source(section: &mut Section<'_, '_>, topic_prefix: &str) -> Option<Sour
     let format = read_format(section);
     let start = section.choice("start", &[("latest", Start::Latest), ("earliest", Start::Earliest)]);
     let start = start.map_or(Start::Latest, |(start, _)| start);
-    Some(SourceSettings { topic: topic?, format: format?, start, place })
+    let confirm_start = section.parsed("confirm_start", confirmations).unwrap_or_default();
+    Some(SourceSettings { topic: topic?, format: format?, start, confirm_start, place })
+}
+
+/// Tokens as an instance prints them, separated by commas.
+fn confirmations(text: &str) -> Result<Vec<String>, (&'static str, String)> {
+    let remedy = || "copy what the instance's /readyz and log ask for, several separated by commas".to_owned();
+    let tokens: Vec<&str> = text.split(',').map(str::trim).collect();
+    let is_token = |token: &&str| {
+        let id_and_number = token.split_once('.');
+        let is_id = |id: &str| id.len() == 32 && id.bytes().all(|it| matches!(it, b'0'..=b'9' | b'a'..=b'f'));
+        id_and_number.is_some_and(|(id, number)| is_id(id) && number.parse::<u32>().is_ok())
+    };
+    match tokens.len() {
+        count if count > CONFIRMATIONS => Err(("these are too many", format!("write at most {CONFIRMATIONS}"))),
+        _ if !tokens.iter().all(is_token) => Err(("this confirms nothing", remedy())),
+        _ => Ok(tokens.into_iter().map(str::to_owned).collect()),
+    }
 }
 
 fn topic_selector(topic: &str, topic_prefix: &str) -> Result<TopicSelector, (&'static str, String)> {
