@@ -9,6 +9,7 @@ mod definition;
 mod exactly_once;
 mod logs;
 mod metrics;
+mod positions;
 mod promtool;
 mod simulation;
 mod support;
