@@ -4,14 +4,16 @@
 //! idempotent producer, apart from the transactions of the lanes. An alert that cannot be written is tried again for a while; then it
 //! is given up and said in the log, where every problem is anyway.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use super::problems;
-use crate::codec::alert::{self, Alert, LostRange};
+use crate::codec::alert::{self, Alert, AlertState, LostRange};
 use crate::kafka::client::ClientSettings;
+use crate::kafka::log_reader::{From, LogReader, ReadError};
 use crate::kafka::sender::{SendError, Sender};
 use crate::lane::StopSignal;
 use crate::telemetry::health::{Change, Health};
@@ -27,6 +29,11 @@ const TRY_WITHIN: Duration = Duration::from_secs(12);
 const PAUSE: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
 /// How long an alert is tried. Whoever is told later than that has seen it elsewhere.
 const GIVE_UP_AFTER: Duration = Duration::from_secs(10 * 60);
+/// How many alerts are looked at from the end of each partition for those of an earlier process; an older one is cleared by a reader's
+/// own judgement.
+const EARLIER: i64 = 10_000;
+/// How long reading them may take.
+const READ_WITHIN: Duration = Duration::from_secs(10);
 /// How long what is left may take when the instance ends.
 const END_WITHIN: Duration = Duration::from_secs(2);
 
@@ -78,6 +85,21 @@ impl Drop for AlertWriter {
     }
 }
 
+/// The newest alerts of this instance that are raised and ended with the process that raised them, as kind and subject.
+fn earlier(clients: &ClientSettings, target: &AlertTarget) -> Result<Vec<(&'static str, String)>, ReadError> {
+    let mut raised: BTreeMap<String, &'static str> = BTreeMap::new();
+    let mut reader = LogReader::open(clients, &[&target.topic], From::Tail(EARLIER))?;
+    reader.read_to_end(READ_WITHIN, |record| {
+        let Some(alert) = record.value.as_deref().and_then(AlertState::decode) else { return };
+        let is_ours = alert.instance == *target.instance && alert.state == "raised";
+        match problems::ended_with_its_process(&alert.name, &alert.subject).filter(|_| is_ours) {
+            Some(kind) if raised.len() < QUEUE / 2 => drop(raised.insert(alert.subject, kind)),
+            Some(_) | None => drop(raised.remove(&alert.subject)),
+        }
+    })?;
+    Ok(raised.into_iter().map(|(subject, kind)| (kind, subject)).collect())
+}
+
 fn enqueue(queue: &SyncSender<Change>, change: &Change, metrics: &Metrics) {
     if queue.try_send(change.clone()).is_err() {
         metrics.alert("dropped");
@@ -97,12 +119,27 @@ struct Writing {
 impl Writing {
     fn run(mut self, changes: &Receiver<Change>) {
         let mut deadline = None;
+        // Before anything of this process is written, which may be raised again.
+        self.clear_earlier(&mut deadline);
         loop {
             match changes.recv_timeout(LOOK_EVERY) {
                 Ok(change) => self.write(&self.alert(change), &mut deadline),
                 Err(RecvTimeoutError::Timeout) if !self.end.is_set() => {}
                 Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => return,
             }
+        }
+    }
+
+    /// Clears what an earlier process of this instance has raised and took with it when it was killed.
+    fn clear_earlier(&mut self, deadline: &mut Option<Instant>) {
+        let stale = earlier(&self.clients, &self.target).unwrap_or_else(|error| {
+            tracing::warn!(cause = %error, "alerts of an earlier process cannot be read, and stay as they are");
+            Vec::new()
+        });
+        for (kind, subject) in stale {
+            let message = "the instance was started again".to_owned();
+            let change = Change { kind, subject, message, raised: false, at: SystemTime::now(), lost: None };
+            self.write(&self.alert(change), deadline);
         }
     }
 

@@ -193,9 +193,9 @@ impl Follower {
                         stop.wait(RETRY_PAUSE);
                         continue;
                     }
-                    Ok(false) => follow(&clients, &topic, &registry, &mut caught_up, &|| {
-                        stop.is_set() || system.is_gone(&topic)
-                    }),
+                    Ok(false) => {
+                        follow(&clients, &topic, &registry, &mut caught_up, &|| stop.is_set() || system.is_gone(&topic))
+                    }
                     Err(error) => Err(ReadError::Broker { topic: topic.clone(), cause: error.to_string() }),
                 };
                 if let Err(error) = followed {

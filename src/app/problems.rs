@@ -2,6 +2,9 @@
 
 use crate::codec::alert::Severity;
 
+/// What subjects start with that are system topics.
+const SYSTEM_TOPIC: &str = "topic/";
+
 /// The Kafka client of a lane has trouble.
 pub const CLIENT_TROUBLE: &str = "kafka";
 /// Records were deleted before they were read.
@@ -19,6 +22,17 @@ pub const OFFSETS_EXPIRED: &str = "offsets-expired";
 /// The group's offset of a source cannot be used.
 pub const OFFSET_UNUSABLE: &str = "offset-unusable";
 
+/// Problems of a process: they end with it, whether it could say so or not.
+const OF_A_PROCESS: [&str; 4] = [CLIENT_TROUBLE, LANE_RESTARTS, DUPLICATE_IDENTITY, TOPICS];
+
+/// The problem that an alert of an earlier process of the same instance tells of, if it ended with that process. A start takes system
+/// topics as they are, so those that were recreated before it are no problem any more.
+pub fn ended_with_its_process(name: &str, subject: &str) -> Option<&'static str> {
+    let of_a_process = OF_A_PROCESS.into_iter().find(|kind| *kind == name);
+    let is_system_topic = name == TOPIC_RECREATED && subject.starts_with(SYSTEM_TOPIC);
+    of_a_process.or(is_system_topic.then_some(TOPIC_RECREATED))
+}
+
 /// How bad a problem is.
 pub fn severity(kind: &str) -> Severity {
     match kind {
@@ -34,5 +48,5 @@ pub fn source(topic: &str) -> String {
 
 /// A system topic, as the subject of a problem.
 pub fn system_topic(topic: &str) -> String {
-    format!("topic/{topic}")
+    format!("{SYSTEM_TOPIC}{topic}")
 }

@@ -155,8 +155,9 @@ struct Held {
 
 impl Rebalance for Held {
     fn assigned(&self, partitions: &[SourcePartition], member: &Member<'_>) -> Result<Vec<Option<Position>>, String> {
-        let start =
-            |it: &SourcePartition| member.watermarks(&it.topic.name, it.partition).map(|(low, _)| Some(Position::at(low)));
+        let start = |it: &SourcePartition| {
+            member.watermarks(&it.topic.name, it.partition).map(|(low, _)| Some(Position::at(low)))
+        };
         partitions.iter().map(start).collect()
     }
 

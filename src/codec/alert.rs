@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use serde::Deserialize;
 
 use super::object::{self, Object};
 use super::step::cut;
@@ -93,6 +94,27 @@ pub fn encode(alert: &Alert, environment: &str, topic: &Arc<str>) -> WireRecord 
         value: Some(value.into()),
         headers: headers.collect(),
         step: None,
+    }
+}
+
+/// The parts of an alert that say whether it still holds.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub struct AlertState {
+    /// What it is about.
+    pub subject: String,
+    /// The name of the alert.
+    #[serde(rename = "alert")]
+    pub name: String,
+    /// `raised` or `cleared`.
+    pub state: String,
+    /// The instance that said so.
+    pub instance: String,
+}
+
+impl AlertState {
+    /// Reads a record's value; None if that is no alert.
+    pub fn decode(value: &[u8]) -> Option<AlertState> {
+        serde_json::from_slice(value).ok()
     }
 }
 

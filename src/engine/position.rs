@@ -32,9 +32,7 @@ pub enum BadPosition {
         metadata: String,
     },
     /// The offset belongs to a topic of the same name that was deleted.
-    #[error(
-        "the topic was deleted and created again since the offset was committed"
-    )]
+    #[error("the topic was deleted and created again since the offset was committed")]
     TopicRecreated,
 }
 

@@ -308,8 +308,8 @@ impl Arrival {
         // A topic that a pattern finds while the group already reads another one of that pattern has appeared later.
         let mut appeared_later = false;
         for sibling in siblings.iter().filter(|_| refusal.is_none()) {
-            appeared_later = appeared_later
-                || member.committed(sibling, &member.partitions(sibling)?)?.iter().any(Option::is_some);
+            appeared_later =
+                appeared_later || member.committed(sibling, &member.partitions(sibling)?)?.iter().any(Option::is_some);
         }
         let mut positions = Vec::new();
         for partition in 0..member.partitions(name)?.len() {

@@ -120,6 +120,25 @@ fn wrong_types_say_what_to_write() {
 }
 
 #[test]
+fn a_start_is_confirmed_by_its_token_alone() {
+    let source =
+        |it: &str| format!("{KAFKA}[[sources]]\ntopic = \"a\"\nformat = \"cloudevents\"\nconfirm_start = \"{it}\"\n");
+    let refused = |it: &str| {
+        format!(
+            "tidegate.toml:6:17: `confirm_start` is `{it}`: this confirms nothing; copy what the instance's /readyz and log ask for, \
+             several separated by commas"
+        )
+    };
+    let id = &"0af".repeat(11)[..32];
+    for wrong in ["yes", "", id, &format!("{id}.x"), &format!("{id}0.1"), &format!("{id}.1,")] {
+        check(&source(wrong), &[], &[&refused(wrong)]);
+    }
+    let tokens = format!("{id}.2, {id}.13");
+    let parsed = parse(&source(&tokens), &FixedEnvironment::with_variables([]), &Overrides::default()).unwrap();
+    assert_eq!(parsed.sources[0].confirm_start, [format!("{id}.2"), format!("{id}.13")]);
+}
+
+#[test]
 fn sources_are_refused_with_their_place() {
     let source = |lines: &str| format!("{KAFKA}[[sources]]\n{lines}\n");
     let format = "format = \"cloudevents\"";

@@ -6,6 +6,8 @@ use std::sync::Arc;
 use apache_avro::schema::{RecordField, Schema};
 use apache_avro::types::Value as Avro;
 use serde_json::Value as Json;
+use tidegate::codec::alert::{self, Alert, LostRange, Severity};
+use tidegate::codec::source_start::SourceStart;
 use tidegate::definition::{Pointer, Record, VersionRecord};
 use tidegate::engine::record::{ExecutionStatus, Output};
 use tidegate::engine::value::Value;
@@ -176,6 +178,35 @@ fn what_is_written_conforms() {
             _ => check("dead-letter-state", samples::header(&record, "tidegate-dlq-state").unwrap()),
         }
     }
+}
+
+#[test]
+fn alerts_and_starts_conform() {
+    let lost = LostRange { topic: "webhooks".into(), partition: 3, first_offset: 5, last_offset: 11 };
+    let alert = Alert {
+        subject: "source/webhooks/3".into(),
+        name: "lost-records",
+        raised: true,
+        severity: Severity::Critical,
+        message: "é".repeat(1000),
+        instance: "host-1".into(),
+        time_ms: 1,
+        lost: Some(lost),
+    };
+    let topic = Arc::from("tidegate.alerts");
+    for (raised, lost) in [(true, alert.lost.clone()), (false, None)] {
+        let record = alert::encode(&Alert { raised, lost, ..alert.clone() }, "dev", &topic);
+        let value = record.value.as_deref().unwrap();
+        check("alert", value);
+        let value: Json = serde_json::from_slice(value).unwrap();
+        assert!(value["message"].as_str().unwrap().len() <= 1024);
+        assert_eq!(record.key.as_deref(), Some(&b"source/webhooks/3"[..]));
+        let kind = if raised { "tidegate.alert.raised" } else { "tidegate.alert.cleared" };
+        assert_eq!(samples::header(&record, "ce_type"), Some(kind.as_bytes()));
+    }
+    let (group, topic) = ("tidegate".to_owned(), "webhooks".to_owned());
+    let start = SourceStart { group, topic, topic_id: [7; 16], starts: 2, positions: vec![0, 17], settled: false };
+    check("source-start", start.encode(&"tidegate.control".into(), 0).value.as_deref().unwrap());
 }
 
 #[test]

@@ -57,7 +57,8 @@ fn a_recreated_source_is_refused_until_it_is_confirmed_and_the_others_go_on() {
     project.send(&steady, 2, 4, None);
     project.await_executed(&steady, 8);
     assert_eq!(project.executed(&changing), 20, "nothing of the new topic was run");
-    let lines = instance.log().lines().filter(|line| line.contains("needs attention") && line.contains(&subject)).count();
+    let lines =
+        instance.log().lines().filter(|line| line.contains("needs attention") && line.contains(&subject)).count();
     assert_eq!(lines, 1, "{}", instance.log());
     instance.kill();
 
@@ -174,10 +175,15 @@ fn a_lost_range_is_an_alert_that_names_it() {
 fn two_instances_of_one_name_say_so() {
     let Some(broker) = TestBroker::shared() else { return };
     let (project, topic) = (Project::new(broker), broker.topic("twins", 1));
-    let _one = project.instance("twin", &source(&topic, ""));
-    let _other = project.instance("twin", &source(&topic, ""));
+    let one = project.instance("twin", &source(&topic, ""));
+    let other = project.instance("twin", &source(&topic, ""));
     let alert = project.await_alert("lane/twin-0", "duplicate-identity", "raised");
     assert!(alert["message"].as_str().unwrap().contains("same `instance` name"), "{alert}");
+    one.kill();
+    other.kill();
+    // Whoever raised it cannot clear it any more; the next process of the name does.
+    let _only = project.instance("twin", &source(&topic, ""));
+    project.await_alert("lane/twin-0", "duplicate-identity", "cleared");
 }
 
 #[test]

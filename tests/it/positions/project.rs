@@ -143,7 +143,9 @@ impl Instance {
         let log = self.log();
         let lines = log.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
         let address = lines.filter_map(|line| find(&line, "admin")).next();
-        let Some(mut stream) = address.and_then(|address| TcpStream::connect(address).ok()) else { return String::new() };
+        let Some(mut stream) = address.and_then(|address| TcpStream::connect(address).ok()) else {
+            return String::new();
+        };
         let mut answer = String::new();
         let asked = write!(stream, "GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n");
         if asked.is_err() || stream.read_to_string(&mut answer).is_err() {
@@ -157,7 +159,8 @@ impl Instance {
     pub fn await_problem(&self, kind: &str, subject: &str) -> String {
         until(&format!("{kind} of {subject}: {}", self.get("/readyz")), || {
             let ready: Value = serde_json::from_str(&self.get("/readyz")).ok()?;
-            let problem = ready["problems"].as_array()?.iter().find(|it| it["kind"] == kind && it["subject"] == subject)?;
+            let problem =
+                ready["problems"].as_array()?.iter().find(|it| it["kind"] == kind && it["subject"] == subject)?;
             problem["message"].as_str().map(str::to_owned)
         })
     }
