@@ -142,6 +142,10 @@ impl Metrics {
         recorder.gauge(Metric::StartTime, &[]).set(unix_seconds(SystemTime::now()));
         recorder.gauge(Metric::Ready, &[]).set(0.0);
         recorder.gauge(Metric::MemoryInFlight, &[]).set(0.0);
+        // There from the start, so that the first alert that is dropped is seen as a rise.
+        for outcome in ["written", "dropped"] {
+            let _ = recorder.counter(Metric::Alerts, &[outcome]);
+        }
         Metrics(Arc::new(Inner {
             recorder,
             workflows: NameBound::new(SERIES_MOST),
