@@ -2,10 +2,11 @@
 
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime};
 
 use tidegate::telemetry::admin::{AdminError, AdminServer, router};
-use tidegate::telemetry::health::{COMMIT_OVERDUE, Health, LANE_HANGS};
+use tidegate::telemetry::health::{COMMIT_OVERDUE, Health, LANE_HANGS, LostOffsets};
 use tidegate::telemetry::metrics::Metrics;
 
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -184,4 +185,37 @@ fn an_address_that_is_taken_is_named() {
     let second = served.runtime.block_on(AdminServer::start(address, axum::Router::new()));
     let Err(AdminError::Bind { address: refused, .. }) = second else { panic!("two servers on {address}") };
     assert_eq!(refused, address);
+}
+
+#[test]
+fn a_problem_is_told_when_it_begins_and_when_it_ends_however_often_it_is_said() {
+    let (health, now) = (Health::new(1, Instant::now()), SystemTime::now());
+    health.raise("kafka", "before", "said before anybody listened", now);
+    let told = Arc::new(Mutex::new(Vec::new()));
+    let list = told.clone();
+    health.listen(move |change| {
+        let state = if change.raised { "raised" } else { "cleared" };
+        list.lock().unwrap().push(format!("{} {} {state} {}", change.kind, change.subject, change.lost.is_some()));
+    });
+    for _ in 0..3 {
+        health.raise("topic-recreated", "source/a", "again", now);
+    }
+    health.clear("topic-recreated", "source/a", now);
+    health.clear("topic-recreated", "source/a", now);
+    health.settle("offsets-expired", "source/b", "confirmed", now);
+    for first in [1, 5] {
+        let lost = LostOffsets { topic: "a".into(), partition: 0, first, last: first + 2 };
+        health.records_lost("lost-records", "source/a/0", "gone", lost, now);
+    }
+    let expected = [
+        "kafka before raised false",
+        "topic-recreated source/a raised false",
+        "topic-recreated source/a cleared false",
+        "offsets-expired source/b cleared false",
+        "lost-records source/a/0 raised true",
+        "lost-records source/a/0 raised true",
+    ];
+    assert_eq!(*told.lock().unwrap(), expected);
+    let kinds: Vec<_> = health.readiness(Instant::now()).problems.iter().map(|it| it.kind).collect();
+    assert_eq!(kinds, ["kafka", "lost-records"]);
 }
