@@ -2,7 +2,7 @@
 //! here is what the exporter leaves to its user: handles by our own table, series that several lanes share, and a bound on samples.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use ::metrics::{Counter, Gauge, Histogram, Key, Label, Level, Metadata, Recorder as _};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle, PrometheusRecorder};
@@ -23,6 +23,9 @@ pub(super) struct Recorder {
     recorder: PrometheusRecorder,
     handle: PrometheusHandle,
     samples_waiting: AtomicUsize,
+    /// Shared by those who record samples, held alone while samples are put into buckets: the exporter's queue of samples loses those
+    /// that come in while it is emptied.
+    samples: RwLock<()>,
     /// As many as there are series that are shared; those are bounded where their labels are.
     sums: Mutex<FxHashMap<(Metric, Labels), SharedSum>>,
 }
@@ -59,7 +62,13 @@ impl Recorder {
             }
         }
         let handle = recorder.handle();
-        Recorder { recorder, handle, samples_waiting: AtomicUsize::new(0), sums: Mutex::default() }
+        Recorder {
+            recorder,
+            handle,
+            samples_waiting: AtomicUsize::new(0),
+            samples: RwLock::default(),
+            sums: Mutex::default(),
+        }
     }
 
     /// The counter of these label values; shown from now on.
@@ -99,7 +108,10 @@ impl Recorder {
         let mut left = usize::try_from(count).unwrap_or(usize::MAX);
         while left > 0 {
             let part = left.min(SAMPLES_WAITING);
-            histogram.record_many(value, part);
+            {
+                let _shared = self.samples.read().unwrap_or_else(PoisonError::into_inner);
+                histogram.record_many(value, part);
+            }
             // Counted after they are there, so that none is left out of the count of those that wait.
             if self.samples_waiting.fetch_add(part, Ordering::Relaxed) + part >= SAMPLES_WAITING {
                 self.upkeep();
@@ -110,12 +122,14 @@ impl Recorder {
 
     /// Puts samples that wait into their buckets.
     pub(super) fn upkeep(&self) {
+        let _alone = self.samples.write().unwrap_or_else(PoisonError::into_inner);
         self.samples_waiting.store(0, Ordering::Relaxed);
         self.handle.run_upkeep();
     }
 
     /// Every series as text. A family without series is left out.
     pub(super) fn render(&self, exposition: Exposition) -> String {
+        let _alone = self.samples.write().unwrap_or_else(PoisonError::into_inner);
         exposition.text_of(&self.handle.render())
     }
 }
