@@ -144,6 +144,8 @@ impl ClientSettings {
                 // The default of a second makes a full queue stand still for that long.
                 ("fetch.queue.backoff.ms", "5"),
                 ("retry.backoff.ms", "5"),
+                // Bounds what is fetched ahead: so much in the queue, and as much in the answer that is on its way into it, because
+                // librdkafka takes it for the limit of an answer too where `fetch.max.bytes` is not set.
                 ("queued.max.messages.kbytes", "16384"),
                 ("topic.metadata.refresh.interval.ms", "30000"),
                 ("group.id", group),

@@ -31,8 +31,10 @@ use crate::kafka::producer::{ProducerFailure, RefusedRecord, TransactionalProduc
 const BATCH_AGE: Duration = Duration::from_millis(100);
 /// How large a batch may become; beyond, a transaction takes too long to write again after an abort.
 const BATCH_BYTES: usize = 32 * 1024 * 1024;
-/// How long the committer waits for work before it serves the client library again.
+/// How long the committer waits for work before it serves the client library again, while a transaction is open.
 const SERVE_EVERY: Duration = Duration::from_millis(10);
+/// The same while none is open: the library then has nothing to say but trouble, and an idle instance sleeps. Work wakes it at once.
+const SERVE_IDLE_EVERY: Duration = Duration::from_millis(250);
 /// How long one attempt at a batch may take as a whole, as a part of the transaction time-out; the broker aborts at 100 %.
 const ATTEMPT_SHARE: f64 = 0.8;
 /// How long to wait for the group's new generation before the lane gives up its own.
@@ -93,7 +95,8 @@ impl<'a> Committer<'a> {
     /// Writes and commits until the pipeline stops or the lane has to start again.
     pub fn run(mut self) -> Result<(), RestartReason> {
         loop {
-            match self.pipeline.next(self.opened.is_some(), SERVE_EVERY) {
+            let open = self.opened.is_some();
+            match self.pipeline.next(open, if open { SERVE_EVERY } else { SERVE_IDLE_EVERY }) {
                 Next::Write(chunk) => self.write(chunk)?,
                 Next::Commit => self.commit()?,
                 Next::Nothing => self.producer.serve(),

@@ -18,6 +18,7 @@ mod stop;
 mod tally;
 mod tenure;
 mod topic_ids;
+mod weight;
 
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
@@ -48,8 +49,9 @@ pub use stop::StopSignal;
 pub use tally::{SourceTally, Tally, WorkflowTally};
 pub use topic_ids::TopicIds;
 
-/// What a lane holds in flight at most, in bytes: what was read and not committed, records to be written included.
-pub const PIPELINE_BYTES: usize = 64 * 1024 * 1024;
+/// What a lane holds in flight at most, in bytes of memory: what was read and not committed, with the records to be written and the
+/// client's copies of them. Room for two batches, one that fills while the other commits, of what a lane reads in their age.
+pub const PIPELINE_BYTES: usize = 192 * 1024 * 1024;
 /// A commit that has not come back by then will not; the broker has aborted it.
 const INIT_TRIES: u32 = 12;
 

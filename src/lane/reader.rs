@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use super::pipeline::{Pipeline, Refused};
 use super::tally::Tally;
 use super::tenure::Tenure;
-use super::{InFlight, LaneContext, clock};
+use super::{InFlight, LaneContext, clock, weight};
 use crate::engine::batch::{AssignmentId, Batch, Group, SourcePartition};
 use crate::engine::commit::RestartReason;
 use crate::engine::event::SourceRecord;
@@ -25,7 +25,7 @@ use crate::kafka::start::{self, Refusal};
 /// Records taken in one go: enough to make a poll cheap, few enough to look up between them.
 const POLL_RECORDS: usize = 500;
 /// How long a poll waits for the first record when there is nothing to do.
-const POLL_WAIT: Duration = Duration::from_millis(50);
+const POLL_WAIT: Duration = Duration::from_millis(100);
 /// What a chunk may weigh before it is handed on, even inside an event.
 const CHUNK_BYTES: usize = 1024 * 1024;
 /// How long the reader waits for room before it pauses the sources.
@@ -39,8 +39,6 @@ const REVOKE_WAIT: Duration = Duration::from_secs(3);
 const COMMIT_AGE_MAX: Duration = Duration::from_secs(60);
 /// How often positions and lag are reported.
 const REPORT_EVERY: Duration = Duration::from_secs(1);
-/// What an event weighs in flight beside its record, at least.
-const ENTRY_BYTES: usize = 64;
 
 /// What the reader hands to the committer at once.
 #[derive(Debug)]
@@ -245,7 +243,7 @@ impl Reader {
             let timestamp_ms = record.timestamp_ms;
             source.last_timestamp_ms = timestamp_ms;
             source.next_offset = record.origin.offset + 1;
-            chunk.bytes += record.size_bytes() + ENTRY_BYTES;
+            chunk.bytes += weight::of_event(&record);
             let decoded = self.context.decode(record);
             source.undecodable += u64::from(decoded.is_err());
             let now_ms = clock::now_ms();
@@ -282,7 +280,7 @@ impl Reader {
             let bytes = records.iter().map(WireRecord::size_bytes).sum();
             Group { subject, records, bytes }
         });
-        chunk.bytes += group.as_ref().map_or(0, |group| group.bytes);
+        chunk.bytes += group.as_ref().map_or(0, |group| group.records.iter().map(weight::of_record).sum());
         chunk.batch.push(&partition, assignment, position, group);
     }
 

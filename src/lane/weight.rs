@@ -1,0 +1,49 @@
+//! What goes through a lane weighs in memory, until it is committed. The bound on what is in flight counts this and not bytes on the wire: a
+//! record of fifty bytes with ten headers takes a kilobyte.
+
+use bytes::Bytes;
+
+use crate::engine::event::{Event, SourceRecord};
+use crate::engine::wire::WireRecord;
+
+/// An execution, its entry in a batch and its counts.
+const EXECUTION_BYTES: usize = 256;
+/// What the client library keeps of a message beside its bytes: the message, its list of headers, the allocator's rounding.
+const MESSAGE_BYTES: usize = 384;
+/// What the client library keeps of a header beside its bytes.
+const HEADER_BYTES: usize = 72;
+
+/// An event: its record, the document that was read from it, and what runs for it.
+pub(super) fn of_event(record: &SourceRecord) -> usize {
+    // A document takes about as much as the text that it was read from.
+    2 * record.size_bytes() + size_of::<Event>() + EXECUTION_BYTES
+}
+
+/// A record to be written: ours, which is kept until it is committed, and the client's copy of it.
+pub(super) fn of_record(record: &WireRecord) -> usize {
+    let length = |bytes: &Option<Bytes>| bytes.as_ref().map_or(0, Bytes::len);
+    let headers: usize = record.headers.iter().map(|(name, value)| name.len() + length(value)).sum();
+    let copied = length(&record.key) + length(&record.value) + headers;
+    let ours = size_of::<WireRecord>() + record.headers.capacity() * size_of::<(Bytes, Option<Bytes>)>();
+    2 * copied + ours + MESSAGE_BYTES + HEADER_BYTES * record.headers.len()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_small_record_with_many_headers_weighs_more_than_its_bytes() {
+        let header = (Bytes::from_static(b"name"), Some(Bytes::from_static(b"value")));
+        let record = |headers: usize, value: usize| WireRecord {
+            topic: "out".into(),
+            partition: None,
+            key: None,
+            value: Some(vec![0; value].into()),
+            headers: vec![header.clone(); headers],
+            step: None,
+        };
+        assert!(of_record(&record(10, 50)) > 1_000);
+        assert_eq!(of_record(&record(0, 1_050)) - of_record(&record(0, 50)), 2_000);
+    }
+}
