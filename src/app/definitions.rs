@@ -7,11 +7,12 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 
 use super::topic_watch::SystemTopics;
-use crate::definition::{Change, ChangeKind, Definition, Installed, Record, plan_apply};
+use crate::definition::{self, Change, ChangeKind, Definition, InUse, Installed, Record, plan_apply};
 use crate::engine::commit::Failure;
-use crate::engine::registry::Registry;
+use crate::engine::plan::Plan;
+use crate::engine::registry::{Entry, Prepared, Registry};
 use crate::engine::wire::WireRecord;
-use crate::engine::workflow::WorkflowId;
+use crate::engine::workflow::{Workflow, WorkflowId};
 use crate::kafka::admin::{Admin, AdminError};
 use crate::kafka::client::{ClientError, ClientSettings};
 use crate::kafka::log_reader::{self, LogReader, LogRecord, ReadError};
@@ -25,7 +26,7 @@ const INIT_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long an abort may take; what takes longer is aborted by the broker.
 const ABORT_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long the follower waits for a change before it looks whether it is to stop.
-const FOLLOW_POLL: Duration = Duration::from_millis(100);
+const FOLLOW_POLL: Duration = Duration::from_millis(250);
 /// The pause after the topic could not be read.
 const RETRY_PAUSE: Duration = Duration::from_secs(1);
 
@@ -250,29 +251,46 @@ fn all_of(installed: &Installed, registry: &RwLock<Registry>) -> BTreeSet<Workfl
     installed.iter().map(|(id, _)| id).chain(known).cloned().collect()
 }
 
-/// Brings one workflow in the registry to what is installed. The lock is held for this one change only.
+/// Compiles the plan of a workflow from its definition; the error is for its author.
+pub fn compile(_: &Workflow, definition: &[u8]) -> Result<Arc<Plan>, String> {
+    definition::compile(definition).map_err(|refused| refused.to_string())
+}
+
+/// Brings one workflow in the registry to what is installed. Lanes match under the same lock: it is held for the exchange only, what costs
+/// time happens before and after.
 fn install(installed: &Installed, id: &WorkflowId, registry: &RwLock<Registry>) {
     let in_use = installed.get(id).map(|workflow| workflow.in_use());
-    let mut registry = registry.write().unwrap_or_else(PoisonError::into_inner);
-    match in_use {
-        Some(Ok(Some(in_use))) => {
-            let there = registry.get(id).filter(|entry| entry.status() == in_use.workflow.status);
-            let is_same = there.is_some_and(|entry| {
-                let workflow = entry.workflow();
-                workflow.version == in_use.workflow.version && workflow.content_hash == in_use.workflow.content_hash
-            });
-            if is_same {
+    let replaced = match in_use {
+        Some(Ok(Some(InUse { workflow, document }))) => {
+            let there = registry.read().unwrap_or_else(PoisonError::into_inner).get(id).cloned();
+            if there.as_ref().is_some_and(|entry| is_same(entry, &workflow)) {
                 return;
             }
-            if let Err(error) = registry.apply(Arc::new(in_use.workflow), in_use.document) {
-                tracing::error!(workflow = id.as_str(), cause = %error, "a workflow cannot be installed");
+            let prepared = Prepared::new(Arc::new(workflow), document);
+            // What ran before will run again: a lane that compiled it at the next event would hold up all that comes behind. The rest is
+            // compiled when it is first matched, since most of a large installation never is.
+            let runs =
+                |entry: Arc<Entry>| entry.is_compiled() && entry.workflow().content_hash != prepared.content_hash();
+            if there.is_some_and(runs) {
+                prepared.compile(&compile);
             }
+            registry.write().unwrap_or_else(PoisonError::into_inner).install(prepared)
         }
         // A pointer may come before its version within one transaction; the version brings it in.
-        Some(Ok(None)) | None => drop(registry.remove(id)),
+        Some(Ok(None)) | None => Ok(registry.write().unwrap_or_else(PoisonError::into_inner).remove(id)),
         // What was installed before stays.
         Some(Err(error)) => {
             tracing::warn!(workflow = id.as_str(), cause = %error, "a workflow is not in use as installed");
+            return;
         }
+    };
+    match replaced {
+        Ok(replaced) => drop(replaced),
+        Err(error) => tracing::error!(workflow = id.as_str(), cause = %error, "a workflow cannot be installed"),
     }
+}
+
+fn is_same(entry: &Entry, wanted: &Workflow) -> bool {
+    let there = entry.workflow();
+    entry.status() == wanted.status && there.version == wanted.version && there.content_hash == wanted.content_hash
 }

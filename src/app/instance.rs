@@ -5,12 +5,12 @@ use std::sync::{Arc, RwLock};
 use std::time::{Duration, Instant};
 
 use super::cluster;
+use super::definitions;
 use super::ledger::Ledger;
 use super::observer::{LaneObserver, Watcher};
 use super::refusals::Refusals;
 use super::sources::SourceTable;
 use crate::codec::record::Encoder;
-use crate::definition;
 use crate::engine::execution::{Identity, StepResults};
 use crate::engine::registry::Registry;
 use crate::kafka::client::ClientSettings;
@@ -134,7 +134,7 @@ fn context(
         transaction_timeout: Duration::from_millis(parts.clients.transaction_timeout_ms()),
         identity: identity.clone(),
         registry: parts.registry.clone(),
-        compile: Box::new(|_, definition| definition::compile(definition).map_err(|refused| refused.to_string())),
+        compile: Box::new(definitions::compile),
         decode: Box::new(move |record| for_decode.decode(record)),
         encode: Box::new(move |subject, left| encoder.encode(subject, left)),
         observer: Arc::new(observer),

@@ -11,7 +11,7 @@ use super::event::Event;
 use super::limits;
 use super::plan::Plan;
 use super::trigger::{Candidates, TriggerIndex, TriggerKey};
-use super::workflow::{Status, Workflow, WorkflowId};
+use super::workflow::{ContentHash, Status, Workflow, WorkflowId};
 
 /// Compiles a definition's bytes to a plan; an error is a message for the author of the definition.
 pub type Compile<'a> = &'a dyn Fn(&Workflow, &[u8]) -> Result<Arc<Plan>, String>;
@@ -30,6 +30,14 @@ pub struct Registry {
 pub struct Entry {
     workflow: Arc<Workflow>,
     status: Status,
+    definition: Arc<[u8]>,
+    plan: Arc<OnceLock<Result<Arc<Plan>, Arc<str>>>>,
+}
+
+/// A workflow that is about to be installed. Made without the registry, so that nobody waits for it.
+#[derive(Debug)]
+pub struct Prepared {
+    workflow: Arc<Workflow>,
     definition: Arc<[u8]>,
     plan: Arc<OnceLock<Result<Arc<Plan>, Arc<str>>>>,
 }
@@ -74,6 +82,12 @@ impl Registry {
         workflow: Arc<Workflow>,
         definition: Arc<[u8]>,
     ) -> Result<Option<Arc<Entry>>, RegistryError> {
+        self.install(Prepared::new(workflow, definition))
+    }
+
+    /// Installs what was prepared; see [`Registry::apply`].
+    pub fn install(&mut self, prepared: Prepared) -> Result<Option<Arc<Entry>>, RegistryError> {
+        let Prepared { workflow, definition, plan } = prepared;
         if workflow.triggers.len() > limits::TRIGGERS_PER_WORKFLOW {
             return Err(RegistryError::TooManyTriggers(workflow.triggers.len()));
         }
@@ -84,7 +98,7 @@ impl Registry {
         let replaced = self.remove(&workflow.id);
         let plan = match &replaced {
             Some(old) if old.workflow.content_hash == workflow.content_hash => old.plan.clone(),
-            Some(_) | None => Arc::default(),
+            Some(_) | None => plan,
         };
         let slot = self.free.pop().unwrap_or_else(|| {
             self.slots.push(None);
@@ -181,6 +195,23 @@ impl Registry {
     }
 }
 
+impl Prepared {
+    /// A workflow whose plan is compiled by the first who asks for it.
+    pub fn new(workflow: Arc<Workflow>, definition: Arc<[u8]>) -> Prepared {
+        Prepared { workflow, definition, plan: Arc::default() }
+    }
+
+    /// What makes its version. Equal content needs no plan of its own.
+    pub fn content_hash(&self) -> ContentHash {
+        self.workflow.content_hash
+    }
+
+    /// Compiles the plan now, so that the first event that matches does not wait for it.
+    pub fn compile(&self, compile: Compile<'_>) {
+        self.plan.get_or_init(|| compile(&self.workflow, &self.definition).map_err(Arc::from));
+    }
+}
+
 impl Entry {
     /// The workflow.
     pub fn workflow(&self) -> &Arc<Workflow> {
@@ -195,6 +226,11 @@ impl Entry {
     /// The bytes that were installed with it.
     pub fn definition(&self) -> &Arc<[u8]> {
         &self.definition
+    }
+
+    /// Whether anybody has asked for its plan: events match it.
+    pub fn is_compiled(&self) -> bool {
+        self.plan.get().is_some()
     }
 
     /// What the workflow does, compiled by the first who asks; an error is as lasting as the definition.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use serde_json::{Value as Json, json};
 use tidegate::engine::limits;
 use tidegate::engine::plan::Plan;
-use tidegate::engine::registry::{MatchScratch, Registry, RegistryError};
+use tidegate::engine::registry::{MatchScratch, Prepared, Registry, RegistryError};
 use tidegate::engine::trigger::{Trigger, TriggerIndex};
 use tidegate::engine::workflow::{ContentHash, Status, Workflow, WorkflowId};
 
@@ -89,6 +89,25 @@ fn another_version_replaces_the_triggers_of_the_one_before() {
     assert!(registry.remove(&id("b")).is_some());
     assert!(registry.is_empty());
     assert_eq!(registry.index().size_bytes(), TriggerIndex::new().size_bytes());
+}
+
+#[test]
+fn a_plan_that_was_compiled_before_the_installation_is_not_compiled_again() {
+    let compiled = Cell::new(0);
+    let compile = |_: &Workflow, _: &[u8]| {
+        compiled.set(compiled.get() + 1);
+        Plan::new(Vec::new()).map(Arc::new).map_err(|error| format!("{error:?}"))
+    };
+    let mut registry = Registry::new();
+    apply(&mut registry, workflow("a", Status::Active, 1, vec![on("*")]));
+    assert!(!registry.get(&id("a")).unwrap().is_compiled());
+    let prepared = Prepared::new(workflow("a", Status::Active, 2, vec![on("*")]), Arc::default());
+    prepared.compile(&compile);
+    let replaced = registry.install(prepared).unwrap().unwrap();
+    assert_eq!(&*replaced.workflow().version, "1");
+    let entry = registry.get(&id("a")).unwrap();
+    assert!(entry.is_compiled() && entry.plan(&compile).is_ok());
+    assert_eq!(compiled.get(), 1);
 }
 
 #[test]
