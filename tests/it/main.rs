@@ -7,6 +7,7 @@ mod commands;
 mod conformance;
 mod definition;
 mod exactly_once;
+mod figures;
 mod logs;
 mod metrics;
 mod positions;

@@ -1,9 +1,9 @@
 //! The promise: every (event, workflow) is recorded once, whatever is killed, stopped or refused. On the embedded broker, and on real
 //! Kafka with `TIDEGATE_TEST_BROKER=kafka`; `TIDEGATE_TEST_FULL=1` for the full sizes.
 
-mod world;
+pub mod world;
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rdkafka::Message;
 use tidegate::bench::workload::Random;
@@ -160,25 +160,4 @@ fn records_that_are_no_events_are_dead_letters_and_the_instance_goes_on() {
     });
     assert_eq!(letters, Verdict::default());
     assert!(instance.is_alive());
-}
-
-#[test]
-fn a_killed_instance_commits_again_soon_after_it_was_started() {
-    let Some(broker) = TestBroker::shared() else { return };
-    let out = broker.topic("out", 6);
-    let world = World::new(broker, &five_workflows(&out));
-    let producer = broker.producer(&[]);
-    let mut instance = world.instance("alone");
-    send_events(&producer, &world.source, 0..600, |_| Some("a.x"));
-    world.wait_for(&world.topic("executions"), 1);
-    instance.kill();
-    let before = world.recorded();
-    send_events(&producer, &world.source, 600..1_200, |_| Some("a.x"));
-    let started = Instant::now();
-    let _again = world.instance("alone");
-    world.wait_for(&world.topic("executions"), before + 1);
-    println!("first new commit {:?} after the start", started.elapsed());
-    // The promise is 3 s; a debug build on a busy machine gets some more.
-    assert!(started.elapsed() < Duration::from_secs(8), "{:?}", started.elapsed());
-    assert_exactly_once(&world, &out, 1_200);
 }

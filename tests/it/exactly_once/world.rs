@@ -84,10 +84,24 @@ impl<'a> World<'a> {
 
     /// Starts an instance.
     pub fn instance(&self, name: &str) -> Instance {
-        let log = std::fs::File::create(self.directory.path().join(format!("{name}.log"))).unwrap();
+        self.instance_with(name, &[])
+    }
+
+    /// Starts an instance with settings from the environment over those of its file.
+    pub fn instance_with(&self, name: &str, variables: &[(&str, &str)]) -> Instance {
+        let log = std::fs::File::create(self.log_path(name)).unwrap();
         let mut command = self.binary(name, &["run"]);
-        command.stderr(log);
+        command.envs(variables.iter().copied()).stderr(log);
         Instance(spawn_tied(command).unwrap())
+    }
+
+    /// What the instance that was started last under a name has logged so far.
+    pub fn log(&self, name: &str) -> String {
+        std::fs::read_to_string(self.log_path(name)).unwrap_or_default()
+    }
+
+    fn log_path(&self, name: &str) -> std::path::PathBuf {
+        self.directory.path().join(format!("{name}.log"))
     }
 
     /// The name of a system topic.
@@ -142,6 +156,11 @@ pub fn verdict(found: &[String], expected: &[String]) -> Verdict {
 pub struct Instance(Child);
 
 impl Instance {
+    /// The process.
+    pub fn id(&self) -> u32 {
+        self.0.id()
+    }
+
     /// SIGKILL, and waits for the end.
     pub fn kill(&mut self) {
         kill(&mut self.0);
