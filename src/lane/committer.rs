@@ -30,7 +30,7 @@ use crate::kafka::producer::{ProducerFailure, RefusedRecord, TransactionalProduc
 /// that nobody waits for long.
 const BATCH_AGE: Duration = Duration::from_millis(100);
 /// How large a batch may become; beyond, a transaction takes too long to write again after an abort.
-const BATCH_BYTES: usize = 32 * 1024 * 1024;
+const BATCH_BYTES: usize = 16 * 1024 * 1024;
 /// How long the committer waits for work before it serves the client library again, while a transaction is open.
 const SERVE_EVERY: Duration = Duration::from_millis(10);
 /// The same while none is open: the library then has nothing to say but trouble, and an idle instance sleeps. Work wakes it at once.

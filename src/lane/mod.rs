@@ -51,7 +51,7 @@ pub use topic_ids::TopicIds;
 
 /// What a lane holds in flight at most, in bytes of memory: what was read and not committed, with the records to be written and the
 /// client's copies of them. Room for two batches, one that fills while the other commits, of what a lane reads in their age.
-pub const PIPELINE_BYTES: usize = 192 * 1024 * 1024;
+pub const PIPELINE_BYTES: usize = 96 * 1024 * 1024;
 /// A commit that has not come back by then will not; the broker has aborted it.
 const INIT_TRIES: u32 = 12;
 
