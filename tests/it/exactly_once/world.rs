@@ -1,19 +1,26 @@
 //! A project with instances that can be killed, and a checker that trusts nothing but the broker.
 
-use std::collections::HashMap;
+use std::fs::{self, OpenOptions};
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use rdkafka::message::{Header, Headers, Message, OwnedHeaders, OwnedMessage};
-use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
+use rdkafka::message::OwnedMessage;
 use tempfile::TempDir;
 
+use super::frontier::{Frontier, Recorded};
+use super::verdict::Verdict;
 use crate::support::broker::TestBroker;
-use crate::support::clients::{deliver, unique};
+use crate::support::clients::unique;
 use crate::support::process::{kill, spawn_tied};
+use crate::support::wait;
 
 /// How long everything may take to come to rest after the faults.
 const REST_WITHIN: Duration = Duration::from_secs(120);
+/// Between two looks at a whole topic.
+const LOOK_EVERY: Duration = Duration::from_millis(300);
+/// How much of each log is told when a test fails.
+const LOG_LINES_TOLD: usize = 40;
 /// Partitions of the source.
 pub const PARTITIONS: i32 = 6;
 
@@ -23,20 +30,10 @@ pub struct World<'a> {
     pub broker: &'a TestBroker,
     /// The source topic.
     pub source: String,
+    /// The consumer group.
+    pub group: String,
     directory: TempDir,
     prefix: String,
-    group: String,
-}
-
-/// What is wrong with what was written.
-#[derive(Debug, Default, PartialEq, Eq)]
-pub struct Verdict {
-    /// Expected keys that are not there.
-    pub missing: Vec<String>,
-    /// Keys that are there more than once.
-    pub repeated: Vec<String>,
-    /// Keys that nobody expects.
-    pub unexpected: Vec<String>,
 }
 
 impl<'a> World<'a> {
@@ -46,16 +43,16 @@ impl<'a> World<'a> {
         let source = broker.topic("events", PARTITIONS);
         let world = World { broker, source, directory: tempfile::tempdir().unwrap(), group: unique("group"), prefix };
         let folder = world.directory.path().join("workflows");
-        std::fs::create_dir(&folder).unwrap();
+        fs::create_dir(&folder).unwrap();
         for (number, text) in workflows.iter().enumerate() {
-            std::fs::write(folder.join(format!("{number}.yaml")), text).unwrap();
+            fs::write(folder.join(format!("{number}.yaml")), text).unwrap();
         }
         world.command("setup", &["topics", "create"]);
         world.command("setup", &["apply", folder.to_str().unwrap()]);
         world
     }
 
-    fn settings(&self, instance: &str) -> std::path::PathBuf {
+    fn settings(&self, instance: &str) -> PathBuf {
         let path = self.directory.path().join(format!("{instance}.toml"));
         let text = format!(
             "environment = \"{}\"\ntopic_prefix = \"{}\"\ninstance = \"{instance}\"\ngroup = \"{}\"\nadmin = \"127.0.0.1:0\"\nlanes = 1\n\
@@ -67,7 +64,7 @@ impl<'a> World<'a> {
             self.broker.bootstrap(),
             self.source
         );
-        std::fs::write(&path, text).unwrap();
+        fs::write(&path, text).unwrap();
         path
     }
 
@@ -82,26 +79,31 @@ impl<'a> World<'a> {
         assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
     }
 
-    /// Starts an instance.
+    /// Starts an instance. It writes on in the log of its name.
     pub fn instance(&self, name: &str) -> Instance {
         self.instance_with(name, &[])
     }
 
     /// Starts an instance with settings from the environment over those of its file.
     pub fn instance_with(&self, name: &str, variables: &[(&str, &str)]) -> Instance {
-        let log = std::fs::File::create(self.log_path(name)).unwrap();
+        let log = OpenOptions::new().create(true).append(true).open(self.log_path(name)).unwrap();
         let mut command = self.binary(name, &["run"]);
         command.envs(variables.iter().copied()).stderr(log);
         Instance(spawn_tied(command).unwrap())
     }
 
-    /// What the instance that was started last under a name has logged so far.
+    /// What the instances of a name have logged so far.
     pub fn log(&self, name: &str) -> String {
-        std::fs::read_to_string(self.log_path(name)).unwrap_or_default()
+        fs::read_to_string(self.log_path(name)).unwrap_or_default()
     }
 
-    fn log_path(&self, name: &str) -> std::path::PathBuf {
-        self.directory.path().join(format!("{name}.log"))
+    fn log_path(&self, instance: &str) -> PathBuf {
+        self.directory.path().join(format!("{instance}.log"))
+    }
+
+    /// Lines of an instance's log, of all its lives, that contain a text.
+    pub fn log_lines_with(&self, instance: &str, text: &str) -> usize {
+        fs::read_to_string(self.log_path(instance)).unwrap().lines().filter(|line| line.contains(text)).count()
     }
 
     /// The name of a system topic.
@@ -114,7 +116,35 @@ impl<'a> World<'a> {
         self.broker.committed(&self.topic("executions")).len()
     }
 
+    /// Where the group is now.
+    #[track_caller]
+    pub fn frontier(&self) -> Frontier {
+        Frontier::of(self.broker, &self.group, (&self.source, PARTITIONS), &self.topic("executions"))
+    }
+
+    /// Waits until more than so many events are wholly done.
+    #[track_caller]
+    pub fn wait_for_more_than(&self, events: usize) {
+        wait::until("the group gets on", || (self.frontier().events() > events).then_some(()));
+    }
+
+    /// Checks of each frontier that whatever the group said was done had been recorded by then, and that none went back. Every event
+    /// matches the same workflows.
+    #[track_caller]
+    pub fn assert_no_gaps(&self, frontiers: &[Frontier], matching: &[String]) {
+        let recorded = Recorded::of(&self.broker.committed(&self.topic("executions")));
+        assert!(frontiers.iter().any(|it| it.events() > 0 || it.is_inside_an_event()), "nothing was done at any kill");
+        for (number, frontier) in frontiers.iter().enumerate() {
+            let gaps = frontier.gaps(&recorded, matching);
+            assert!(gaps.is_empty(), "{} gaps, at {:?} …, behind frontier {number}: {frontier:?}", gaps.len(), gaps[0]);
+        }
+        for pair in frontiers.windows(2) {
+            assert_eq!(pair[0].went_back(&pair[1]), [0; 0], "{:?} is behind {:?}", pair[1], pair[0]);
+        }
+    }
+
     /// Waits until so many records are on a topic for a `read_committed` reader.
+    #[track_caller]
     pub fn wait_for(&self, topic: &str, count: usize) {
         let deadline = Instant::now() + REST_WITHIN;
         loop {
@@ -123,33 +153,31 @@ impl<'a> World<'a> {
                 return;
             }
             assert!(Instant::now() < deadline, "{found} of {count} records on {topic} after {REST_WITHIN:?}");
-            std::thread::park_timeout(Duration::from_millis(300));
+            std::thread::park_timeout(LOOK_EVERY);
         }
     }
 
     /// Compares a topic with what must be on it, by a name for each record.
     pub fn check(&self, topic: &str, expected: &[String], name: impl Fn(&OwnedMessage) -> String) -> Verdict {
         let found: Vec<String> = self.broker.committed(topic).iter().map(name).collect();
-        verdict(&found, expected)
+        Verdict::of(&found, expected)
     }
 }
 
-/// What is missing, repeated or unexpected.
-pub fn verdict(found: &[String], expected: &[String]) -> Verdict {
-    let mut counts: HashMap<&str, i64> = HashMap::new();
-    for name in found {
-        *counts.entry(name).or_default() += 1;
-    }
-    let mut verdict = Verdict::default();
-    for name in expected {
-        match counts.remove(name.as_str()) {
-            None => verdict.missing.push(name.clone()),
-            Some(1) => {}
-            Some(_) => verdict.repeated.push(name.clone()),
+impl Drop for World<'_> {
+    /// The logs go with the directory, so a test that fails tells how they end.
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            return;
+        }
+        let Ok(entries) = fs::read_dir(self.directory.path()) else { return };
+        for path in entries.flatten().map(|it| it.path()).filter(|it| it.extension().is_some_and(|it| it == "log")) {
+            let text = fs::read_to_string(&path).unwrap_or_default();
+            let lines: Vec<&str> = text.lines().collect();
+            let last = lines[lines.len().saturating_sub(LOG_LINES_TOLD)..].join("\n");
+            println!("the end of {}:\n{last}", path.display());
         }
     }
-    verdict.unexpected.extend(counts.into_keys().map(str::to_owned));
-    verdict
 }
 
 /// A child process of the binary.
@@ -182,49 +210,4 @@ impl Drop for Instance {
     fn drop(&mut self) {
         kill(&mut self.0);
     }
-}
-
-/// Sends events in binary mode: `kind` of each, its number as id and key. None is a record that is no event.
-pub fn send_events(
-    producer: &BaseProducer,
-    topic: &str,
-    numbers: std::ops::Range<usize>,
-    kind: impl Fn(usize) -> Option<&'static str>,
-) {
-    for number in numbers {
-        let id = number.to_string();
-        let headers = kind(number).map(|kind| {
-            [("ce_specversion", "1.0"), ("ce_id", &id), ("ce_source", "/test"), ("ce_type", kind)]
-                .into_iter()
-                .fold(OwnedHeaders::new(), |headers, (key, value)| headers.insert(Header { key, value: Some(value) }))
-        });
-        let value = format!("{{\"n\":{number}}}");
-        let mut record: BaseRecord<'_, str, str> =
-            BaseRecord::to(topic).partition(number as i32 % PARTITIONS).key(id.as_str()).payload(value.as_str());
-        record.headers = headers;
-        while let Err((_, again)) = producer.send(record) {
-            producer.poll(Duration::from_millis(1));
-            record = again;
-        }
-    }
-    deliver(producer);
-    assert_eq!(producer.in_flight_count(), 0);
-}
-
-/// The event's id and the workflow of an execution record.
-pub fn execution_name(message: &OwnedMessage) -> String {
-    let record: serde_json::Value = serde_json::from_slice(message.payload().unwrap()).unwrap();
-    format!(
-        "{} {} {}",
-        record["event"]["id"].as_str().unwrap(),
-        record["workflowId"].as_str().unwrap(),
-        record["status"].as_str().unwrap()
-    )
-}
-
-/// The workflow's header and key of a record that a workflow produced.
-pub fn produced_name(message: &OwnedMessage) -> String {
-    let header = message.headers().and_then(|headers| headers.iter().find(|it| it.key == "workflow"));
-    let workflow = header.and_then(|it| it.value).unwrap_or_default();
-    format!("{} {}", String::from_utf8_lossy(message.key().unwrap_or_default()), String::from_utf8_lossy(workflow))
 }

@@ -4,6 +4,8 @@ pub mod broker;
 pub mod clients;
 pub mod embedded;
 pub mod kafka;
+pub mod late_broker;
+pub mod late_proxy;
 pub mod process;
 pub mod skip;
 pub mod topic_id;

@@ -1,0 +1,79 @@
+//! Instances that are killed, or stopped for longer than their session lasts.
+
+use std::time::{Duration, Instant};
+
+use tidegate::bench::workload::Random;
+
+use super::records::send_events;
+use super::world::World;
+use super::{MATCHING, assert_exactly_once, events, five_workflows, is_full};
+use crate::support::broker::TestBroker;
+
+#[test]
+fn an_instance_that_is_killed_again_and_again_loses_and_repeats_nothing() {
+    let Some(broker) = TestBroker::shared() else { return };
+    let out = broker.topic("out", 6);
+    let world = World::new(broker, &five_workflows(&out));
+    let seed = std::env::var("TIDEGATE_TEST_SEED").ok().and_then(|it| it.parse().ok()).unwrap_or(1);
+    println!("TIDEGATE_TEST_SEED={seed}");
+    let (mut random, kills, events) = (Random::new(seed), if is_full() { 20 } else { 6 }, events());
+    let _steady = world.instance("steady");
+    let mut victim = world.instance("victim");
+    let producer = broker.producer(&[]);
+    let mut frontiers = Vec::new();
+    let mut killed_at_work = 0;
+    for round in 0..kills {
+        let sent = events * (round + 1) / kills;
+        send_events(&producer, &world.source, events * round / kills..sent, |_| Some("a.x"));
+        std::thread::park_timeout(Duration::from_millis(400 + random.below(1600) as u64));
+        victim.kill();
+        let frontier = world.frontier();
+        killed_at_work += usize::from(frontier.events() < sent);
+        frontiers.push(frontier);
+        victim = world.instance("victim");
+    }
+    assert_exactly_once(&world, &out, events);
+    world.assert_no_gaps(&frontiers, &MATCHING.map(str::to_owned));
+    println!("{kills} kills, {killed_at_work} of them with work left");
+    assert!(killed_at_work > 0);
+}
+
+#[test]
+fn an_instance_that_was_stopped_beyond_its_session_commits_nothing_of_before() {
+    let Some(broker) = TestBroker::shared() else { return };
+    let out = broker.topic("out", 6);
+    let world = World::new(broker, &five_workflows(&out));
+    let events = events() / 2;
+    let producer = broker.producer(&[]);
+    let (mut stopped, _other) = (world.instance("stopped"), world.instance("other"));
+    send_events(&producer, &world.source, 0..events / 2, |_| Some("a.x"));
+    world.wait_for(&world.topic("executions"), 1);
+    stopped.signal(libc::SIGSTOP);
+    send_events(&producer, &world.source, events / 2..events, |_| Some("a.x"));
+    // Longer than the session time-out of 15 s.
+    std::thread::park_timeout(Duration::from_secs(17));
+    stopped.signal(libc::SIGCONT);
+    assert_exactly_once(&world, &out, events);
+    assert!(stopped.is_alive());
+}
+
+#[test]
+fn a_killed_instance_commits_again_soon_after_it_was_started() {
+    let Some(broker) = TestBroker::shared() else { return };
+    let out = broker.topic("out", 6);
+    let world = World::new(broker, &five_workflows(&out));
+    let producer = broker.producer(&[]);
+    let mut instance = world.instance("alone");
+    send_events(&producer, &world.source, 0..600, |_| Some("a.x"));
+    world.wait_for(&world.topic("executions"), 1);
+    instance.kill();
+    let before = world.recorded();
+    send_events(&producer, &world.source, 600..1_200, |_| Some("a.x"));
+    let started = Instant::now();
+    let _again = world.instance("alone");
+    world.wait_for(&world.topic("executions"), before + 1);
+    println!("first new commit {:?} after the start", started.elapsed());
+    // The promise is 3 s; a debug build on a busy machine gets some more.
+    assert!(started.elapsed() < Duration::from_secs(8), "{:?}", started.elapsed());
+    assert_exactly_once(&world, &out, 1_200);
+}

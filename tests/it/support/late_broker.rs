@@ -1,0 +1,56 @@
+//! A broker that can be told to be late with some requests: the embedded one by its own faults, a real Kafka behind a proxy.
+
+use std::ops::Deref;
+use std::time::Duration;
+
+use tidegate::dev_broker::{ApiKey, Fault};
+
+use super::broker::{Kind, TestBroker};
+use super::late_proxy::LateProxy;
+use super::skip;
+
+/// A broker for one test alone.
+pub struct LateBroker {
+    broker: TestBroker,
+    /// None where the broker itself can be late.
+    proxy: Option<LateProxy>,
+}
+
+impl LateBroker {
+    /// Starts the kind of broker that was chosen. None if this machine cannot have it: the test is then skipped.
+    #[track_caller]
+    pub fn start() -> Option<LateBroker> {
+        match Kind::chosen() {
+            Kind::Embedded => Some(LateBroker { broker: TestBroker::embedded(|_| ()), proxy: None }),
+            Kind::Kafka => LateBroker::behind_a_proxy().map_err(|why| skip::skipped(&why)).ok(),
+        }
+    }
+
+    /// Clients ask the broker where it is, and are told the address of the proxy.
+    fn behind_a_proxy() -> Result<LateBroker, String> {
+        let proxy = LateProxy::listen();
+        let advertised = format!("PLAINTEXT://{}", proxy.address());
+        let broker = TestBroker::kafka(&[("advertised.listeners", &advertised)])?;
+        proxy.forward_to(broker.bootstrap().parse().expect("HOST:PORT"));
+        Ok(LateBroker { broker, proxy: Some(proxy) })
+    }
+
+    /// The next request of a kind, whoever makes it, is handled so much later, and with it what follows on its connection.
+    pub fn delay_next(&self, api: ApiKey, delay: Duration) {
+        match &self.proxy {
+            Some(proxy) => proxy.delay_next(api, delay),
+            None => self
+                .broker
+                .with_embedded(|broker| broker.inject(api, Fault::Delay(delay)))
+                .expect("an embedded broker in this process"),
+        }
+    }
+}
+
+impl Deref for LateBroker {
+    type Target = TestBroker;
+
+    fn deref(&self) -> &TestBroker {
+        &self.broker
+    }
+}

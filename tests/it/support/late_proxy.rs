@@ -1,0 +1,114 @@
+//! A proxy between clients and a broker that holds back requests of chosen kinds.
+
+use std::collections::{HashMap, VecDeque};
+use std::io::{self, Read as _, Write as _};
+use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+use std::time::Duration;
+
+use tidegate::dev_broker::ApiKey;
+
+/// A proxy that forwards until it is dropped. Connections that are open then last as long as their ends want.
+pub struct LateProxy {
+    address: SocketAddr,
+    shared: Arc<Shared>,
+}
+
+#[derive(Default)]
+struct Shared {
+    broker: Mutex<Option<SocketAddr>>,
+    delays: Mutex<HashMap<i16, VecDeque<Duration>>>,
+    stop: AtomicBool,
+}
+
+impl LateProxy {
+    /// Listens on a free port of loopback; refuses everyone until it knows where to forward to.
+    pub fn listen() -> LateProxy {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
+        let address = listener.local_addr().expect("an address");
+        let shared = Arc::new(Shared::default());
+        let serving = shared.clone();
+        thread::spawn(move || serve(&listener, &serving));
+        LateProxy { address, shared }
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Where the broker is.
+    pub fn forward_to(&self, broker: SocketAddr) {
+        *self.shared.broker.lock().unwrap_or_else(PoisonError::into_inner) = Some(broker);
+    }
+
+    /// Holds back the next request of a kind, and what follows on its connection.
+    pub fn delay_next(&self, api: ApiKey, delay: Duration) {
+        let mut delays = self.shared.delays.lock().unwrap_or_else(PoisonError::into_inner);
+        delays.entry(api as i16).or_default().push_back(delay);
+    }
+}
+
+impl Drop for LateProxy {
+    fn drop(&mut self) {
+        self.shared.stop.store(true, Ordering::Relaxed);
+        // Wakes the listener; that nobody answers is fine.
+        drop(TcpStream::connect(self.address));
+    }
+}
+
+impl Shared {
+    fn delay(&self, api: i16) -> Option<Duration> {
+        let mut delays = self.delays.lock().unwrap_or_else(PoisonError::into_inner);
+        delays.get_mut(&api)?.pop_front()
+    }
+}
+
+fn serve(listener: &TcpListener, shared: &Arc<Shared>) {
+    for client in listener.incoming().flatten() {
+        if shared.stop.load(Ordering::Relaxed) {
+            return;
+        }
+        let broker = *shared.broker.lock().unwrap_or_else(PoisonError::into_inner);
+        // Who is not let in tries again.
+        let Some(Ok(broker)) = broker.map(TcpStream::connect) else { continue };
+        let shared = shared.clone();
+        thread::spawn(move || {
+            // Either end may go at any time.
+            let _ = forward(client, broker, &shared);
+        });
+    }
+}
+
+/// Forwards both ways until either end closes.
+fn forward(client: TcpStream, broker: TcpStream, shared: &Shared) -> io::Result<()> {
+    client.set_nodelay(true)?;
+    broker.set_nodelay(true)?;
+    let (mut answers, mut to_client) = (broker.try_clone()?, client.try_clone()?);
+    let answering = thread::spawn(move || {
+        let _ = io::copy(&mut answers, &mut to_client);
+        let _ = to_client.shutdown(Shutdown::Both);
+    });
+    let ended = requests(&client, &broker, shared);
+    let _ = broker.shutdown(Shutdown::Both);
+    answering.join().expect("answers are forwarded");
+    ended
+}
+
+/// Forwards requests one by one: a length of four bytes, and a frame that starts with the number of its API.
+fn requests(mut client: &TcpStream, mut broker: &TcpStream, shared: &Shared) -> io::Result<()> {
+    loop {
+        let mut length = [0; 4];
+        client.read_exact(&mut length)?;
+        let mut frame = vec![0; u32::from_be_bytes(length) as usize];
+        client.read_exact(&mut frame)?;
+        let api = i16::from_be_bytes([frame[0], frame[1]]);
+        if let Some(delay) = shared.delay(api) {
+            thread::sleep(delay);
+        }
+        broker.write_all(&length)?;
+        broker.write_all(&frame)?;
+    }
+}
