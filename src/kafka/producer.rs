@@ -4,9 +4,10 @@
 //! `flush`: rust-rdkafka's waits 100 ms at a time, and a commit with anything in flight flushes. So: send, wait for the
 //! deliveries by short polls, add the offsets, commit.
 //!
-//! librdkafka 2.12 does not have KIP-890: a commit whose answer is late can end the *next* transaction. After a commit or an
-//! abort in doubt the producer must be dropped and a new one made; [`TransactionalProducer::init`] of the same id then
-//! makes the broker end whatever is still open.
+//! librdkafka 2.12 does not have KIP-890: a commit whose answer is late can end the *next* transaction, and offsets that come
+//! late are committed with it. After any request that was given up or asked for twice the producer must be dropped and a new
+//! one made; [`TransactionalProducer::init`] of the same id then makes the broker end whatever is still open, and refuse
+//! what comes late.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -150,15 +151,17 @@ impl TransactionalProducer {
         native::commit_transaction(self.native(), CALL_TIMEOUT).map_err(ProducerFailure::from)
     }
 
-    /// Aborts: throws away what is queued and in flight, and ends the transaction.
-    pub fn abort(&self, deadline: Instant) -> Result<(), ProducerFailure> {
+    /// Aborts: throws away what is queued and in flight, and ends the transaction. Returns whether the end had to be asked for
+    /// more than once: then one such request may still be on its way.
+    pub fn abort(&self, deadline: Instant) -> Result<bool, ProducerFailure> {
         self.inner.purge(PurgeConfig::default().queue().inflight());
         self.wait_until_none_in_flight(deadline);
         self.failed().clear();
+        let mut repeated = false;
         loop {
             match native::abort_transaction(self.native(), CALL_TIMEOUT) {
-                Ok(()) => return Ok(()),
-                Err(error) if error.may_retry && Instant::now() < deadline => {}
+                Ok(()) => return Ok(repeated),
+                Err(error) if error.may_retry && Instant::now() < deadline => repeated = true,
                 Err(error) => return Err(ProducerFailure::from(error)),
             }
         }

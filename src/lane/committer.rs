@@ -65,7 +65,8 @@ pub struct Committer<'a> {
     tally: Tally,
     taken_bytes: usize,
     opened: Option<Instant>,
-    /// The call of the commit protocol that was repeated makes the producer suspect: a late answer could end the next one.
+    /// A call of the commit protocol was repeated or given up, so a request of it may still be on its way: the broker would take it
+    /// for one of the next transaction.
     in_doubt: bool,
     epoch_used: u64,
 }
@@ -181,11 +182,8 @@ impl<'a> Committer<'a> {
         };
         self.epoch_used = membership.epoch;
         let positions = self.batch.positions();
-        let mut in_doubt = self.in_doubt;
-        repeat(&mut in_doubt, || self.producer.send_offsets(&positions, &membership.metadata))?;
-        repeat(&mut in_doubt, || self.producer.commit())?;
-        self.in_doubt = in_doubt;
-        Ok(())
+        repeat(&mut self.in_doubt, || self.producer.send_offsets(&positions, &membership.metadata))?;
+        repeat(&mut self.in_doubt, || self.producer.commit())
     }
 
     /// Acts on a failure until the batch is committed.
@@ -207,6 +205,8 @@ impl<'a> Committer<'a> {
                 Reaction::Restart(reason) => return Err(reason),
                 Reaction::Retry => {}
                 Reaction::Rewrite { backoff_ms } => {
+                    // An answer that says why leaves nothing on its way; a rebalance need not cost a new producer.
+                    self.in_doubt |= kind != Failure::StaleGeneration;
                     self.abort()?;
                     if kind == Failure::StaleGeneration && !self.tenure.wait_for_renewal(self.epoch_used, RENEWAL_WAIT)
                     {
@@ -252,23 +252,32 @@ impl<'a> Committer<'a> {
         }
         self.opened = None;
         self.batch = second;
-        Ok(())
+        if self.in_doubt { self.renew() } else { Ok(()) }
     }
 
+    /// Aborts. Of a producer in doubt a request may still be on its way, and would be taken for one of the next transaction: a
+    /// new one follows, whose epoch makes the broker refuse it.
     fn abort(&mut self) -> Result<(), RestartReason> {
         let aborted = self.producer.abort(self.deadline());
         self.opened = None;
-        aborted.map_err(|failure| match failure.failure {
-            Failure::Fenced => RestartReason::Fenced,
-            _ => RestartReason::Uncertain,
-        })
+        match aborted {
+            Ok(repeated) => self.in_doubt |= repeated,
+            Err(failure) if failure.failure == Failure::Fenced => return Err(RestartReason::Fenced),
+            Err(_) => return Err(RestartReason::Uncertain),
+        }
+        if self.in_doubt { self.renew() } else { Ok(()) }
     }
 
     /// Aborts, and goes on with a new producer: one whose record was refused has skipped a sequence number, and the broker would
     /// refuse what it writes to that partition next.
     fn abort_and_renew(&mut self) -> Result<(), RestartReason> {
-        self.abort()?;
+        self.in_doubt = true;
+        self.abort()
+    }
+
+    fn renew(&mut self) -> Result<(), RestartReason> {
         self.producer = super::start_producer(self.context)?;
+        self.in_doubt = false;
         Ok(())
     }
 

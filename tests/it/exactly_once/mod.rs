@@ -5,11 +5,14 @@ mod broker_kills;
 mod fan_out;
 mod frontier;
 mod kills;
+mod late_requests;
 pub mod records;
 mod refusals;
 mod revoked;
-mod verdict;
+pub mod verdict;
 pub mod world;
+
+use std::ops::Range;
 
 use records::{execution_name, produced_name};
 use verdict::Verdict;
@@ -42,16 +45,16 @@ fn events() -> usize {
     if is_full() { 60_000 } else { 6_000 }
 }
 
-/// Every event's executions and produced records, once, with [`five_workflows`].
+/// The executions and produced records of events with these numbers, each once, with [`five_workflows`].
 #[track_caller]
-fn assert_exactly_once(world: &World<'_>, out: &str, events: usize) {
-    world.wait_for(&world.topic("executions"), events * MATCHING.len());
+fn assert_exactly_once(world: &World<'_>, out: &str, events: Range<usize>) {
+    world.wait_for(&world.topic("executions"), events.len() * MATCHING.len());
     let pairs = |end: &str| -> Vec<String> {
         let of = |number: usize| MATCHING.map(|id| format!("{number} {id}{end}"));
-        (0..events).flat_map(of).collect()
+        events.clone().flat_map(of).collect()
     };
     assert_eq!(world.check(&world.topic("executions"), &pairs(" completed"), execution_name), Verdict::default());
     assert_eq!(world.check(out, &pairs(""), produced_name), Verdict::default());
     let steps = world.broker.committed(&world.topic("step-results")).len();
-    assert_eq!((steps, world.broker.committed(&world.topic("dead-letters")).len()), (events * MATCHING.len(), 0));
+    assert_eq!((steps, world.broker.committed(&world.topic("dead-letters")).len()), (events.len() * MATCHING.len(), 0));
 }

@@ -17,38 +17,46 @@ pub fn send_events(
     numbers: Range<usize>,
     kind: impl Fn(usize) -> Option<&'static str>,
 ) {
-    send(producer, topic, numbers, kind, |number| format!("{{\"n\":{number}}}"));
+    let data = |number| format!("{{\"n\":{number}}}");
+    numbers.for_each(|number| send(producer, topic, partition_of(number), number, kind(number), &data(number)));
+    wait_for_delivery(producer);
+}
+
+/// Sends one event of the type `a.x` to a partition that its number does not choose.
+pub fn send_to(producer: &BaseProducer, topic: &str, partition: i32, number: usize) {
+    send(producer, topic, partition, number, Some("a.x"), "{}");
+    wait_for_delivery(producer);
 }
 
 /// Sends events of the type `a.x` whose data weighs so much.
 pub fn send_heavy_events(producer: &BaseProducer, topic: &str, numbers: Range<usize>, bytes: usize) {
     let padding = "x".repeat(bytes);
-    send(producer, topic, numbers, |_| Some("a.x"), |number| format!("{{\"n\":{number},\"padding\":\"{padding}\"}}"));
+    let data = |number| format!("{{\"n\":{number},\"padding\":\"{padding}\"}}");
+    numbers.for_each(|number| send(producer, topic, partition_of(number), number, Some("a.x"), &data(number)));
+    wait_for_delivery(producer);
 }
 
-fn send(
-    producer: &BaseProducer,
-    topic: &str,
-    numbers: Range<usize>,
-    kind: impl Fn(usize) -> Option<&'static str>,
-    data: impl Fn(usize) -> String,
-) {
-    for number in numbers {
-        let id = number.to_string();
-        let headers = kind(number).map(|kind| {
-            [("ce_specversion", "1.0"), ("ce_id", &id), ("ce_source", "/test"), ("ce_type", kind)]
-                .into_iter()
-                .fold(OwnedHeaders::new(), |headers, (key, value)| headers.insert(Header { key, value: Some(value) }))
-        });
-        let value = data(number);
-        let mut record: BaseRecord<'_, str, str> =
-            BaseRecord::to(topic).partition(number as i32 % PARTITIONS).key(id.as_str()).payload(value.as_str());
-        record.headers = headers;
-        while let Err((_, again)) = producer.send(record) {
-            producer.poll(Duration::from_millis(1));
-            record = again;
-        }
+fn partition_of(number: usize) -> i32 {
+    number as i32 % PARTITIONS
+}
+
+fn send(producer: &BaseProducer, topic: &str, partition: i32, number: usize, kind: Option<&str>, data: &str) {
+    let id = number.to_string();
+    let headers = kind.map(|kind| {
+        [("ce_specversion", "1.0"), ("ce_id", &id), ("ce_source", "/test"), ("ce_type", kind)]
+            .into_iter()
+            .fold(OwnedHeaders::new(), |headers, (key, value)| headers.insert(Header { key, value: Some(value) }))
+    });
+    let mut record: BaseRecord<'_, str, str> =
+        BaseRecord::to(topic).partition(partition).key(id.as_str()).payload(data);
+    record.headers = headers;
+    while let Err((_, again)) = producer.send(record) {
+        producer.poll(Duration::from_millis(1));
+        record = again;
     }
+}
+
+fn wait_for_delivery(producer: &BaseProducer) {
     deliver(producer);
     assert_eq!(producer.in_flight_count(), 0);
 }

@@ -62,8 +62,9 @@ fn members_that_come_and_go_while_commits_are_late_lose_and_repeat_nothing() {
         send();
         std::thread::park_timeout(VISIT);
     }
+    broker.heal();
     let time_outs = names.map(|name| world.log_lines_with(name, "revoke_timeout"));
-    assert_exactly_once(&world, &out, sent);
+    assert_exactly_once(&world, &out, 0..sent);
     world.assert_no_gaps(&frontiers, &MATCHING.map(str::to_owned));
     println!("{} visits, revokes that timed out: {time_outs:?}", frontiers.len());
     assert!(time_outs.iter().sum::<usize>() > 0);

@@ -3,7 +3,7 @@
 use std::ops::Deref;
 use std::time::Duration;
 
-use tidegate::dev_broker::{ApiKey, Fault};
+use tidegate::dev_broker::{ApiKey, DevBroker, Fault};
 
 use super::broker::{Kind, TestBroker};
 use super::late_proxy::LateProxy;
@@ -43,6 +43,14 @@ impl LateBroker {
                 .broker
                 .with_embedded(|broker| broker.inject(api, Fault::Delay(delay)))
                 .expect("an embedded broker in this process"),
+        }
+    }
+
+    /// Forgets the delays that have not hit a request yet.
+    pub fn heal(&self) {
+        match &self.proxy {
+            Some(proxy) => proxy.heal(),
+            None => self.broker.with_embedded(DevBroker::heal).expect("an embedded broker in this process"),
         }
     }
 }

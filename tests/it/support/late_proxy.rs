@@ -49,6 +49,11 @@ impl LateProxy {
         let mut delays = self.shared.delays.lock().unwrap_or_else(PoisonError::into_inner);
         delays.entry(api as i16).or_default().push_back(delay);
     }
+
+    /// Forgets the delays that have not hit a request yet.
+    pub fn heal(&self) {
+        self.shared.delays.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
 }
 
 impl Drop for LateProxy {
