@@ -5,7 +5,8 @@
 //! positions that we ask for and give explicitly; the client never chooses one.
 
 use std::collections::{HashMap, HashSet};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, mpsc};
 use std::time::Duration;
 
 use rdkafka::TopicPartitionList;
@@ -25,6 +26,9 @@ use crate::engine::position::{BadPosition, Position};
 
 /// How long one question to the broker may take inside a rebalance.
 const ASK_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long a consumer may take to close before it is left behind. A static member has nothing to say when it goes, so it takes
+/// milliseconds.
+const CLOSE_WITHIN: Duration = Duration::from_secs(5);
 
 /// What happens to partitions. Called on the thread that polls, inside the poll.
 pub trait Rebalance: Send + Sync {
@@ -73,13 +77,44 @@ impl<H: Rebalance> Consumer<H> {
         topics: &[String],
         handler: Arc<H>,
     ) -> Result<Consumer<H>, ClientError> {
-        let context =
-            Context { handler, topics: Mutex::default(), withheld: Mutex::default(), failed: Mutex::default() };
+        let context = Context {
+            handler,
+            topics: Mutex::default(),
+            withheld: Mutex::default(),
+            failed: Mutex::default(),
+            cooperative: OnceLock::new(),
+            closing: AtomicBool::new(false),
+        };
         let config = settings.group_consumer(group, instance);
         let inner: BaseConsumer<Context<H>> = config.create_with_context(context).map_err(ClientError::from)?;
         let topics: Vec<&str> = topics.iter().map(String::as_str).collect();
         inner.subscribe(&topics).map_err(ClientError::from)?;
         Ok(Consumer { inner })
+    }
+
+    /// Ends the client. What is still held is revoked as lost, on another thread.
+    ///
+    /// If the group's part of librdkafka ends while a rebalance is answered, it throws the answer away and the question waits
+    /// for ever: whoever closes must not. A client that does not close in time is left behind with its memory; the next one of
+    /// the same instance takes its place in the group.
+    pub fn close(self)
+    where
+        H: 'static,
+    {
+        self.inner.context().closing.store(true, Ordering::Relaxed);
+        let (done, closed) = mpsc::channel();
+        let inner = self.inner;
+        let close = move || {
+            drop(inner);
+            // Nobody listens any more if it took too long.
+            let _ = done.send(());
+        };
+        if let Err(error) = std::thread::Builder::new().name("consumer-close".into()).spawn(close) {
+            // The client was closed on this thread, with what was to be run on the other.
+            tracing::debug!(cause = %error, "no thread to close a Kafka client on");
+        } else if closed.recv_timeout(CLOSE_WITHIN).is_err() {
+            tracing::warn!(seconds = CLOSE_WITHIN.as_secs(), "a Kafka client does not close and is left behind");
+        }
     }
 
     /// Hands up to `limit` records to `take`: waits up to `timeout` for the first, and for no other. Returns how many.
@@ -261,6 +296,10 @@ struct Context<H> {
     /// Partitions that the group gave to this member and that it does not read: the client does not know them as assigned.
     withheld: Mutex<HashSet<(String, i32)>>,
     failed: Mutex<Option<String>>,
+    /// Whether the group's protocol is cooperative; it stays what it is.
+    cooperative: OnceLock<bool>,
+    /// Set when the consumer closes: it takes nothing more and asks nothing.
+    closing: AtomicBool,
 }
 
 impl<H: Rebalance> ClientContext for Context<H> {
@@ -276,12 +315,17 @@ impl<H: Rebalance> ClientContext for Context<H> {
 impl<H: Rebalance> ConsumerContext for Context<H> {
     fn rebalance(&self, consumer: &BaseConsumer<Self>, what: RDKafkaRespErr, list: &mut TopicPartitionList) {
         let client = consumer.client().native_ptr();
-        let cooperative = matches!(consumer.rebalance_protocol(), RebalanceProtocol::Cooperative);
+        let cooperative = self.is_cooperative(consumer);
+        let closing = self.closing.load(Ordering::Relaxed);
         let result = match what {
+            RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS if closing => {
+                native::assign(client, &TopicPartitionList::new(), cooperative).map_err(|error| error.message)
+            }
             RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS => self.assign(consumer, list, cooperative),
             _ => {
                 let partitions = self.known(list);
-                self.handler.revoked(&partitions, &Member { ask: consumer }, native::assignment_lost(client));
+                let lost = closing || native::assignment_lost(client);
+                self.handler.revoked(&partitions, &Member { ask: consumer }, lost);
                 native::unassign(client, &self.without_withheld(list), cooperative).map_err(|error| error.message)
             }
         };
@@ -322,6 +366,15 @@ impl<H: Rebalance> Context<H> {
         let metadata = GroupMetadata::current(client).ok_or("the group let the member go during the rebalance")?;
         self.handler.joined(metadata);
         Ok(())
+    }
+
+    fn is_cooperative(&self, consumer: &BaseConsumer<Self>) -> bool {
+        let known = self.cooperative.get().copied();
+        known.unwrap_or_else(|| match consumer.rebalance_protocol() {
+            RebalanceProtocol::Cooperative => *self.cooperative.get_or_init(|| true),
+            RebalanceProtocol::Eager => *self.cooperative.get_or_init(|| false),
+            RebalanceProtocol::None => false,
+        })
     }
 
     /// Asks for the ids of topics that come for the first time, so that every record says which topic it is of.

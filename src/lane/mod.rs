@@ -225,6 +225,7 @@ fn once(context: &Arc<LaneContext>) -> Result<(), RestartReason> {
         pipeline.stop();
         ended
     });
+    consumer.close();
     ended.and_then(|()| pipeline.failure().map_or(Ok(()), Err))
 }
 

@@ -353,13 +353,14 @@ impl Rebalance for Reader {
 
     fn revoked(&self, partitions: &[SourcePartition], member: &Member<'_>, lost: bool) {
         // What is revoked is still this member's in the generation it has now; what was lost is not.
-        let outcome = match member.metadata() {
-            Some(metadata) if !lost => {
+        let metadata = if lost { None } else { member.metadata() };
+        let outcome = match metadata {
+            Some(metadata) => {
                 self.tenure.renew(metadata);
                 self.pipeline.source_is_idle();
                 self.pipeline.flush(REVOKE_WAIT)
             }
-            Some(_) | None => Err(Refused::Failed(RestartReason::AssignmentLost)),
+            None => Err(Refused::Failed(RestartReason::AssignmentLost)),
         };
         let mut state = self.state();
         for partition in partitions {

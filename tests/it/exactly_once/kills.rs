@@ -60,24 +60,3 @@ fn an_instance_that_was_stopped_beyond_its_session_commits_nothing_of_before() {
     assert_exactly_once(&world, &out, 0..events);
     assert!(stopped.is_alive());
 }
-
-#[test]
-fn a_killed_instance_commits_again_soon_after_it_was_started() {
-    let Some(broker) = TestBroker::shared() else { return };
-    let out = broker.topic("out", 6);
-    let world = World::new(broker, &five_workflows(&out));
-    let producer = broker.producer(&[]);
-    let mut instance = world.instance("alone");
-    send_events(&producer, &world.source, 0..600, |_| Some("a.x"));
-    world.wait_for(&world.topic("executions"), 1);
-    instance.kill();
-    let before = world.recorded();
-    send_events(&producer, &world.source, 600..1_200, |_| Some("a.x"));
-    let started = Instant::now();
-    let _again = world.instance("alone");
-    world.wait_for(&world.topic("executions"), before + 1);
-    println!("first new commit {:?} after the start", started.elapsed());
-    // The promise is 3 s; a debug build on a busy machine gets some more.
-    assert!(started.elapsed() < Duration::from_secs(8), "{:?}", started.elapsed());
-    assert_exactly_once(&world, &out, 0..1_200);
-}

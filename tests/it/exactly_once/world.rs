@@ -152,7 +152,8 @@ impl<'a> World<'a> {
             if found >= count {
                 return;
             }
-            assert!(Instant::now() < deadline, "{found} of {count} records on {topic} after {REST_WITHIN:?}");
+            let late = Instant::now() >= deadline;
+            assert!(!late, "{found} of {count} records on {topic} after {REST_WITHIN:?}: {:?}", self.frontier());
             std::thread::park_timeout(LOOK_EVERY);
         }
     }

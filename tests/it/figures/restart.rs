@@ -4,7 +4,9 @@ use std::time::{Duration, Instant};
 
 use super::tail::Tail;
 use super::{Promise, copying};
-use crate::exactly_once::world::{Verdict, World, execution_name, send_events};
+use crate::exactly_once::records::{execution_name, send_events};
+use crate::exactly_once::verdict::Verdict;
+use crate::exactly_once::world::World;
 use crate::support::broker::TestBroker;
 
 /// From the start of a process to the first transaction that it commits, where it follows one that was killed: a new instance of the same
