@@ -99,7 +99,7 @@ fn a_killed_broker_loses_nothing_committed_and_shows_nothing_else() {
                 assert!(!ends.is_finished(), "the writer gave up");
                 (writer.ended.load(Ordering::Relaxed) >= kill * TRANSACTIONS_BETWEEN_KILLS).then_some(())
             });
-            broker.kill();
+            broker.take_away();
             broker.restart();
         }
         let before = writer.ended.load(Ordering::Relaxed);

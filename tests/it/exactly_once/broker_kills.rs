@@ -1,4 +1,4 @@
-//! A broker that is killed under instances at work.
+//! A broker that goes away and comes back under instances at work.
 
 use super::records::send_events;
 use super::world::World;
@@ -16,7 +16,7 @@ fn kills(kind: Kind) -> usize {
 }
 
 #[test]
-fn a_broker_that_is_killed_again_and_again_under_two_instances_loses_and_repeats_nothing() {
+fn a_broker_that_goes_away_again_and_again_under_two_instances_loses_and_repeats_nothing() {
     let Some(broker) = TestBroker::own() else { return };
     let out = broker.topic("out", 6);
     let world = World::new(&broker, &five_workflows(&out));
@@ -32,7 +32,7 @@ fn a_broker_that_is_killed_again_and_again_under_two_instances_loses_and_repeats
         send_events(&producer, &world.source, events * round / kills..sent, |_| Some("a.x"));
         world.wait_for_more_than(before);
         frontiers.push(world.frontier());
-        broker.kill();
+        broker.take_away();
         broker.restart();
         let after = world.frontier();
         killed_at_work += usize::from(after.events() < sent);
@@ -40,7 +40,7 @@ fn a_broker_that_is_killed_again_and_again_under_two_instances_loses_and_repeats
     }
     assert_exactly_once(&world, &out, 0..events);
     world.assert_no_gaps(&frontiers, &MATCHING.map(str::to_owned));
-    println!("{kills} kills of the broker, {killed_at_work} of them with work left");
+    println!("the broker went away {kills} times, {killed_at_work} of them with work left");
     assert!(killed_at_work > 0);
     assert!(instances.iter_mut().all(|it| it.is_alive()));
 }

@@ -1,6 +1,6 @@
 //! Instances that are killed, or stopped for longer than their session lasts.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tidegate::bench::workload::Random;
 

@@ -111,11 +111,6 @@ impl<'a> World<'a> {
         format!("{}{name}", self.prefix)
     }
 
-    /// How many executions are recorded so far.
-    pub fn recorded(&self) -> usize {
-        self.broker.committed(&self.topic("executions")).len()
-    }
-
     /// Where the group is now.
     #[track_caller]
     pub fn frontier(&self) -> Frontier {

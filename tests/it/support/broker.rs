@@ -123,7 +123,23 @@ impl TestBroker {
         *running = Running::Down;
     }
 
-    /// Starts a killed broker again, on the same port and data.
+    /// Takes the broker away in the middle of transactions, of which markers are still to be written: the embedded one is killed, a Kafka
+    /// is ended in order. A Kafka 4.4 of one node that is killed then may forget those markers for good: while it starts, its coordinator
+    /// is elected twice, and what the first of the two was about to write is lost. Readers of committed records wait for ever from then
+    /// on, whoever wrote.
+    pub fn take_away(&self) {
+        if self.kind == Kind::Embedded {
+            return self.kill();
+        }
+        let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
+        match &mut *running {
+            Running::Child(child) => process::end(child),
+            Running::Here(_) | Running::Down => panic!("only a broker of one's own that runs can be ended"),
+        }
+        *running = Running::Down;
+    }
+
+    /// Starts a broker that was killed or ended again, on the same port and data.
     pub fn restart(&self) {
         let directory = &self.directory.as_ref().expect("a broker of one's own has data").0;
         let port = self.bootstrap.rsplit(':').next().and_then(|port| port.parse().ok()).expect("HOST:PORT");

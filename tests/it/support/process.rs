@@ -63,3 +63,11 @@ pub fn two_free_ports() -> u16 {
     }
     panic!("no two free ports from {FIRST_PORT} on");
 }
+
+/// Ends a process by SIGTERM, and waits for its end.
+pub fn end(child: &mut Child) {
+    // SAFETY: the child is ours and was not waited for, so its id is still its own.
+    let sent = unsafe { libc::kill(child.id() as i32, libc::SIGTERM) };
+    assert_eq!(sent, 0, "the process can be told to end");
+    child.wait().expect("the process can be waited for");
+}
