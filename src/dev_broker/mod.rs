@@ -60,6 +60,8 @@ pub struct Options {
     pub initial_rebalance_delay: Duration,
     /// How often compacted topics are compacted and old records deleted.
     pub clean_every: Duration,
+    /// Topics that nobody may write to, as if an access rule said so.
+    pub read_only_topics: Vec<String>,
     /// Whether it behaves like real Kafka where that is less pleasant: a transaction that begins just after another ended is told
     /// to wait, and transactions that took too long are looked for every ten seconds only.
     pub behave_like_kafka: bool,
@@ -75,6 +77,7 @@ impl Default for Options {
             retention_bytes_per_partition: 256 * 1024 * 1024,
             initial_rebalance_delay: Duration::ZERO,
             clean_every: Duration::from_secs(5),
+            read_only_topics: Vec::new(),
             behave_like_kafka: false,
         }
     }
@@ -202,6 +205,11 @@ impl Shared {
     fn state(&self) -> MutexGuard<'_, State> {
         // A handler that panicked has changed one thing at most; the others go on.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether an access rule forbids to write to a topic.
+    fn forbids_writing(&self, topic: &str) -> bool {
+        self.options.read_only_topics.iter().any(|it| it == topic)
     }
 
     fn fault(&self, api: i16) -> Option<Fault> {

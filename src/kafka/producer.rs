@@ -39,6 +39,8 @@ const INIT_TIMEOUT: Duration = Duration::from_secs(5);
 const DELIVERY_PAUSE: (Duration, Duration) = (Duration::from_micros(100), Duration::from_millis(1));
 /// How many refused records are remembered by name; more say nothing new.
 const REFUSALS_KEPT: usize = 10_000;
+/// How many refused topics are remembered by name, for the same reason.
+const TOPICS_KEPT: usize = 1_000;
 
 /// A producer with one transactional id. Not to be shared: one transaction at a time.
 pub struct TransactionalProducer {
@@ -65,6 +67,17 @@ pub struct ProducerFailure {
     pub message: String,
     /// The records that were refused, where that is the failure.
     pub refused: Vec<RefusedRecord>,
+    /// The topics that were refused as a whole, where that is the failure.
+    pub refused_topics: Vec<RefusedTopic>,
+}
+
+/// A topic that a transaction may not write to, or that is not there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RefusedTopic {
+    /// Its name.
+    pub name: String,
+    /// Why, in Kafka's words.
+    pub message: String,
 }
 
 impl TransactionalProducer {
@@ -84,6 +97,7 @@ impl TransactionalProducer {
     /// Opens a transaction.
     pub fn begin(&self) -> Result<(), ProducerFailure> {
         self.failed().clear();
+        self.inner.context().refused_topics().clear();
         native::begin_transaction(self.native()).map_err(ProducerFailure::from)
     }
 
@@ -124,8 +138,7 @@ impl TransactionalProducer {
     /// Waits until every record was acknowledged or refused.
     pub fn wait_for_deliveries(&self, deadline: Instant) -> Result<(), ProducerFailure> {
         if !self.wait_until_none_in_flight(deadline) {
-            let message = "records were not acknowledged in time".to_owned();
-            return Err(ProducerFailure { failure: Failure::Abortable, message, refused: Vec::new() });
+            return Err(ProducerFailure::new(Failure::Abortable, "records were not acknowledged in time".to_owned()));
         }
         if self.failed().is_empty() { Ok(()) } else { Err(self.delivery_failure()) }
     }
@@ -143,12 +156,12 @@ impl TransactionalProducer {
             set.map_err(|error| ProducerFailure::fatal(error.to_string()))?;
             element.set_metadata(position.metadata(&topic.id));
         }
-        native::send_offsets(self.native(), &list, group, CALL_TIMEOUT).map_err(ProducerFailure::from)
+        native::send_offsets(self.native(), &list, group, CALL_TIMEOUT).map_err(|error| self.transaction_failure(error))
     }
 
     /// Commits. [`Failure::Retriable`] means: call it again; it goes on with the same commit.
     pub fn commit(&self) -> Result<(), ProducerFailure> {
-        native::commit_transaction(self.native(), CALL_TIMEOUT).map_err(ProducerFailure::from)
+        native::commit_transaction(self.native(), CALL_TIMEOUT).map_err(|error| self.transaction_failure(error))
     }
 
     /// Aborts: throws away what is queued and in flight, and ends the transaction. Returns whether the end had to be asked for
@@ -201,11 +214,37 @@ impl TransactionalProducer {
         let failure = match (fenced, refusals.is_empty()) {
             (Some(_), _) => Failure::Fenced,
             (None, false) => Failure::RefusedRecords,
-            (None, true) => Failure::Abortable,
+            // Records are purged when the transaction fails as a whole. It says why when it is told to begin, which it cannot.
+            (None, true) => match native::begin_transaction(self.native()) {
+                Err(error) if error.must_abort || error.is_fatal => return self.transaction_failure(error),
+                Ok(()) | Err(_) => Failure::Abortable,
+            },
         };
         let refused = refusals.iter().map(|(token, code)| RefusedRecord { token: *token, message: code.to_string() });
-        ProducerFailure { failure, message: first.to_string(), refused: refused.collect() }
+        ProducerFailure { refused: refused.collect(), ..ProducerFailure::new(failure, first.to_string()) }
     }
+
+    /// What to make of a call that failed. A transaction that is refused for a topic of it names the topic in the log alone.
+    fn transaction_failure(&self, error: TransactionError) -> ProducerFailure {
+        let failure = ProducerFailure::from(error);
+        let refused_topics = self.inner.context().refused_topics().clone();
+        if failure.failure != Failure::RefusedUnknown || refused_topics.is_empty() {
+            return failure;
+        }
+        ProducerFailure { failure: Failure::RefusedRecords, refused_topics, ..failure }
+    }
+}
+
+/// The topic in librdkafka's words for a partition that the coordinator did not add: `… Failed to add partition "NAME" [0] to
+/// transaction: REASON`. None for a partition that was left out because of another one.
+fn refused_topic(line: &str) -> Option<RefusedTopic> {
+    let (_, rest) = line.split_once("Failed to add partition \"")?;
+    let (name, rest) = rest.split_once('"')?;
+    let (_, reason) = rest.split_once("to transaction: ")?;
+    if reason.contains("Operation not attempted") {
+        return None;
+    }
+    Some(RefusedTopic { name: name.to_owned(), message: reason.to_owned() })
 }
 
 /// Whether the record itself, or where it goes, is what the broker does not take.
@@ -228,8 +267,13 @@ fn is_refusal(code: RDKafkaErrorCode) -> bool {
 }
 
 impl ProducerFailure {
+    /// A failure for which no record is to blame, or none that is known.
+    pub fn new(failure: Failure, message: String) -> ProducerFailure {
+        ProducerFailure { failure, message, refused: Vec::new(), refused_topics: Vec::new() }
+    }
+
     fn fatal(message: String) -> ProducerFailure {
-        ProducerFailure { failure: Failure::Fatal, message, refused: Vec::new() }
+        ProducerFailure::new(Failure::Fatal, message)
     }
 }
 
@@ -257,7 +301,7 @@ impl From<TransactionError> for ProducerFailure {
             RDKafkaErrorCode::OperationTimedOut => Failure::Retriable,
             _ => Failure::Fatal,
         };
-        ProducerFailure { failure, message: format!("{message} ({code})"), refused: Vec::new() }
+        ProducerFailure::new(failure, format!("{message} ({code})"))
     }
 }
 
@@ -265,11 +309,25 @@ impl From<TransactionError> for ProducerFailure {
 #[derive(Debug, Default)]
 pub(super) struct Deliveries {
     failed: Mutex<Vec<(usize, RDKafkaErrorCode)>>,
+    refused_topics: Mutex<Vec<RefusedTopic>>,
 }
 
 impl Deliveries {
     pub(super) fn failed(&self) -> MutexGuard<'_, Vec<(usize, RDKafkaErrorCode)>> {
         self.failed.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn refused_topics(&self) -> MutexGuard<'_, Vec<RefusedTopic>> {
+        self.refused_topics.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Remembers a topic that could not become part of the transaction, each once. The others of the same request are not attempted.
+    fn note_refused_topic(&self, line: &str) {
+        let Some(refused) = refused_topic(line) else { return };
+        let mut refused_topics = self.refused_topics();
+        if refused_topics.len() < TOPICS_KEPT && !refused_topics.contains(&refused) {
+            refused_topics.push(refused);
+        }
     }
 
     fn refuse(&self, token: usize, code: RDKafkaErrorCode) {
@@ -282,6 +340,9 @@ impl Deliveries {
 
 impl ClientContext for Deliveries {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        if facility == "ADDPARTS" {
+            self.note_refused_topic(message);
+        }
         log::client_line(level, facility, message);
     }
 
@@ -297,5 +358,25 @@ impl ProducerContext for Deliveries {
         if let Err((error, _)) = result {
             self.refuse(token, error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Fail));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(line: &str, expected: Option<(&str, &str)>) {
+        let found = refused_topic(line);
+        assert_eq!(found.as_ref().map(|it| (&it.name[..], &it.message[..])), expected);
+    }
+
+    #[test]
+    fn refused_topics_are_read_from_the_clients_words() {
+        let line = "[thrd:main]: TxnCoordinator/1: Failed to add partition \"out\" [4] to transaction: Broker: Topic authorization failed";
+        check(line, Some(("out", "Broker: Topic authorization failed")));
+        check(&line.replace("Topic authorization failed", "Operation not attempted"), None);
+        check("something else", None);
+        check("Failed to add partition \"out", None);
     }
 }

@@ -69,6 +69,8 @@ pub struct Committer<'a> {
     /// for one of the next transaction.
     in_doubt: bool,
     epoch_used: u64,
+    /// Whether the open transaction was told to commit: from then on only a new start says what became of it if it cannot be aborted.
+    commit_called: bool,
 }
 
 impl<'a> Committer<'a> {
@@ -90,6 +92,7 @@ impl<'a> Committer<'a> {
             opened: None,
             in_doubt: false,
             epoch_used: 0,
+            commit_called: false,
         }
     }
 
@@ -132,6 +135,7 @@ impl<'a> Committer<'a> {
     fn open(&mut self) -> Result<Instant, ProducerFailure> {
         if self.opened.is_none() {
             self.opened = Some(Instant::now());
+            self.commit_called = false;
             self.producer.begin()?;
         }
         Ok(self.deadline())
@@ -178,11 +182,12 @@ impl<'a> Committer<'a> {
         self.producer.wait_for_deliveries(self.deadline())?;
         let Some(membership) = self.tenure.membership_for(self.batch.dependencies()) else {
             let message = "partitions of the batch are not held any more".to_owned();
-            return Err(ProducerFailure { failure: Failure::StaleGeneration, message, refused: Vec::new() });
+            return Err(ProducerFailure::new(Failure::StaleGeneration, message));
         };
         self.epoch_used = membership.epoch;
         let positions = self.batch.positions();
         repeat(&mut self.in_doubt, || self.producer.send_offsets(&positions, &membership.metadata))?;
+        self.commit_called = true;
         repeat(&mut self.in_doubt, || self.producer.commit())
     }
 
@@ -216,7 +221,7 @@ impl<'a> Committer<'a> {
                 }
                 Reaction::FailRefused => {
                     self.abort_and_renew()?;
-                    self.fail_refused(&failure.refused);
+                    self.fail_refused(&failure);
                 }
                 Reaction::FailOnly => {
                     self.abort_and_renew()?;
@@ -263,7 +268,10 @@ impl<'a> Committer<'a> {
         match aborted {
             Ok(repeated) => self.in_doubt |= repeated,
             Err(failure) if failure.failure == Failure::Fenced => return Err(RestartReason::Fenced),
-            Err(_) => return Err(RestartReason::Uncertain),
+            Err(_) if self.commit_called => return Err(RestartReason::Uncertain),
+            // A transaction that was refused before it was to be committed may be none at all for the broker, which then refuses its
+            // abort. The new producer ends whatever is there.
+            Err(_) => self.in_doubt = true,
         }
         if self.in_doubt { self.renew() } else { Ok(()) }
     }
@@ -283,7 +291,15 @@ impl<'a> Committer<'a> {
 
     /// Whether a record was refused that no execution can answer for: one of ours, to a system topic.
     fn blames_us(&self, failure: &ProducerFailure) -> bool {
-        failure.failure == Failure::RefusedRecords && failure.refused.iter().any(|it| self.step_of(it.token).is_none())
+        if failure.failure != Failure::RefusedRecords {
+            return false;
+        }
+        let is_refused = |record: &WireRecord| refused_topic(failure, record).is_some();
+        let ours = |group: &Group<Subject, WireRecord>| {
+            group.records.iter().any(|record| record.step.is_none() && is_refused(record))
+        };
+        failure.refused.iter().any(|it| self.step_of(it.token).is_none())
+            || (!failure.refused_topics.is_empty() && self.batch.groups().any(ours))
     }
 
     fn step_of(&self, token: usize) -> Option<usize> {
@@ -291,16 +307,21 @@ impl<'a> Committer<'a> {
         group.records.get(token & ((1 << TOKEN_RECORD_BITS) - 1))?.step
     }
 
-    /// Turns the executions whose records were refused into failures, at the step that wrote the record.
-    fn fail_refused(&mut self, refused: &[RefusedRecord]) {
-        let mut steps: Vec<(usize, Refusal)> = Vec::with_capacity(refused.len());
-        for RefusedRecord { token, message } in refused {
+    /// Turns the executions whose records were refused into failures, at the steps that wrote the records.
+    fn fail_refused(&mut self, failure: &ProducerFailure) {
+        let mut steps: Vec<(usize, Refusal)> = Vec::with_capacity(failure.refused.len());
+        for RefusedRecord { token, message } in &failure.refused {
             if let Some(step) = self.step_of(*token) {
                 steps.push((token >> TOKEN_RECORD_BITS, Refusal { step, message: refusal_message(message) }));
             }
         }
-        self.fail(|place, _| {
-            steps.iter().filter(|(group, _)| *group == place).map(|(_, refusal)| refusal.clone()).collect()
+        self.fail(|place, group| {
+            let by_record = steps.iter().filter(|(group, _)| *group == place).map(|(_, refusal)| refusal.clone());
+            let by_topic = group.records.iter().filter_map(|record| {
+                let message = refusal_message(refused_topic(failure, record)?);
+                Some(Refusal { step: record.step?, message })
+            });
+            by_record.chain(by_topic).collect()
         });
     }
 
@@ -328,6 +349,11 @@ impl<'a> Committer<'a> {
         });
         failed
     }
+}
+
+/// Why the topic of a record was refused as a whole, if it was.
+fn refused_topic<'a>(failure: &'a ProducerFailure, record: &WireRecord) -> Option<&'a str> {
+    failure.refused_topics.iter().find(|it| it.name == *record.topic).map(|it| it.message.as_str())
 }
 
 fn refusal_message(cause: &str) -> String {

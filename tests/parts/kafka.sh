@@ -7,6 +7,7 @@
 #   kafka.sh stop   DIR                     end it in order, and wait
 #   kafka.sh kill   DIR                     end it at once (SIGKILL), and wait
 #   kafka.sh create PORT TOPIC PARTITIONS [KEY=VALUE…]
+#   kafka.sh protect PORT TOPIC             let nobody write to a topic; needs a broker with an authorizer
 #   kafka.sh classpath                      print the class path of its jars, clients included
 #
 # DIR holds the data, server.properties, the log `kafka.log` and the process id. KEY=VALUE overrides broker settings.
@@ -38,6 +39,7 @@ main() {
     stop) end TERM "$@" ;;
     kill) end KILL "$@" ;;
     create) create_topic "$@" ;;
+    protect) protect_topic "$@" ;;
     classpath) class_path; echo ;;
     *) usage ;;
   esac
@@ -179,6 +181,11 @@ create_topic() {
   java "${tool_jvm[@]}" -cp "$(class_path)" "$(admin_tool)" "$@"
 }
 
+protect_topic() {
+  need java
+  java "${tool_jvm[@]}" -cp "$(class_path)" "$(admin_tool)" "$1" protect "$2"
+}
+
 # Kafka's own command line tools are in no published jar: this is what tests need of them.
 admin_tool() {
   local source=$home/AdminTool.java
@@ -190,6 +197,13 @@ import java.util.concurrent.ExecutionException;
 import org.apache.kafka.clients.admin.Admin;
 import org.apache.kafka.clients.admin.NewTopic;
 import org.apache.kafka.common.KafkaFuture;
+import org.apache.kafka.common.acl.AccessControlEntry;
+import org.apache.kafka.common.acl.AclBinding;
+import org.apache.kafka.common.acl.AclOperation;
+import org.apache.kafka.common.acl.AclPermissionType;
+import org.apache.kafka.common.resource.PatternType;
+import org.apache.kafka.common.resource.ResourcePattern;
+import org.apache.kafka.common.resource.ResourceType;
 
 public class AdminTool {
     public static void main(String[] arguments) throws Exception {
@@ -200,6 +214,16 @@ public class AdminTool {
                 settle(admin.describeTransactions(List.of("warm-up")).all());
                 return;
             }
+            if (arguments[1].equals("protect")) {
+                // Who is named by one rule of a topic needs a rule for everything else too.
+                List<AclBinding> rules = List.of(
+                    rule(arguments[2], AclOperation.WRITE, AclPermissionType.DENY),
+                    rule(arguments[2], AclOperation.READ, AclPermissionType.ALLOW),
+                    rule(arguments[2], AclOperation.DESCRIBE, AclPermissionType.ALLOW),
+                    rule(arguments[2], AclOperation.CREATE, AclPermissionType.ALLOW));
+                admin.createAcls(rules).all().get();
+                return;
+            }
             Map<String, String> settings = new HashMap<>();
             for (int i = 3; i < arguments.length; i++) {
                 String[] setting = arguments[i].split("=", 2);
@@ -208,6 +232,11 @@ public class AdminTool {
             NewTopic topic = new NewTopic(arguments[1], Integer.parseInt(arguments[2]), (short) 1).configs(settings);
             admin.createTopics(List.of(topic)).all().get();
         }
+    }
+
+    private static AclBinding rule(String topic, AclOperation operation, AclPermissionType permission) {
+        return new AclBinding(new ResourcePattern(ResourceType.TOPIC, topic, PatternType.LITERAL),
+            new AccessControlEntry("User:*", "*", operation, permission));
     }
 
     private static void settle(KafkaFuture<?> future) throws InterruptedException {

@@ -18,7 +18,11 @@ pub(super) fn produce(shared: &Shared, ask: ProduceRequest) -> Option<ProduceRes
         let mut partitions = Vec::with_capacity(topic.partition_data.len());
         for partition in topic.partition_data {
             let records = partition.records.unwrap_or_default();
-            let (offset, result) = append_all(&mut state, &topic.name, partition.index, records);
+            let (offset, result) = if shared.forbids_writing(&topic.name) {
+                (-1, Err(ResponseError::TopicAuthorizationFailed))
+            } else {
+                append_all(&mut state, &topic.name, partition.index, records)
+            };
             let known = state.topics.get(topic.name.as_str()).and_then(|it| it.partition(partition.index));
             partitions.push(
                 PartitionProduceResponse::default()

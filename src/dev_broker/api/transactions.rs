@@ -79,7 +79,7 @@ fn init_transactional(state: &mut State, name: String, ask: &InitProducerIdReque
     Ok(id)
 }
 
-/// A transaction announces partitions. As in Kafka, one that is unknown keeps the others out too.
+/// A transaction announces partitions. As in Kafka, one that is unknown or forbidden keeps the others out too.
 pub(super) fn add_partitions(shared: &Shared, ask: AddPartitionsToTxnRequest) -> AddPartitionsToTxnResponse {
     let mut state = shared.state();
     let id = ask.v3_and_below_producer_id.0;
@@ -88,17 +88,23 @@ pub(super) fn add_partitions(shared: &Shared, ask: AddPartitionsToTxnRequest) ->
     let busy = state.is_busy(id);
     let result = if checked.is_ok() && busy { Err(ResponseError::ConcurrentTransactions) } else { checked };
     let all: Vec<PartitionKey> = ask.v3_and_below_topics.iter().flat_map(keys_of).collect();
-    let all_known = all.iter().all(|key| state.knows(key));
-    if result.is_ok() && all_known {
+    let refused = |key: &PartitionKey| {
+        if shared.forbids_writing(&key.0) {
+            return Some(ResponseError::TopicAuthorizationFailed);
+        }
+        (!state.knows(key)).then_some(ResponseError::UnknownTopicOrPartition)
+    };
+    let refusals: Vec<_> = all.iter().filter_map(|key| Some((key.clone(), refused(key)?))).collect();
+    if result.is_ok() && refusals.is_empty() {
         state.touch(id, &all);
     }
     let topics = ask.v3_and_below_topics.iter().map(|topic| {
         let partitions = keys_of(topic).into_iter().map(|key| {
-            let error = match result {
-                Err(error) => error.code(),
-                Ok(()) if !state.knows(&key) => ResponseError::UnknownTopicOrPartition.code(),
-                Ok(()) if !all_known => ResponseError::OperationNotAttempted.code(),
-                Ok(()) => 0,
+            let error = match (result, refusals.iter().find(|(refused, _)| *refused == key)) {
+                (Err(error), _) => error.code(),
+                (Ok(()), Some((_, error))) => error.code(),
+                (Ok(()), None) if !refusals.is_empty() => ResponseError::OperationNotAttempted.code(),
+                (Ok(()), None) => 0,
             };
             AddPartitionsToTxnPartitionResult::default().with_partition_index(key.1).with_partition_error_code(error)
         });

@@ -6,6 +6,7 @@ mod fan_out;
 mod frontier;
 mod kills;
 mod late_requests;
+mod poison;
 pub mod records;
 mod refusals;
 mod revoked;

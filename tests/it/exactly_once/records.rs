@@ -31,7 +31,11 @@ pub fn send_to(producer: &BaseProducer, topic: &str, partition: i32, number: usi
 /// Sends events of the type `a.x` whose data weighs so much.
 pub fn send_heavy_events(producer: &BaseProducer, topic: &str, numbers: Range<usize>, bytes: usize) {
     let padding = "x".repeat(bytes);
-    let data = |number| format!("{{\"n\":{number},\"padding\":\"{padding}\"}}");
+    send_data(producer, topic, numbers, |number| format!("{{\"n\":{number},\"padding\":\"{padding}\"}}"));
+}
+
+/// Sends events of the type `a.x` with this data.
+pub fn send_data(producer: &BaseProducer, topic: &str, numbers: Range<usize>, mut data: impl FnMut(usize) -> String) {
     numbers.for_each(|number| send(producer, topic, partition_of(number), number, Some("a.x"), &data(number)));
     wait_for_delivery(producer);
 }
@@ -56,7 +60,8 @@ fn send(producer: &BaseProducer, topic: &str, partition: i32, number: usize, kin
     }
 }
 
-fn wait_for_delivery(producer: &BaseProducer) {
+/// Waits until the broker has everything.
+pub fn wait_for_delivery(producer: &BaseProducer) {
     deliver(producer);
     assert_eq!(producer.in_flight_count(), 0);
 }

@@ -80,6 +80,29 @@ impl TestBroker {
         broker.map_err(|why| skip::skipped(&why)).ok()
     }
 
+    /// A broker of the kind that was chosen, for one test alone, on which topics exist only when they are created, and on which nobody
+    /// may write to the topics named. None if this machine cannot have it: the test is then skipped.
+    #[track_caller]
+    pub fn strict(read_only: &[&str]) -> Option<TestBroker> {
+        if Kind::chosen() == Kind::Embedded {
+            return Some(TestBroker::embedded(|options| {
+                options.auto_create_topics = false;
+                options.read_only_topics = read_only.iter().map(|it| (*it).to_owned()).collect();
+            }));
+        }
+        let broker = TestBroker::kafka(&[
+            ("auto.create.topics.enable", "false"),
+            ("authorizer.class.name", "org.apache.kafka.metadata.authorizer.StandardAuthorizer"),
+            ("allow.everyone.if.no.acl.found", "true"),
+        ]);
+        let broker = broker.map_err(|why| skip::skipped(&why)).ok()?;
+        let port = broker.bootstrap.rsplit(':').next().expect("HOST:PORT");
+        for topic in read_only {
+            skip::part("kafka.sh", &["protect", port, topic]).expect("an access rule is made");
+        }
+        Some(broker)
+    }
+
     /// A real Kafka with settings of its own, whatever was chosen. The error says why this machine cannot have it.
     pub fn kafka(settings: &[(&str, &str)]) -> Result<TestBroker, String> {
         kafka::install()?;
