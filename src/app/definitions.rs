@@ -160,13 +160,12 @@ fn repeat(deadline: Instant, mut call: impl FnMut() -> Result<(), ProducerFailur
 }
 
 fn wire(topic: &str, record: &Record) -> WireRecord {
-    let json = (Bytes::from_static(b"content-type"), Some(Bytes::from_static(b"application/json")));
     WireRecord {
         topic: topic.into(),
         partition: Some(0),
         key: Some(record.key().into()),
         value: record.value().map(Bytes::from),
-        headers: vec![json],
+        headers: [("content-type", Some("application/json"))].into_iter().collect(),
         step: None,
     }
 }

@@ -110,7 +110,14 @@ fn content(value: &RawValue) -> Option<Bytes> {
 }
 
 fn record(topic: &str, key: Option<Bytes>, value: Option<Bytes>, headers: Vec<(Bytes, Option<Bytes>)>) -> WireRecord {
-    WireRecord { topic: Arc::from(topic), partition: None, key, value, headers, step: None }
+    WireRecord {
+        topic: Arc::from(topic),
+        partition: None,
+        key,
+        value,
+        headers: headers.into_iter().collect(),
+        step: None,
+    }
 }
 
 #[cfg(test)]

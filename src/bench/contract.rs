@@ -9,7 +9,7 @@ use bytes::Bytes;
 
 use super::topics::Outputs;
 use crate::engine::event::SourceRecord;
-use crate::engine::wire::WireRecord;
+use crate::engine::wire::{Headers, WireRecord};
 
 /// Four events of five pass the condition of R1, so four of five lead to a business record.
 const PASSING_OF_FIVE: i64 = 4;
@@ -92,33 +92,25 @@ pub const EXECUTION_HEADER: &str = "execution";
 impl Template {
     /// The records of a contract, to these topics.
     pub fn new(contract: Contract, outputs: &Outputs) -> Template {
-        let record = |topic: &Arc<str>, bytes: usize, headers: &[(&'static str, &'static str)]| WireRecord {
+        let record = |topic: &Arc<str>, bytes: usize, headers: Headers| WireRecord {
             topic: topic.clone(),
             partition: None,
             key: None,
             value: Some(vec![b'x'; bytes].into()),
-            headers: headers
-                .iter()
-                .map(|(name, value)| (Bytes::from_static(name.as_bytes()), Some(Bytes::from_static(value.as_bytes()))))
-                .collect(),
+            headers,
             step: None,
+        };
+        let system = |topic: &Arc<str>, bytes: usize, end: &str| {
+            let id = constant_id(end);
+            let own = [("ce_id", Some(id.as_str())), ("ce_subject", id.split('/').next())];
+            record(topic, bytes, constant(SYSTEM_HEADERS).chain(own).collect())
         };
         let results = ["shape", "large", "announce"].into_iter().take(contract.step_results() as usize);
         Template {
             contract,
-            business: record(&outputs.business, contract.business_bytes(), BUSINESS_HEADERS),
-            results: results
-                .map(|step| {
-                    let mut result = record(&outputs.step_results, STEP_RESULT_BYTES, SYSTEM_HEADERS);
-                    result.headers.push((Bytes::from_static(b"ce_id"), Some(constant_id(step))));
-                    result
-                })
-                .collect(),
-            execution: {
-                let mut execution = record(&outputs.executions, contract.execution_bytes(), SYSTEM_HEADERS);
-                execution.headers.push((Bytes::from_static(b"ce_id"), Some(constant_id("completed"))));
-                execution
-            },
+            business: record(&outputs.business, contract.business_bytes(), Headers::default()),
+            results: results.map(|step| system(&outputs.step_results, STEP_RESULT_BYTES, step)).collect(),
+            execution: system(&outputs.executions, contract.execution_bytes(), "completed"),
         }
     }
 
@@ -132,9 +124,9 @@ impl Template {
         if !self.contract.has_condition() || offset % 5 < PASSING_OF_FIVE {
             let mut business = self.business.clone();
             business.key = event.key().map(Bytes::copy_from_slice);
-            let name = event.header("ce_id").map(Bytes::copy_from_slice);
-            business.headers.push((Bytes::from_static(EVENT_HEADER.as_bytes()), name));
-            business.headers.push((Bytes::from_static(EXECUTION_HEADER.as_bytes()), Some(id.clone())));
+            let own = [(EVENT_HEADER, event.header("ce_id")), (EXECUTION_HEADER, Some(&id[..]))];
+            let constant = constant(BUSINESS_HEADERS).map(|(name, value)| (name, value.map(str::as_bytes)));
+            business.headers = constant.chain(own).collect();
             send(business);
         }
         for record in self.results.iter().chain(std::iter::once(&self.execution)) {
@@ -155,7 +147,7 @@ impl Template {
     }
 }
 
-/// What every system record of ours carries beside its id.
+/// What every system record of ours carries beside its id and its subject.
 const SYSTEM_HEADERS: &[(&str, &str)] = &[
     ("content-type", "application/json"),
     ("ce_specversion", "1.0"),
@@ -170,20 +162,21 @@ const BUSINESS_HEADERS: &[(&str, &str)] =
     &[("content-type", "application/json"), ("traceparent", "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01")];
 
 /// An id of the length that ids of system records have.
-fn constant_id(end: &str) -> Bytes {
-    format!("0000-{:032x}/1/{end}", 0).into()
+fn constant_id(end: &str) -> String {
+    format!("0000-{:032x}/1/{end}", 0)
+}
+
+fn constant<'a>(headers: &'a [(&str, &str)]) -> impl Iterator<Item = (&'a str, Option<&'a str>)> {
+    headers.iter().map(|(name, value)| (*name, Some(*value)))
 }
 
 fn copy(event: &SourceRecord, topic: &Arc<str>) -> WireRecord {
-    let headers = event.headers();
     WireRecord {
         topic: topic.clone(),
         partition: Some(event.origin.partition),
         key: event.key().map(Bytes::copy_from_slice),
         value: event.value_bytes(),
-        headers: headers
-            .map(|(name, value)| (Bytes::copy_from_slice(name), value.map(Bytes::copy_from_slice)))
-            .collect(),
+        headers: event.headers().collect(),
         step: None,
     }
 }

@@ -25,7 +25,7 @@ pub(super) fn run(common: &Common, args: &Simulate) -> anyhow::Result<u8> {
     let text = std::fs::read_to_string(&args.event).with_context(|| format!("reading {}", args.event.display()))?;
     let record = events_file::parse(&text, &settings).map_err(|message| anyhow!(message))?;
     let origin = Origin { topic: Arc::new(Topic { name: record.topic, id: [0; 16] }), partition: 0, offset: 0 };
-    let headers = record.headers.iter().map(|(name, value)| (&name[..], value.as_deref()));
+    let headers = record.headers.iter();
     let record = SourceRecord::new(origin, -1, record.key.as_deref(), record.value.as_deref(), headers);
     let told = match SourceTable::new(&settings).decode(record) {
         Err((_, undecodable)) => json!({ "deadLetter": { "reason": "decode", "message": undecodable.message } }),

@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use bytes::Bytes;
 use serde::Deserialize;
 
 use super::object::{self, Object};
@@ -76,23 +75,22 @@ pub fn encode(alert: &Alert, environment: &str, topic: &Arc<str>) -> WireRecord 
     object::time(&mut time, alert.time_ms);
     let kind: &[u8] = if alert.raised { b"tidegate.alert.raised" } else { b"tidegate.alert.cleared" };
     let id = format!("{}:{}:{}:{}", alert.instance, alert.subject, alert.name, alert.time_ms);
-    let key = Bytes::from(alert.subject.clone());
-    let headers = [
-        ("content-type", Bytes::from_static(b"application/json")),
-        ("ce_specversion", Bytes::from_static(b"1.0")),
-        ("ce_id", Bytes::from(id)),
-        ("ce_source", Bytes::from(format!("/tidegate/{environment}/alerts"))),
-        ("ce_type", Bytes::from_static(kind)),
-        ("ce_time", Bytes::from(time)),
-        ("ce_subject", key.clone()),
+    let source = format!("/tidegate/{environment}/alerts");
+    let headers: [(&str, &[u8]); 7] = [
+        ("content-type", b"application/json"),
+        ("ce_specversion", b"1.0"),
+        ("ce_id", id.as_bytes()),
+        ("ce_source", source.as_bytes()),
+        ("ce_type", kind),
+        ("ce_time", &time),
+        ("ce_subject", alert.subject.as_bytes()),
     ];
-    let headers = headers.into_iter().map(|(name, value)| (Bytes::from_static(name.as_bytes()), Some(value)));
     WireRecord {
         topic: topic.clone(),
         partition: None,
-        key: Some(key),
+        key: Some(alert.subject.clone().into()),
         value: Some(value.into()),
-        headers: headers.collect(),
+        headers: headers.into_iter().map(|(name, value)| (name, Some(value))).collect(),
         step: None,
     }
 }

@@ -22,7 +22,7 @@ const OURS: &[u8] = b"tidegate-dlq-";
 /// What the framing of a record in a batch of its own takes, at most; that of its headers is counted with them.
 const FRAMING_BYTES: usize = 512;
 /// What the framing of a header takes, at most.
-const HEADER_FRAMING_BYTES: usize = 10;
+const HEADER_FRAMING_BYTES: usize = 14;
 
 /// A dead letter as a record. Never dropped: if it is larger than the topic takes, the outputs of finished steps are left out,
 /// then the original value, the original headers and the original key; a header says which.
@@ -35,44 +35,45 @@ pub(super) fn encode(letter: &DeadLetter, topic: &SystemTopic) -> WireRecord {
     if letter.record.value().is_none() {
         put(&mut headers, "tidegate-dlq-value", "null");
     }
-    let mut record = WireRecord {
-        topic: topic.name.clone(),
-        partition: None,
-        key: Some(letter.id.to_string().into_bytes().into()),
-        value: Some(letter.record.value_bytes().unwrap_or_default()),
-        headers,
-        step: None,
+    let key = letter.id.to_string();
+    let mut value = letter.record.value_bytes().unwrap_or_default();
+    let fits = |headers: &Headers, value: &Bytes| {
+        let length = |(name, value): &(Bytes, Option<Bytes>)| name.len() + value.as_ref().map_or(0, Bytes::len);
+        let in_headers: usize = headers.iter().map(|header| length(header) + HEADER_FRAMING_BYTES).sum();
+        FRAMING_BYTES + key.len() + value.len() + in_headers <= topic.max_message_bytes
     };
     let mut left_out = Vec::new();
     if let Some(execution) = &letter.execution {
-        record.headers.push((Bytes::from_static(b"tidegate-dlq-state"), Some(state(&execution.finished).into())));
-        if !fits(&record, topic) {
-            record.headers.pop();
+        headers.push((Bytes::from_static(b"tidegate-dlq-state"), Some(state(&execution.finished).into())));
+        if !fits(&headers, &value) {
+            headers.pop();
             left_out.push("state");
         }
     }
-    if !fits(&record, topic) {
+    if !fits(&headers, &value) {
         // The record itself stays at its place in the source topic.
-        record.value = Some(Bytes::new());
+        value = Bytes::new();
         left_out.push("value");
     }
-    if !fits(&record, topic) {
-        record.headers.drain(..originals);
+    if !fits(&headers, &value) {
+        headers.drain(..originals);
         left_out.push("headers");
     }
-    if !fits(&record, topic) {
-        record.headers.retain(|(name, _)| *name != "tidegate-dlq-key");
+    if !fits(&headers, &value) {
+        headers.retain(|(name, _)| *name != "tidegate-dlq-key");
         left_out.push("key");
     }
     if !left_out.is_empty() {
-        put(&mut record.headers, "tidegate-dlq-truncated", &left_out.join(","));
+        put(&mut headers, "tidegate-dlq-truncated", &left_out.join(","));
     }
-    record
-}
-
-fn fits(record: &WireRecord, topic: &SystemTopic) -> bool {
-    let framing = FRAMING_BYTES + HEADER_FRAMING_BYTES * record.headers.len();
-    record.size_bytes() + framing <= topic.max_message_bytes
+    WireRecord {
+        topic: topic.name.clone(),
+        partition: None,
+        key: Some(key.into()),
+        value: Some(value),
+        headers: headers.into_iter().collect(),
+        step: None,
+    }
 }
 
 type Headers = Vec<(Bytes, Option<Bytes>)>;
@@ -120,7 +121,7 @@ fn add_ours(headers: &mut Headers, letter: &DeadLetter) {
         put(headers, "tidegate-dlq-key", &STANDARD.encode(key));
     }
     if let Some(trace) = trace::trace_id(record) {
-        headers.push((Bytes::from_static(b"tidegate-dlq-trace"), Some(trace)));
+        headers.push((Bytes::from_static(b"tidegate-dlq-trace"), Some(Bytes::copy_from_slice(trace))));
     }
 }
 

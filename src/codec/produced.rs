@@ -5,10 +5,10 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::trace;
+use super::record::Shared;
 use crate::engine::record::Produced;
 use crate::engine::value::{Value, write_json};
-use crate::engine::wire::WireRecord;
+use crate::engine::wire::{Headers, WireRecord};
 
 /// A record whose parts lie on the block that all records of an execution share.
 pub(super) struct Draft {
@@ -16,7 +16,7 @@ pub(super) struct Draft {
     partition: Option<i32>,
     key: Content,
     value: Content,
-    headers: Vec<(Range<usize>, Content)>,
+    headers: Vec<(Range<usize>, Option<Range<usize>>)>,
     /// Whether it gets a content type of ours.
     is_json: bool,
     /// Whether it gets the event's trace context.
@@ -24,7 +24,7 @@ pub(super) struct Draft {
     step: Option<usize>,
 }
 
-/// The content of a record, or of a header.
+/// The content of a record.
 enum Content {
     Null,
     Written(Range<usize>),
@@ -37,11 +37,11 @@ impl Draft {
     /// sets its own.
     pub(super) fn write(produced: &Produced, step: Option<usize>, into: &mut Vec<u8>) -> Draft {
         let record = &produced.record;
-        let mut headers = Vec::with_capacity(record.headers.len() + 3);
+        let mut headers = Vec::with_capacity(record.headers.len());
         for (name, value) in &record.headers {
             let start = into.len();
             into.extend_from_slice(name.as_bytes());
-            headers.push((start..into.len(), Content::write(value, into)));
+            headers.push((start..into.len(), write(value, into)));
         }
         let sets = |name: &str| record.headers.iter().any(|(it, _)| it.eq_ignore_ascii_case(name));
         Draft {
@@ -57,36 +57,27 @@ impl Draft {
     }
 
     /// The record, now that the block is complete.
-    pub(super) fn finish(self, block: &Bytes, trace: Option<&trace::Context>) -> WireRecord {
-        let mut headers = Vec::with_capacity(self.headers.len() + 3);
-        headers.extend(self.headers.into_iter().map(|(name, value)| (block.slice(name), value.finish(block))));
+    pub(super) fn finish(self, block: &Bytes, shared: &Shared) -> WireRecord {
+        let mut headers = Headers::over(block.clone(), self.headers.len() + 3);
+        self.headers.into_iter().for_each(|(name, value)| headers.add(name, value));
         if self.is_json {
-            headers.push((Bytes::from_static(b"content-type"), Some(Bytes::from_static(b"application/json"))));
+            shared.add_content_type(&mut headers);
         }
-        trace::pass_on(trace.filter(|_| self.passes_trace_on), &mut headers);
+        if self.passes_trace_on {
+            shared.add_trace(&mut headers);
+        }
         let (key, value) = (self.key.finish(block), self.value.finish(block));
         WireRecord { topic: self.topic, partition: self.partition, key, value, headers, step: self.step }
     }
 }
 
 impl Content {
-    /// A value as the content of a record: null is null, text and bytes are as they are, anything else is JSON.
     fn write(value: &Value, into: &mut Vec<u8>) -> Content {
-        let start = into.len();
-        match value {
-            Value::Null => return Content::Null,
-            Value::Bytes(bytes) => return Content::Shared(bytes.clone()),
-            other => {
-                if let Some(source) = other.source() {
-                    return Content::Shared(source);
-                }
-                match other.as_str() {
-                    Some(text) => into.extend_from_slice(text.as_bytes()),
-                    None => write_json(other, into),
-                }
-            }
-        }
-        Content::Written(start..into.len())
+        let there = match value {
+            Value::Bytes(bytes) => Some(bytes.clone()),
+            other => other.source(),
+        };
+        there.map_or_else(|| write(value, into).map_or(Content::Null, Content::Written), Content::Shared)
     }
 
     fn finish(self, block: &Bytes) -> Option<Bytes> {
@@ -96,6 +87,20 @@ impl Content {
             Content::Shared(bytes) => Some(bytes),
         }
     }
+}
+
+/// Writes a value as the content of a record or of a header: null is null, text and bytes are as they are, anything else is JSON.
+fn write(value: &Value, into: &mut Vec<u8>) -> Option<Range<usize>> {
+    let start = into.len();
+    match value {
+        Value::Null => return None,
+        Value::Bytes(bytes) => into.extend_from_slice(bytes),
+        other => match other.as_str() {
+            Some(text) => into.extend_from_slice(text.as_bytes()),
+            None => write_json(other, into),
+        },
+    }
+    Some(start..into.len())
 }
 
 fn is_json(value: &Value) -> bool {

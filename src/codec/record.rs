@@ -21,7 +21,7 @@ use crate::engine::execution::{Left, Subject};
 use crate::engine::expression::StepStatus;
 use crate::engine::ids::ExecutionId;
 use crate::engine::record::{ExecutionRecord, ExecutionStatus, Output, StepResult};
-use crate::engine::wire::WireRecord;
+use crate::engine::wire::{Headers, WireRecord};
 use crate::engine::workflow::Workflow;
 
 /// What a system record takes beside its value and its trace context: names and fixed values of headers, key, ids, framing of
@@ -70,7 +70,7 @@ impl Encoder {
         let finished = sheet.finish();
         let finish = |draft| match draft {
             Draft::Ready(record) => record,
-            Draft::Produced(draft) => draft.finish(&finished.bytes, finished.trace.as_ref()),
+            Draft::Produced(draft) => draft.finish(&finished.bytes, &finished.shared),
             Draft::System(draft) => finished.record(draft),
         };
         drafts.into_iter().map(finish).collect()
@@ -89,7 +89,8 @@ impl Encoder {
         bytes.push(b'/');
         bytes.extend_from_slice(workflow.as_bytes());
         let source = 0..bytes.len();
-        Sheet { bytes, source, times: Vec::new(), step_head: None, trace: trace::context(record) }
+        let shared = Shared::write(source, trace::context(record), &mut bytes);
+        Sheet { bytes, shared, times: Vec::new(), step_head: None }
     }
 }
 
@@ -107,26 +108,78 @@ struct SystemDraft {
     key: Range<usize>,
     id: Range<usize>,
     time: Range<usize>,
-    kind: &'static str,
+    kind: Range<usize>,
     value: Range<usize>,
 }
 
 /// What all records of a subject are written on.
 struct Sheet {
     bytes: Vec<u8>,
-    source: Range<usize>,
+    shared: Shared,
     /// Times that are already there, with their milliseconds.
     times: Vec<(i64, Range<usize>)>,
     /// The beginning that all its step results share.
     step_head: Option<Range<usize>>,
-    trace: Option<trace::Context>,
 }
 
 /// A sheet that is full: shared by its records.
 struct Finished {
     bytes: Bytes,
-    source: Bytes,
-    trace: Option<trace::Context>,
+    shared: Shared,
+}
+
+/// The places of what the headers of all records of a subject have in common.
+pub(super) struct Shared {
+    content_type: (Range<usize>, Range<usize>),
+    version: (Range<usize>, Range<usize>),
+    source: (Range<usize>, Range<usize>),
+    id: Range<usize>,
+    kind: Range<usize>,
+    time: Range<usize>,
+    subject: Range<usize>,
+    trace_parent: Option<(Range<usize>, Range<usize>)>,
+    trace_state: Option<(Range<usize>, Range<usize>)>,
+}
+
+impl Shared {
+    fn write(source: Range<usize>, trace: Option<trace::Context<'_>>, into: &mut Vec<u8>) -> Shared {
+        let mut put = |bytes: &[u8]| {
+            into.extend_from_slice(bytes);
+            into.len() - bytes.len()..into.len()
+        };
+        let (parent, state) = trace.map_or((None, None), |(parent, state)| (Some(parent), state));
+        Shared {
+            content_type: (put(b"content-type"), put(b"application/json")),
+            version: (put(b"ce_specversion"), put(b"1.0")),
+            source: (put(b"ce_source"), source),
+            id: put(b"ce_id"),
+            kind: put(b"ce_type"),
+            time: put(b"ce_time"),
+            subject: put(b"ce_subject"),
+            trace_parent: parent.map(|parent| (put(b"traceparent"), put(parent))),
+            trace_state: state.map(|state| (put(b"tracestate"), put(state))),
+        }
+    }
+
+    /// That the value is JSON.
+    pub(super) fn add_content_type(&self, headers: &mut Headers) {
+        add(headers, &self.content_type);
+    }
+
+    /// The event's trace context, if it has one.
+    pub(super) fn add_trace(&self, headers: &mut Headers) {
+        [&self.trace_parent, &self.trace_state].into_iter().flatten().for_each(|header| add(headers, header));
+    }
+
+    /// Bytes that these headers may take in a record of ours, their fixed names excluded.
+    fn variable_bytes(&self) -> usize {
+        let traces = [&self.trace_parent, &self.trace_state].into_iter().flatten();
+        self.source.1.len() + traces.map(|(_, value)| value.len()).sum::<usize>()
+    }
+}
+
+fn add(headers: &mut Headers, (name, value): &(Range<usize>, Range<usize>)) {
+    headers.add(name.clone(), Some(value.clone()));
 }
 
 impl Sheet {
@@ -147,16 +200,9 @@ impl Sheet {
             StepStatus::Pending => "tidegate.step.pending",
         };
         let (key, id) = self.ids(result.execution, result.run, &result.step.id);
-        let time = self.time(result.step.ended_ms);
-        SystemDraft {
-            topic: topic.name.clone(),
-            partition: partition(&result.event.record, topic),
-            key,
-            id,
-            time,
-            kind,
-            value,
-        }
+        let (time, kind) = (self.time(result.step.ended_ms), self.text(kind));
+        let partition = partition(&result.event.record, topic);
+        SystemDraft { topic: topic.name.clone(), partition, key, id, time, kind, value }
     }
 
     /// How the objects of all its step results begin.
@@ -190,16 +236,14 @@ impl Sheet {
             ExecutionStatus::Cancelled => "tidegate.execution.cancelled",
         };
         let (key, id) = self.ids(execution.execution, execution.run, execution.status.name());
-        let time = self.time(execution.ended_ms.unwrap_or(execution.started_ms));
+        let (time, kind) = (self.time(execution.ended_ms.unwrap_or(execution.started_ms)), self.text(kind));
         let partition = partition(&execution.event.record, topic);
         SystemDraft { topic: topic.name.clone(), partition, key, id, time, kind, value }
     }
 
     /// How many bytes a value may have.
     fn room(&self, topic: &SystemTopic) -> usize {
-        let trace =
-            self.trace.as_ref().map_or(0, |(parent, state)| parent.len() + state.as_ref().map_or(0, Bytes::len));
-        topic.max_message_bytes.saturating_sub(OVERHEAD_BYTES + self.source.len() + trace)
+        topic.max_message_bytes.saturating_sub(OVERHEAD_BYTES + self.shared.variable_bytes())
     }
 
     /// Writes a value; as long as it does not fit, again with the number of the next attempt, which writes less. `write` says
@@ -226,6 +270,11 @@ impl Sheet {
         (key, start..self.bytes.len())
     }
 
+    fn text(&mut self, text: &str) -> Range<usize> {
+        self.bytes.extend_from_slice(text.as_bytes());
+        self.bytes.len() - text.len()..self.bytes.len()
+    }
+
     fn time(&mut self, ms: i64) -> Range<usize> {
         if let Some((_, written)) = self.times.iter().rev().find(|(it, _)| *it == ms) {
             return written.clone();
@@ -240,31 +289,27 @@ impl Sheet {
         if self.bytes.capacity() - self.bytes.len() > SPARE_BYTES {
             self.bytes.shrink_to_fit();
         }
-        let bytes = Bytes::from(self.bytes);
-        Finished { source: bytes.slice(self.source), bytes, trace: self.trace }
+        Finished { bytes: self.bytes.into(), shared: self.shared }
     }
 }
 
 impl Finished {
     fn record(&self, draft: SystemDraft) -> WireRecord {
-        let key = self.bytes.slice(draft.key);
-        let mut headers = Vec::with_capacity(9);
-        let mut put = |name: &'static str, value: Bytes| {
-            headers.push((Bytes::from_static(name.as_bytes()), Some(value)));
-        };
-        put("content-type", Bytes::from_static(b"application/json"));
-        put("ce_specversion", Bytes::from_static(b"1.0"));
-        put("ce_id", self.bytes.slice(draft.id));
-        put("ce_source", self.source.clone());
-        put("ce_type", Bytes::from_static(draft.kind.as_bytes()));
-        put("ce_time", self.bytes.slice(draft.time));
-        put("ce_subject", key.clone());
-        trace::pass_on(self.trace.as_ref(), &mut headers);
+        let Finished { bytes, shared } = self;
+        let mut headers = Headers::over(bytes.clone(), 9);
+        shared.add_content_type(&mut headers);
+        add(&mut headers, &shared.version);
+        headers.add(shared.id.clone(), Some(draft.id));
+        add(&mut headers, &shared.source);
+        headers.add(shared.kind.clone(), Some(draft.kind));
+        headers.add(shared.time.clone(), Some(draft.time));
+        headers.add(shared.subject.clone(), Some(draft.key.clone()));
+        shared.add_trace(&mut headers);
         WireRecord {
             topic: draft.topic,
             partition: Some(draft.partition),
-            key: Some(key),
-            value: Some(self.bytes.slice(draft.value)),
+            key: Some(bytes.slice(draft.key)),
+            value: Some(bytes.slice(draft.value)),
             headers,
             step: None,
         }

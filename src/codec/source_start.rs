@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use bytes::Bytes;
 use serde::Deserialize;
 
 use super::object::Object;
@@ -64,13 +63,12 @@ impl SourceStart {
         object.bool("settled", self.settled);
         object.time("time", now_ms);
         object.end();
-        let json = (Bytes::from_static(b"content-type"), Some(Bytes::from_static(b"application/json")));
         WireRecord {
             topic: topic.clone(),
             partition: Some(0),
             key: Some(self.key().into()),
             value: Some(value.into()),
-            headers: vec![json],
+            headers: [("content-type", Some("application/json"))].into_iter().collect(),
             step: None,
         }
     }

@@ -1,19 +1,17 @@
 //! W3C trace context on records (W3C Trace Context, Recommendation 2021).
 
-use bytes::Bytes;
-
 use crate::engine::event::SourceRecord;
 
 /// The longest `tracestate` that is passed on; the recommendation asks for at least 512.
 const TRACE_STATE_BYTES: usize = 4096;
 
 /// A `traceparent` and its `tracestate`.
-pub(super) type Context = (Bytes, Option<Bytes>);
+pub(super) type Context<'a> = (&'a [u8], Option<&'a [u8]>);
 
 /// The trace context of a record: `traceparent`, and `tracestate` if there is one. An invalid `traceparent` is no context. The
 /// extensions of CloudEvents count only where the plain header is missing, and the two are never mixed: a state belongs to its
 /// parent.
-pub(super) fn context(record: &SourceRecord) -> Option<Context> {
+pub(super) fn context(record: &SourceRecord) -> Option<Context<'_>> {
     let [mut plain, mut plain_state, mut extension, mut extension_state] = [None; 4];
     for (name, value) in record.headers() {
         match name {
@@ -34,21 +32,12 @@ pub(super) fn context(record: &SourceRecord) -> Option<Context> {
     }
     let printable = |state: &[u8]| state.iter().all(|byte| (b' '..=b'~').contains(byte));
     let state = state.filter(|it| (1..=TRACE_STATE_BYTES).contains(&it.len()) && printable(it));
-    Some((Bytes::copy_from_slice(parent), state.map(Bytes::copy_from_slice)))
-}
-
-/// Adds the headers of a trace context, if there is one.
-pub(super) fn pass_on(context: Option<&Context>, headers: &mut Vec<(Bytes, Option<Bytes>)>) {
-    let Some((parent, state)) = context else { return };
-    headers.push((Bytes::from_static(b"traceparent"), Some(parent.clone())));
-    if let Some(state) = state {
-        headers.push((Bytes::from_static(b"tracestate"), Some(state.clone())));
-    }
+    Some((parent, state))
 }
 
 /// The trace id of a record, 32 hex digits.
-pub(super) fn trace_id(record: &SourceRecord) -> Option<Bytes> {
-    context(record).map(|(parent, _)| parent.slice(3..35))
+pub(super) fn trace_id(record: &SourceRecord) -> Option<&[u8]> {
+    context(record).map(|(parent, _)| &parent[3..35])
 }
 
 /// `00-<32 hex>-<16 hex>-<2 hex>`, ids not all zero, version not ff; a later version may be longer.
@@ -78,9 +67,9 @@ mod tests {
         let topic = Arc::new(Topic { name: "t".into(), id: [0; 16] });
         let origin = Origin { topic, partition: 0, offset: 0 };
         let headers = headers.iter().map(|(name, value)| (name.as_bytes(), Some(value.as_bytes())));
-        let context = context(&SourceRecord::new(origin, -1, None, None, headers));
-        let bytes = |text: &str| Bytes::copy_from_slice(text.as_bytes());
-        assert_eq!(context, expected.map(|(parent, state)| (bytes(parent), state.map(bytes))));
+        let record = SourceRecord::new(origin, -1, None, None, headers);
+        let expected = expected.map(|(parent, state)| (parent.as_bytes(), state.map(str::as_bytes)));
+        assert_eq!(context(&record), expected);
     }
 
     #[test]

@@ -105,13 +105,12 @@ impl TransactionalProducer {
     /// the deadline.
     pub fn send(&mut self, record: &WireRecord, token: usize, deadline: Instant) -> Result<(), ProducerFailure> {
         loop {
-            let headers = record.headers.iter().map(|(name, value)| (&name[..], value.as_deref()));
             let message = Message {
                 topic: &record.topic,
                 partition: record.partition,
                 key: record.key.as_deref(),
                 value: record.value.as_deref(),
-                headers,
+                headers: record.headers.iter(),
                 timestamp_ms: None,
                 token,
             };

@@ -56,7 +56,7 @@ impl Sender {
                 partition: record.partition,
                 key: record.key.as_deref(),
                 value: record.value.as_deref(),
-                headers: record.headers.iter().map(|(name, value)| (&name[..], value.as_deref())),
+                headers: record.headers.iter(),
                 timestamp_ms: None,
                 token: place,
             };

@@ -22,9 +22,8 @@ pub(super) fn of_event(record: &SourceRecord) -> usize {
 /// A record to be written: ours, which is kept until it is committed, and the client's copy of it.
 pub(super) fn of_record(record: &WireRecord) -> usize {
     let length = |bytes: &Option<Bytes>| bytes.as_ref().map_or(0, Bytes::len);
-    let headers: usize = record.headers.iter().map(|(name, value)| name.len() + length(value)).sum();
-    let copied = length(&record.key) + length(&record.value) + headers;
-    let ours = size_of::<WireRecord>() + record.headers.capacity() * size_of::<(Bytes, Option<Bytes>)>();
+    let copied = length(&record.key) + length(&record.value) + record.headers.size_bytes();
+    let ours = size_of::<WireRecord>() + record.headers.held_bytes();
     2 * copied + ours + MESSAGE_BYTES + HEADER_BYTES * record.headers.len()
 }
 
@@ -34,13 +33,12 @@ mod tests {
 
     #[test]
     fn a_small_record_with_many_headers_weighs_more_than_its_bytes() {
-        let header = (Bytes::from_static(b"name"), Some(Bytes::from_static(b"value")));
         let record = |headers: usize, value: usize| WireRecord {
             topic: "out".into(),
             partition: None,
             key: None,
             value: Some(vec![0; value].into()),
-            headers: vec![header.clone(); headers],
+            headers: std::iter::repeat_n(("name", Some("value")), headers).collect(),
             step: None,
         };
         assert!(of_record(&record(10, 50)) > 1_000);

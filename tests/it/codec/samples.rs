@@ -139,19 +139,19 @@ pub fn show(record: &WireRecord) -> String {
     let (key, value) = (optional(record.key.as_deref()), record.value.as_deref());
     let value = value.map_or("null".into(), |it| String::from_utf8_lossy(it).into_owned());
     let mut lines = format!("{} {partition} {key}\n{value}\n", record.topic);
-    for (name, value) in &record.headers {
-        lines += &format!("{}: {}\n", text(name), optional(value.as_deref()));
+    for (name, value) in record.headers.iter() {
+        lines += &format!("{}: {}\n", text(name), optional(value));
     }
     lines
 }
 
 pub fn header<'a>(record: &'a WireRecord, name: &str) -> Option<&'a [u8]> {
-    record.headers.iter().rev().find(|(it, _)| it == name.as_bytes()).and_then(|(_, value)| value.as_deref())
+    record.headers.iter().rev().find(|(it, _)| *it == name.as_bytes()).and_then(|(_, value)| value)
 }
 
 /// What the record takes in a batch of its own, at most: Kafka's record format v2 with every varint at its longest.
 pub fn batch_bytes(record: &WireRecord) -> usize {
     let length = |bytes: Option<&[u8]>| 5 + bytes.map_or(0, <[u8]>::len);
-    let headers: usize = record.headers.iter().map(|(name, value)| length(Some(name)) + length(value.as_deref())).sum();
+    let headers: usize = record.headers.iter().map(|(name, value)| length(Some(name)) + length(value)).sum();
     61 + 5 + 1 + 10 + 5 + length(record.key.as_deref()) + length(record.value.as_deref()) + 5 + headers
 }

@@ -85,7 +85,7 @@ impl Writer {
             partition: Some(0),
             key: Some(record.key().into()),
             value: record.value().map(Bytes::from),
-            headers: Vec::new(),
+            headers: Default::default(),
             step: None,
         }
     }
