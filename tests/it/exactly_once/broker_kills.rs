@@ -1,26 +1,17 @@
-//! A broker that goes away and comes back under instances at work.
+//! A broker that is killed under instances at work: the embedded one, whatever was chosen. A Kafka of one node that goes away with
+//! transactions open may keep markers or pending offsets for good, and then says nothing of the instances.
 
 use super::records::send_events;
 use super::world::World;
 use super::{MATCHING, assert_exactly_once, events, five_workflows, is_full};
-use crate::support::broker::{Kind, TestBroker};
-
-/// A Kafka takes several seconds to come back.
-fn kills(kind: Kind) -> usize {
-    match (kind, is_full()) {
-        (Kind::Embedded, false) => 5,
-        (Kind::Embedded, true) => 20,
-        (Kind::Kafka, false) => 2,
-        (Kind::Kafka, true) => 8,
-    }
-}
+use crate::support::broker::TestBroker;
 
 #[test]
-fn a_broker_that_goes_away_again_and_again_under_two_instances_loses_and_repeats_nothing() {
-    let Some(broker) = TestBroker::own() else { return };
+fn a_broker_that_is_killed_again_and_again_under_two_instances_loses_and_repeats_nothing() {
+    let broker = TestBroker::embedded_child();
     let out = broker.topic("out", 6);
     let world = World::new(&broker, &five_workflows(&out));
-    let (kills, events) = (kills(broker.kind()), events());
+    let (kills, events) = (if is_full() { 20 } else { 5 }, events());
     let mut instances = ["one", "two"].map(|name| world.instance(name));
     // What was sent and not answered when the broker was killed is sent again, and must not come twice.
     let producer = broker.producer(&[("enable.idempotence", "true")]);
@@ -32,7 +23,7 @@ fn a_broker_that_goes_away_again_and_again_under_two_instances_loses_and_repeats
         send_events(&producer, &world.source, events * round / kills..sent, |_| Some("a.x"));
         world.wait_for_more_than(before);
         frontiers.push(world.frontier());
-        broker.take_away();
+        broker.kill();
         broker.restart();
         let after = world.frontier();
         killed_at_work += usize::from(after.events() < sent);
@@ -40,7 +31,7 @@ fn a_broker_that_goes_away_again_and_again_under_two_instances_loses_and_repeats
     }
     assert_exactly_once(&world, &out, 0..events);
     world.assert_no_gaps(&frontiers, &MATCHING.map(str::to_owned));
-    println!("the broker went away {kills} times, {killed_at_work} of them with work left");
+    println!("{kills} kills of the broker, {killed_at_work} of them with work left");
     assert!(killed_at_work > 0);
     assert!(instances.iter_mut().all(|it| it.is_alive()));
 }

@@ -174,7 +174,8 @@ impl TestBroker {
         self.wait_until_it_answers();
     }
 
-    fn embedded_child() -> TestBroker {
+    /// An embedded broker in a process of its own, whatever was chosen.
+    pub fn embedded_child() -> TestBroker {
         let directory = Directory::new();
         let port = process::two_free_ports();
         let child = embedded::start_child(&directory.0, port);
