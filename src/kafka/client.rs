@@ -52,6 +52,9 @@ const REQUIRED: &[(&str, &str)] = &[
 
 /// How long a transaction may be open, milliseconds: readers of what it touched wait so long for a killed lane.
 const TRANSACTION_TIMEOUT_MS: u64 = 10_000;
+/// How long records of a transaction wait for others to go with them, milliseconds: half of what a batch may last under load, so that
+/// the broker has work before the commit.
+const TRANSACTION_LINGER_MS: u64 = 50;
 /// How long a member may be silent, milliseconds: so long do a killed instance's partitions wait.
 const SESSION_TIMEOUT_MS: u64 = 15_000;
 
@@ -175,8 +178,13 @@ impl ClientSettings {
     pub fn transactional_producer(&self, transactional_id: &str) -> ClientConfig {
         let mut config = self.producer();
         config.set("transactional.id", transactional_id);
-        if !self.user.contains_key("transaction.timeout.ms") {
-            config.set("transaction.timeout.ms", TRANSACTION_TIMEOUT_MS.to_string());
+        let defaults = [
+            ("transaction.timeout.ms", TRANSACTION_TIMEOUT_MS),
+            // Nobody waits for it, because a commit flushes first; and a request for few records costs as much as one for many.
+            ("linger.ms", TRANSACTION_LINGER_MS),
+        ];
+        for (key, value) in defaults.iter().filter(|(key, _)| !self.user.contains_key(*key)) {
+            config.set(*key, value.to_string());
         }
         config
     }

@@ -273,6 +273,14 @@ pub(super) fn in_flight(client: *mut RDKafka) -> usize {
     usize::try_from(unsafe { sys::rd_kafka_outq_len(client) }).unwrap_or(0)
 }
 
+/// Has everything sent at once that is queued, and waits for the broker's answers for at most `wait`. Says nothing of how they
+/// turned out, and those that failed stay in flight until they were served.
+pub(super) fn flush(client: *mut RDKafka, wait: Duration) {
+    let milliseconds = i32::try_from(wait.as_millis()).unwrap_or(i32::MAX);
+    // SAFETY: the client is alive. It reports deliveries as events, which this call leaves to whoever serves them.
+    let _ = unsafe { sys::rd_kafka_flush(client, milliseconds) };
+}
+
 /// Changes the assignment inside a rebalance callback, by whichever protocol the group has.
 pub(super) fn assign(
     client: *mut RDKafka,

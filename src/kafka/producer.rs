@@ -1,8 +1,8 @@
 //! The transactional producer of a lane's committer.
 //!
 //! Calls are short and come back with what to make of them ([`Failure`]); deciding is the caller's. It never uses
-//! `flush`: rust-rdkafka's waits 100 ms at a time, and a commit with anything in flight flushes. So: send, wait for the
-//! deliveries by short polls, add the offsets, commit.
+//! rust-rdkafka's `flush`, which waits 100 ms at a time, and a commit with anything in flight flushes. So: send, flush by
+//! librdkafka itself, which also ends the linger, add the offsets, commit.
 //!
 //! librdkafka 2.12 does not have KIP-890: a commit whose answer is late can end the *next* transaction, and offsets that come
 //! late are committed with it. After any request that was given up or asked for twice the producer must be dropped and a new
@@ -34,9 +34,10 @@ pub(super) const TOPIC_HANDLES: usize = 10_000;
 const CALL_TIMEOUT: Duration = Duration::from_secs(1);
 /// How long `init_transactions` may take in one call: the coordinator may have to be found and an old transaction ended.
 const INIT_TIMEOUT: Duration = Duration::from_secs(5);
-/// How long a wait for deliveries sleeps before it looks again: first, and at most. It sleeps by itself because a poll of the
-/// client library with a time-out of a millisecond waits actively, and the broker may need that core.
-const DELIVERY_PAUSE: (Duration, Duration) = (Duration::from_micros(100), Duration::from_millis(1));
+/// How long a wait for deliveries lasts before what was refused is taken note of: until then it counts as in flight.
+const DELIVERY_WAIT: Duration = Duration::from_millis(20);
+/// How long to wait for room in the client's queue before trying again.
+const ROOM_PAUSE: Duration = Duration::from_millis(1);
 /// How many refused records are remembered by name; more say nothing new.
 const REFUSALS_KEPT: usize = 10_000;
 /// How many refused topics are remembered by name, for the same reason.
@@ -119,7 +120,7 @@ impl TransactionalProducer {
                 Ok(()) => return Ok(()),
                 Err(RDKafkaErrorCode::QueueFull) if Instant::now() < deadline => {
                     self.serve();
-                    std::thread::park_timeout(DELIVERY_PAUSE.1);
+                    std::thread::park_timeout(ROOM_PAUSE);
                 }
                 Err(code) => {
                     self.inner.context().refuse(token, code);
@@ -181,14 +182,12 @@ impl TransactionalProducer {
 
     /// Whether nothing is in flight, at the deadline at the latest.
     fn wait_until_none_in_flight(&self, deadline: Instant) -> bool {
-        let (mut pause, most) = DELIVERY_PAUSE;
         while native::in_flight(self.native()) > 0 {
             if Instant::now() >= deadline {
                 return false;
             }
             self.serve();
-            std::thread::park_timeout(pause);
-            pause = (pause * 2).min(most);
+            native::flush(self.native(), DELIVERY_WAIT);
         }
         // What was refused is reported by an event that may have come last.
         self.serve();
