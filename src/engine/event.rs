@@ -28,7 +28,7 @@ pub struct Origin {
 }
 
 /// A record exactly as it was read: key, value and every header in one block of memory, in this order. It is handed from hand to
-/// hand, so it is kept small.
+/// hand, so it is kept small; a clone shares what it holds.
 #[derive(Clone, Debug)]
 pub struct SourceRecord {
     /// Where it lies.
@@ -38,7 +38,7 @@ pub struct SourceRecord {
     block: Bytes,
     key_bytes: Option<u32>,
     value_bytes: Option<u32>,
-    headers: Box<[Header]>,
+    headers: Arc<[Header]>,
 }
 
 /// Where a header's name and value lie in its record's block.

@@ -68,6 +68,19 @@ pub struct Execution {
     step_results: StepResults,
 }
 
+/// What is kept of an execution until its records are committed: enough to run it again, but not what was read from its record. That
+/// takes as much memory as the record, and is needed only if the broker refuses something.
+#[derive(Debug)]
+pub struct Kept {
+    id: ExecutionId,
+    workflow: Arc<Workflow>,
+    plan: Arc<Plan>,
+    record: SourceRecord,
+    started_ms: i64,
+    refusals: Vec<Refusal>,
+    step_results: StepResults,
+}
+
 /// A workflow that matched an event and whose definition does not compile in this version.
 #[derive(Clone, Debug)]
 pub struct Unrunnable {
@@ -277,6 +290,21 @@ impl Subject {
         }
     }
 
+    /// What to keep until its records are committed; None for what is no execution: it cannot be run otherwise.
+    pub fn keep(&self) -> Option<Box<Kept>> {
+        let Subject::Execution(execution) = self else { return None };
+        let Execution { id, workflow, plan, event, started_ms, refusals, step_results } = &**execution;
+        Some(Box::new(Kept {
+            id: *id,
+            workflow: workflow.clone(),
+            plan: plan.clone(),
+            record: event.record.clone(),
+            started_ms: *started_ms,
+            refusals: refusals.clone(),
+            step_results: *step_results,
+        }))
+    }
+
     /// The same execution, failing at the steps whose records were refused; None for what is no execution, or wrote nothing
     /// that can be refused.
     pub fn refused(&self, refusals: &[Refusal]) -> Option<Subject> {
@@ -289,6 +317,25 @@ impl Subject {
         let mut execution = execution.clone();
         execution.refusals.extend(fresh);
         Some(Subject::Execution(execution))
+    }
+}
+
+impl Kept {
+    /// The execution as it was. `decode` reads its record again, which comes to the same event as before; None if it does not.
+    pub fn execution(
+        &self,
+        decode: impl FnOnce(SourceRecord) -> Result<Event, (SourceRecord, Undecodable)>,
+    ) -> Option<Subject> {
+        let event = decode(self.record.clone()).ok()?;
+        Some(Subject::Execution(Box::new(Execution {
+            id: self.id,
+            workflow: self.workflow.clone(),
+            plan: self.plan.clone(),
+            event: Arc::new(event),
+            started_ms: self.started_ms,
+            refusals: self.refusals.clone(),
+            step_results: self.step_results,
+        })))
     }
 }
 

@@ -9,8 +9,9 @@
 //! An event's matches run in order of workflow id, one per `poll`, each with the position that holds once it is written. So
 //! whoever drives the machine may end a batch between any two of them, and a fan-out of any size fits into bounded batches.
 
-use std::collections::HashMap;
 use std::sync::Arc;
+
+use rustc_hash::FxHashMap;
 
 use super::batch::{AssignmentId, SourcePartition};
 use super::event::{Event, SourceRecord, Undecodable};
@@ -26,7 +27,7 @@ use super::workflow::{Workflow, WorkflowId};
 #[derive(Debug)]
 pub struct Machine {
     identity: Arc<Identity>,
-    held: HashMap<SourcePartition, Held>,
+    held: FxHashMap<SourcePartition, Held>,
     next_assignment: u64,
     fan_out: Option<FanOut>,
     scratch: MatchScratch,
@@ -103,7 +104,13 @@ pub struct ConditionError {
 impl Machine {
     /// A machine that holds nothing yet.
     pub fn new(identity: Arc<Identity>) -> Machine {
-        Machine { identity, held: HashMap::new(), next_assignment: 1, fan_out: None, scratch: MatchScratch::default() }
+        Machine {
+            identity,
+            held: FxHashMap::default(),
+            next_assignment: 1,
+            fan_out: None,
+            scratch: MatchScratch::default(),
+        }
     }
 
     /// Takes up a partition at its committed position.

@@ -20,7 +20,7 @@ use super::tenure::Tenure;
 use super::{LaneContext, clock};
 use crate::engine::batch::{Batch, Group};
 use crate::engine::commit::{self, Attempt, Failure, Reaction, RestartReason};
-use crate::engine::execution::Subject;
+use crate::engine::execution::Kept;
 use crate::engine::run::Refusal;
 use crate::engine::wire::WireRecord;
 use crate::kafka::native::GroupMetadata;
@@ -42,7 +42,10 @@ const RENEWAL_WAIT: Duration = Duration::from_secs(5);
 /// Bits of a token that number the record inside its group.
 const TOKEN_RECORD_BITS: u32 = 24;
 
-type LaneBatch = Batch<Subject, WireRecord>;
+/// What a lane's batch holds of an execution, and of a record that could not be understood: nothing.
+pub type LaneSubject = Option<Box<Kept>>;
+/// The batch of a lane.
+pub type LaneBatch = Batch<LaneSubject, WireRecord>;
 
 /// What was committed, for whoever counts.
 #[derive(Debug)]
@@ -169,10 +172,10 @@ impl<'a> Committer<'a> {
     /// The batch is committed: says so to whoever waits for it or counts it.
     fn finish(&mut self, started: Instant) -> Result<(), RestartReason> {
         let records = self.batch.record_count();
-        self.batch = Batch::default();
+        let spent = Chunk { batch: std::mem::take(&mut self.batch), ..Chunk::empty() };
         self.opened = None;
         let tally = std::mem::take(&mut self.tally);
-        self.pipeline.committed(std::mem::take(&mut self.taken_bytes));
+        self.pipeline.committed(std::mem::take(&mut self.taken_bytes), spent);
         self.context.observer.committed(Committed { tally, records, duration: started.elapsed() });
         // What is committed is committed; but this producer may still have a request on its way.
         if self.in_doubt { Err(RestartReason::Uncertain) } else { Ok(()) }
@@ -295,7 +298,7 @@ impl<'a> Committer<'a> {
             return false;
         }
         let is_refused = |record: &WireRecord| refused_topic(failure, record).is_some();
-        let ours = |group: &Group<Subject, WireRecord>| {
+        let ours = |group: &Group<LaneSubject, WireRecord>| {
             group.records.iter().any(|record| record.step.is_none() && is_refused(record))
         };
         failure.refused.iter().any(|it| self.step_of(it.token).is_none())
@@ -333,19 +336,21 @@ impl<'a> Committer<'a> {
         })
     }
 
-    fn fail(&mut self, refusals_of: impl Fn(usize, &Group<Subject, WireRecord>) -> Vec<Refusal>) -> bool {
+    fn fail(&mut self, refusals_of: impl Fn(usize, &Group<LaneSubject, WireRecord>) -> Vec<Refusal>) -> bool {
         let (context, tally, now_ms) = (self.context, &mut self.tally, clock::now_ms());
         let mut failed = false;
         self.batch.replace_groups(|place, group| {
             let refusals = refusals_of(place, group);
-            let subject = group.subject.refused(&refusals)?;
+            if refusals.is_empty() {
+                return None;
+            }
+            let before = group.subject.as_ref()?.execution(|record| context.decode(record))?;
+            let subject = before.refused(&refusals)?;
             failed = true;
-            tally.uncount(&group.subject, &group.subject.leave(now_ms));
+            tally.uncount(&before, &before.leave(now_ms));
             let left = subject.leave(now_ms);
             tally.count(&subject, &left);
-            let records = context.encode(&subject, left);
-            let bytes = records.iter().map(WireRecord::size_bytes).sum();
-            Some(Group { subject, records, bytes })
+            Some(context.group(&subject, left))
         });
         failed
     }

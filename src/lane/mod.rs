@@ -25,7 +25,7 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use crate::engine::batch::SourcePartition;
+use crate::engine::batch::{Group, SourcePartition};
 use crate::engine::commit::{Failure, RestartReason};
 use crate::engine::event::{Event, SourceRecord, Undecodable};
 use crate::engine::execution::{Identity, Left, Subject};
@@ -39,7 +39,7 @@ use crate::kafka::producer::{ProducerFailure, TransactionalProducer};
 use crate::kafka::start::{Refusal, Sources};
 
 use backoff::Backoff;
-use committer::Committer;
+use committer::{Committer, LaneSubject};
 use pipeline::Pipeline;
 use reader::Reader;
 use tenure::Tenure;
@@ -141,8 +141,11 @@ impl LaneContext {
         (self.decode)(record)
     }
 
-    fn encode(&self, subject: &Subject, left: Left) -> Vec<WireRecord> {
-        (self.encode)(subject, left)
+    /// What a subject leaves, as the batch holds it.
+    fn group(&self, subject: &Subject, left: Left) -> Group<LaneSubject, WireRecord> {
+        let records = (self.encode)(subject, left);
+        let bytes = records.iter().map(WireRecord::size_bytes).sum();
+        Group { subject: subject.keep(), records, bytes }
     }
 
     fn beat(&self) {

@@ -28,6 +28,9 @@ struct State<C> {
     /// Queued, or taken and not yet committed.
     in_flight_bytes: usize,
     in_flight_since: Option<Instant>,
+    /// What was committed last and is of no use any more. The reader frees it: an allocator takes back at little cost what the same
+    /// thread took, and at the price of a message between threads what another did.
+    spent: Option<C>,
     idle: bool,
     flush_wanted: bool,
     stopping: bool,
@@ -65,6 +68,7 @@ impl<C> Pipeline<C> {
             taken: 0,
             in_flight_bytes: 0,
             in_flight_since: None,
+            spent: None,
             idle: true,
             flush_wanted: false,
             stopping: false,
@@ -147,14 +151,23 @@ impl<C> Pipeline<C> {
         }
     }
 
-    /// Everything that was taken is committed.
-    pub fn committed(&self, bytes: usize) {
+    /// Everything that was taken is committed, and what it was is left for the reader to free. What the reader has not fetched since
+    /// the commit before is freed here.
+    pub fn committed(&self, bytes: usize, spent: C) {
         let mut state = self.lock();
+        let unfetched = state.spent.replace(spent);
         state.in_flight_bytes = state.in_flight_bytes.saturating_sub(bytes);
         let taken = std::mem::take(&mut state.taken).min(state.oldest.len());
         state.oldest.drain(..taken);
         state.in_flight_since = (!state.queue.is_empty()).then(Instant::now);
         self.changed.notify_all();
+        drop(state);
+        drop(unfetched);
+    }
+
+    /// What was committed last, to be freed by whoever made it.
+    pub fn take_spent(&self) -> Option<C> {
+        self.lock().spent.take()
     }
 
     /// The committer cannot go on: the reader will see it and end.
@@ -221,7 +234,7 @@ mod tests {
         assert_eq!(pipeline.wait_for_room(1.0, SOON), Err(Refused::TimedOut));
         assert!(matches!(pipeline.next(false, SOON), Next::Write("a")));
         assert_eq!(pipeline.wait_for_room(1.0, SOON), Err(Refused::TimedOut));
-        pipeline.committed(100);
+        pipeline.committed(100, "a");
         assert_eq!(pipeline.wait_for_room(1.0, SOON), Ok(()));
         assert_eq!((pipeline.in_flight_bytes(), pipeline.commit_age()), (0, Duration::ZERO));
     }
@@ -236,11 +249,22 @@ mod tests {
         assert!(matches!(pipeline.next(false, SOON), Next::Write("a")));
         assert!(matches!(pipeline.next(true, SOON), Next::Write("b")));
         assert_eq!(pipeline.oldest_ms(), Some(2_000));
-        pipeline.committed(20);
+        pipeline.committed(20, "b");
         assert_eq!(pipeline.oldest_ms(), Some(3_000));
         assert!(matches!(pipeline.next(false, SOON), Next::Write("c")));
-        pipeline.committed(10);
+        pipeline.committed(10, "c");
         assert_eq!(pipeline.oldest_ms(), None);
+    }
+
+    #[test]
+    fn what_is_committed_is_left_to_the_reader_once() {
+        let pipeline = Pipeline::new(100);
+        assert_eq!(pipeline.take_spent(), None);
+        pipeline.offer("a", 10, None);
+        assert!(matches!(pipeline.next(false, SOON), Next::Write("a")));
+        pipeline.committed(10, "a");
+        pipeline.committed(0, "b");
+        assert_eq!((pipeline.take_spent(), pipeline.take_spent()), (Some("b"), None));
     }
 
     #[test]
@@ -253,7 +277,7 @@ mod tests {
             let flushing = threads.spawn(|| pipeline.flush(Duration::from_secs(10)));
             assert!(matches!(pipeline.next(false, Duration::from_secs(10)), Next::Write("a")));
             assert!(matches!(pipeline.next(true, Duration::from_secs(10)), Next::Commit));
-            pipeline.committed(10);
+            pipeline.committed(10, "a");
             assert_eq!(flushing.join().unwrap(), Ok(()));
         });
         pipeline.offer("b", 10, None);

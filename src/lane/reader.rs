@@ -6,18 +6,18 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use super::committer::LaneBatch;
 use super::pipeline::{Pipeline, Refused};
 use super::tally::Tally;
 use super::tenure::Tenure;
 use super::{InFlight, LaneContext, clock, weight};
-use crate::engine::batch::{AssignmentId, Batch, Group, SourcePartition};
+use crate::engine::batch::{AssignmentId, SourcePartition};
 use crate::engine::commit::RestartReason;
 use crate::engine::event::SourceRecord;
 use crate::engine::execution::Subject;
 use crate::engine::machine::{Emitted, Machine};
 use crate::engine::position::Position;
 use crate::engine::run::Effect;
-use crate::engine::wire::WireRecord;
 use crate::kafka::consumer::{Consumer, Member, PollError, Rebalance};
 use crate::kafka::native::GroupMetadata;
 use crate::kafka::start::{self, Refusal};
@@ -44,7 +44,7 @@ const REPORT_EVERY: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub struct Chunk {
     /// The records, grouped, with their positions.
-    pub batch: Batch<Subject, WireRecord>,
+    pub batch: LaneBatch,
     /// What they count for.
     pub tally: Tally,
     /// What it weighs in memory.
@@ -54,8 +54,9 @@ pub struct Chunk {
 }
 
 impl Chunk {
-    fn empty() -> Chunk {
-        Chunk { batch: Batch::default(), tally: Tally::default(), bytes: 0, oldest_ms: None }
+    /// One with nothing in it.
+    pub fn empty() -> Chunk {
+        Chunk { batch: LaneBatch::default(), tally: Tally::default(), bytes: 0, oldest_ms: None }
     }
 
     /// Takes note of a record's timestamp; a negative one is none.
@@ -123,6 +124,7 @@ impl Reader {
             if !records.is_empty() {
                 self.take(&mut records)?;
             }
+            drop(self.pipeline.take_spent());
             if last_report.elapsed() >= REPORT_EVERY {
                 last_report = Instant::now();
                 self.report(consumer);
@@ -276,9 +278,7 @@ impl Reader {
                     self.context.observer.step_log(*level, &subject, line);
                 }
             }
-            let records = self.context.encode(&subject, left);
-            let bytes = records.iter().map(WireRecord::size_bytes).sum();
-            Group { subject, records, bytes }
+            self.context.group(&subject, left)
         });
         chunk.bytes += group.as_ref().map_or(0, |group| group.records.iter().map(weight::of_record).sum());
         chunk.batch.push(&partition, assignment, position, group);

@@ -3,20 +3,19 @@
 
 use bytes::Bytes;
 
-use crate::engine::event::{Event, SourceRecord};
+use crate::engine::event::SourceRecord;
 use crate::engine::wire::WireRecord;
 
-/// An execution, its entry in a batch and its counts.
+/// What is kept of an execution, its entry in a batch and its counts.
 const EXECUTION_BYTES: usize = 256;
 /// What the client library keeps of a message beside its bytes: the message, its list of headers, the allocator's rounding.
 const MESSAGE_BYTES: usize = 384;
 /// What the client library keeps of a header beside its bytes.
 const HEADER_BYTES: usize = 72;
 
-/// An event: its record, the document that was read from it, and what runs for it.
+/// An event: its record, and what is kept of what runs for it. The document that was read from it is gone by then.
 pub(super) fn of_event(record: &SourceRecord) -> usize {
-    // A document takes about as much as the text that it was read from.
-    2 * record.size_bytes() + size_of::<Event>() + EXECUTION_BYTES
+    record.size_bytes() + EXECUTION_BYTES
 }
 
 /// A record to be written: ours, which is kept until it is committed, and the client's copy of it.

@@ -229,15 +229,13 @@ pub fn lines_of(subject: &Subject, now_ms: i64) -> Vec<Line> {
 fn event(topic: &Arc<Topic>, partition: i32, offset: i64, random: &mut Random) -> Event {
     let kind = ["a.x", "a.y", "b.z", "c"][random.below(4)];
     let origin = Origin { topic: topic.clone(), partition, offset };
-    Event {
-        record: SourceRecord::new(origin, 0, None, Some(b"{}"), []),
-        id: "".into(),
-        kind: kind.into(),
-        source: "".into(),
-        subject: None,
-        time: None,
-        data: Value::Null,
-    }
+    decode(SourceRecord::new(origin, 0, None, Some(kind.as_bytes()), []))
+}
+
+/// The event of a record, whose value is the event's type.
+pub fn decode(record: SourceRecord) -> Event {
+    let kind = String::from_utf8_lossy(record.value().unwrap_or_default()).into();
+    Event { record, id: "".into(), kind, source: "".into(), subject: None, time: None, data: Value::Null }
 }
 
 fn plan(topic: &str) -> Arc<Plan> {

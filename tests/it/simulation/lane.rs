@@ -5,12 +5,12 @@ use std::collections::{BTreeMap, VecDeque};
 use tidegate::bench::workload::Random;
 use tidegate::engine::batch::{AssignmentId, Batch, Group, SourcePartition};
 use tidegate::engine::commit::{self, Attempt, Failure, Reaction, RestartReason};
-use tidegate::engine::execution::Subject;
+use tidegate::engine::execution::{Kept, Subject};
 use tidegate::engine::machine::Machine;
 use tidegate::engine::position::Position;
 use tidegate::engine::run::Refusal;
 
-use super::cluster::{Shared, TOPIC_ID, lines_of};
+use super::cluster::{Shared, TOPIC_ID, decode, lines_of};
 use super::log::{CommittedOffset, FakeLog, Line, LogError};
 
 /// A rule that the lane breaks on purpose, to show that the checker finds it.
@@ -38,7 +38,8 @@ enum Stage {
     OffsetsSent,
 }
 
-type LineBatch = Batch<Subject, Line>;
+type LineGroup = Group<Option<Box<Kept>>, Line>;
+type LineBatch = Batch<Option<Box<Kept>>, Line>;
 
 /// A lane.
 pub struct Lane {
@@ -219,10 +220,7 @@ impl Lane {
                     break;
                 };
                 self.memory.insert(emitted.partition.partition, emitted.position.clone());
-                let group = emitted.subject.map(|subject| {
-                    let records = lines_of(&subject, now_ms);
-                    Group { bytes: records.len(), subject, records }
-                });
+                let group = emitted.subject.map(|subject| group_of(&subject, now_ms));
                 running.mid_event = emitted.done.is_none();
                 running.filling.push(&emitted.partition, emitted.assignment, emitted.position, group);
             }
@@ -374,15 +372,13 @@ impl Running {
     }
 
     fn fail_refused(&mut self, broken: Broken, now_ms: i64) {
-        self.fail_where(now_ms, |group| group.records.iter().any(|line| line.topic == "refuses"));
-        if broken == Broken::DropRefused
-            && let Some(batch) = self.queue.front_mut()
-        {
-            batch.replace_groups(|_, group| {
-                let refused = matches!(&group.subject, Subject::Execution(it) if !it.refusals.is_empty());
-                let Subject::Execution(execution) = &group.subject else { return None };
-                refused.then(|| Group { subject: Subject::Execution(execution.clone()), records: Vec::new(), bytes: 0 })
-            });
+        let refused = |group: &LineGroup| group.records.iter().any(|line| line.topic == "refuses");
+        if broken != Broken::DropRefused {
+            return self.fail_where(now_ms, refused);
+        }
+        if let Some(batch) = self.queue.front_mut() {
+            let nothing = || Group { subject: None, records: Vec::new(), bytes: 0 };
+            batch.replace_groups(|_, group| refused(group).then(nothing));
         }
     }
 
@@ -390,20 +386,21 @@ impl Running {
         self.fail_where(now_ms, |_| true);
     }
 
-    fn fail_where(&mut self, now_ms: i64, wanted: impl Fn(&Group<Subject, Line>) -> bool) {
+    fn fail_where(&mut self, now_ms: i64, wanted: impl Fn(&LineGroup) -> bool) {
         let Some(batch) = self.queue.front_mut() else { return };
         batch.replace_groups(|_, group| {
-            let Subject::Execution(execution) = &group.subject else { return None };
-            if !wanted(group) {
-                return None;
-            }
-            let mut execution = execution.clone();
-            execution.refusals.push(Refusal { step: 0, message: "refused".into() });
-            let subject = Subject::Execution(execution);
-            let records = lines_of(&subject, now_ms);
-            Some(Group { bytes: records.len(), subject, records })
+            let kept = group.subject.as_ref().filter(|_| wanted(group))?;
+            let refusal = Refusal { step: 0, message: "refused".into() };
+            let subject = kept.execution(|record| Ok(decode(record)))?.refused(&[refusal])?;
+            Some(group_of(&subject, now_ms))
         });
     }
+}
+
+/// What a subject leaves, as the batch holds it.
+fn group_of(subject: &Subject, now_ms: i64) -> LineGroup {
+    let records = lines_of(subject, now_ms);
+    Group { bytes: records.len(), subject: subject.keep(), records }
 }
 
 fn failure_of(error: LogError) -> Failure {
