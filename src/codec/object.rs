@@ -1,5 +1,7 @@
 //! Writes JSON objects field by field, straight into bytes.
 
+use std::cell::Cell;
+
 use crate::engine::value::{Value, View, write_json};
 
 /// An object that is being written. [`Object::end`] closes it; without, it can be gone on with.
@@ -106,9 +108,26 @@ impl<'a> Object<'a> {
     }
 }
 
+/// A time as text, like `2026-01-01T00:00:00.000Z`.
+type TimeText = [u8; 24];
+
+thread_local! {
+    /// The last time that was written: the records of many events in a row have the same one.
+    static LAST_TIME: Cell<(i64, TimeText)> = Cell::new((0, time_text(0)));
+}
+
 /// Writes milliseconds since the Unix epoch as RFC 3339 in UTC with milliseconds. Years beyond 9999 are not in RFC 3339 and
 /// become its last moment; what is before 1970 is no time of ours and becomes its first.
 pub(super) fn time(into: &mut Vec<u8>, ms: i64) {
+    let (last, mut text) = LAST_TIME.get();
+    if last != ms {
+        text = time_text(ms);
+        LAST_TIME.set((ms, text));
+    }
+    into.extend_from_slice(&text);
+}
+
+fn time_text(ms: i64) -> TimeText {
     /// 9999-12-31T23:59:59.999Z.
     const LAST_MS: i64 = 253_402_300_799_999;
     const DAY_MS: u64 = 24 * 60 * 60 * 1000;
@@ -129,7 +148,7 @@ pub(super) fn time(into: &mut Vec<u8>, ms: i64) {
     digits(14, 2, of_day / 60_000 % 60);
     digits(17, 2, of_day / 1000 % 60);
     digits(20, 3, of_day % 1000);
-    into.extend_from_slice(&text);
+    text
 }
 
 /// Year, month and day of a day since the Unix epoch, in the Gregorian calendar. Years are counted from March here, so that the leap

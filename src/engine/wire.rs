@@ -54,6 +54,12 @@ struct Slice {
 
 const NULL: Slice = Slice { start: 0, length: u32::MAX };
 
+impl Slice {
+    fn size_bytes(self) -> usize {
+        if self.length == NULL.length { 0 } else { self.length as usize }
+    }
+}
+
 impl Headers {
     /// No headers yet, room for some, over a block of less than 4 GiB.
     pub fn over(block: Bytes, capacity: usize) -> Headers {
@@ -88,7 +94,7 @@ impl Headers {
 
     /// About how many bytes they take in a batch.
     pub fn size_bytes(&self) -> usize {
-        self.iter().map(|(name, value)| name.len() + value.map_or(0, <[u8]>::len) + HEADER_FRAMING_BYTES).sum()
+        self.slices.iter().map(|(name, value)| name.size_bytes() + value.size_bytes() + HEADER_FRAMING_BYTES).sum()
     }
 
     /// Bytes that they hold in memory beside the block.

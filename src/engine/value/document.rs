@@ -177,6 +177,15 @@ impl Document {
         }
     }
 
+    /// Whether the entry at `index` is this string. Most are not, which their lengths and first bytes say.
+    #[inline]
+    pub(super) fn is_text(&self, index: u32, text: &str) -> bool {
+        let Node::Text(span) = self.node(index) else { return false };
+        let Some(first) = text.as_bytes().first() else { return span.len == 0 };
+        let from = if span.unescaped { self.unescaped.as_bytes() } else { &self.text };
+        span.len as usize == text.len() && from.get(span.start as usize) == Some(first) && self.span(span) == text
+    }
+
     #[inline]
     pub(super) fn span(&self, span: Span) -> &str {
         let range = span.start as usize..span.start as usize + span.len as usize;

@@ -284,7 +284,7 @@ impl<'a> MapView<'a> {
             MapInner::Node { document, index, count } => {
                 let mut at = index + 1;
                 for _ in 0..count {
-                    if document.text(at) == key {
+                    if document.is_text(at, key) {
                         return Some(ValueRef::node(document, at + 1));
                     }
                     at = document.after(at + 1);
