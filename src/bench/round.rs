@@ -37,7 +37,8 @@ pub fn run(options: &Options, tell: &mut dyn FnMut(&str)) -> Result<Report, Benc
     }
     bench.warm_up(&measured, options.events)?;
     for round in 1..=options.rounds {
-        for it in &mut measured {
+        for turn in 0..measured.len() {
+            let it = &mut measured[in_turn(round, turn, tasks.len())];
             let what = format!("round {round} of {}: {}", options.rounds, it.task);
             let taken = bench.run(it.task, &it.installation, it.task.events(options.events))?;
             let per_second = it.units(options.events) / taken.time.as_secs_f64();
@@ -58,6 +59,12 @@ pub fn run(options: &Options, tell: &mut dyn FnMut(&str)) -> Result<Report, Benc
         jobs: measured.iter().filter_map(|it| it.report(&measured, options.events)).collect(),
         latency,
     })
+}
+
+/// Which of so many tasks has its turn. Each round begins with the next one: what a run leaves to the machine, bytes on their way to the
+/// disk say, falls to another task each time.
+fn in_turn(round: u32, turn: usize, tasks: usize) -> usize {
+    (round as usize - 1 + turn) % tasks
 }
 
 fn checked(options: &Options) -> Result<Vec<Task>, BenchError> {
@@ -225,4 +232,18 @@ fn with_changes<T>(
         let changed = changing.join().unwrap_or(Ok(()));
         waited.and_then(|done| changed.map(|()| done))
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_task_has_one_turn_a_round_and_every_place_in_turn() {
+        let order = |round| (0..3).map(|turn| in_turn(round, turn, 3)).collect::<Vec<_>>();
+        assert_eq!(
+            [order(1), order(2), order(3), order(4)],
+            [vec![0, 1, 2], vec![1, 2, 0], vec![2, 0, 1], vec![0, 1, 2]]
+        );
+    }
 }
