@@ -1,5 +1,5 @@
 //! What rust-rdkafka does not offer, straight on librdkafka: headers with any bytes in their names, records sent to topics by
-//! handle, group metadata that can be looked at, ids of topics. The only file with `unsafe`.
+//! handle, group metadata that can be looked at, ids of topics. The only file that calls librdkafka with `unsafe`.
 //!
 //! # Safety
 //!
