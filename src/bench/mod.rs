@@ -2,8 +2,8 @@
 //!
 //! A job runs as it would in production: a real lane, a real registry, definitions compiled from text, a real broker. Beside it
 //! runs a *limit loop*, which consumes the same events and produces the same number and sizes of records with the same
-//! client settings and does nothing else. Jobs take turns, another one first each round, so that a noisy machine disturbs all alike, and what
-//! counts is the ratio to the limit loop of the same round.
+//! client settings and does nothing else. Jobs take turns, another one first each round, so that a noisy machine disturbs all
+//! alike, and what counts is the ratio to the limit loop of the same round.
 //!
 //! ```text
 //!  run ─▶ inputs are filled ─▶ round: each job ─▶ output topics ─▶ lane or limit loop ─▶ outputs are verified ─▶ report

@@ -29,7 +29,7 @@ struct State<C> {
     in_flight_bytes: usize,
     in_flight_since: Option<Instant>,
     /// What was committed last and is of no use any more. The reader frees it: an allocator takes back at little cost what the same
-    /// thread took, and at the price of a message between threads what another did.
+    /// thread took, and at the price of a message between threads what another did. One batch at most, beside the bound.
     spent: Option<C>,
     idle: bool,
     flush_wanted: bool,
