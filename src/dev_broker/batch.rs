@@ -1,4 +1,5 @@
-//! Record batches, format v2, as bytes. The broker looks at headers only; it decodes records where it must.
+//! Record batches, format v2, as bytes. The broker looks at headers only; [`Record`] reads what is in them
+//! where it must.
 //!
 //! ```text
 //!  0 base offset i64 · 8 length i32 · 12 leader epoch i32 · 16 magic i8 · 17 crc u32 · 21 attributes i16 · 23 last offset
@@ -7,7 +8,8 @@
 //! ```
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
-use kafka_protocol::records::{Record, RecordBatchDecoder, TimestampType};
+
+use super::record::{Record, put_varint as varint};
 
 /// Bytes of a batch before its records.
 pub(super) const HEADER_BYTES: usize = 61;
@@ -17,7 +19,9 @@ const RECORDS_MOST: i32 = 1_000_000;
 const CRC_START: usize = 17;
 const CRC_END: usize = 21;
 const ATTRIBUTES: usize = 21;
+const BASE_TIMESTAMP: usize = 27;
 const MAX_TIMESTAMP: usize = 35;
+const COMPRESSION: i16 = 0x07;
 const LOG_APPEND_TIME: i16 = 0x08;
 const TRANSACTIONAL: i16 = 0x10;
 const CONTROL: i16 = 0x20;
@@ -27,11 +31,15 @@ const CONTROL: i16 = 0x20;
 pub(super) struct Header {
     pub base_offset: i64,
     pub last_offset_delta: i32,
+    pub base_timestamp: i64,
     pub max_timestamp: i64,
     pub producer_id: i64,
     pub producer_epoch: i16,
     pub base_sequence: i32,
     pub count: i32,
+    /// The codec of the records, by its number.
+    pub compression: u8,
+    pub is_log_append_time: bool,
     pub is_transactional: bool,
     pub is_control: bool,
 }
@@ -64,11 +72,14 @@ impl Header {
         Header {
             base_offset: at(0).get_i64(),
             last_offset_delta: at(23).get_i32(),
+            base_timestamp: at(BASE_TIMESTAMP).get_i64(),
             max_timestamp: at(MAX_TIMESTAMP).get_i64(),
             producer_id: at(43).get_i64(),
             producer_epoch: at(51).get_i16(),
             base_sequence: at(53).get_i32(),
             count: at(57).get_i32(),
+            compression: (attributes & COMPRESSION) as u8,
+            is_log_append_time: attributes & LOG_APPEND_TIME != 0,
             is_transactional: attributes & TRANSACTIONAL != 0,
             is_control: attributes & CONTROL != 0,
         }
@@ -108,18 +119,6 @@ fn seal(batch: &mut BytesMut) {
     batch[CRC_START..CRC_END].copy_from_slice(&crc.to_be_bytes());
 }
 
-/// The records of a batch; None if they cannot be decoded.
-pub(super) fn records(batch: &Bytes) -> Option<Vec<Record>> {
-    let mut records = RecordBatchDecoder::decode(&mut batch.clone()).ok()?.records;
-    for record in &mut records {
-        if matches!(record.timestamp_type, TimestampType::LogAppend) {
-            // The sender's times are still in the records, but the batch's time counts.
-            record.timestamp = Header::of(batch).max_timestamp;
-        }
-    }
-    Some(records)
-}
-
 /// The marker that ends a transaction in a partition.
 pub(super) fn marker(producer_id: i64, producer_epoch: i16, commit: bool, timestamp: i64) -> Bytes {
     let header = NewHeader {
@@ -131,6 +130,8 @@ pub(super) fn marker(producer_id: i64, producer_epoch: i16, commit: bool, timest
         count: 1,
     };
     let mut record = BytesMut::with_capacity(32);
+    // Its length comes first, one byte that is written when it is known.
+    record.put_u8(0);
     record.put_u8(0);
     varint(&mut record, 0);
     varint(&mut record, 0);
@@ -142,7 +143,9 @@ pub(super) fn marker(producer_id: i64, producer_epoch: i16, commit: bool, timest
     record.put_i16(0);
     record.put_i32(0);
     varint(&mut record, 0);
-    header.seal(&[record])
+    let length = record.len() as u8 - 1;
+    record[0] = length * 2;
+    header.seal(&record)
 }
 
 /// Whether a marker aborts its transaction.
@@ -151,35 +154,22 @@ pub(super) fn marker_aborts(batch: &Bytes) -> bool {
     batch.get(HEADER_BYTES + 7..HEADER_BYTES + 9).is_some_and(|mut it| it.get_i16() == 0)
 }
 
-/// Encodes records that survived a compaction, uncompressed, each at its own offset. None if there are none.
-pub(super) fn encode(records: &[Record]) -> Option<Bytes> {
+/// Encodes records of one batch that survived a compaction, uncompressed, each at its own offset. `at_append` says that their times
+/// are the broker's. None if there are none.
+pub(super) fn encode(records: &[Record], at_append: bool) -> Option<Bytes> {
     let (first, last) = (records.first()?, records.last()?);
     let newest = records.iter().map(|it| it.timestamp).max().unwrap_or(first.timestamp);
     let header = NewHeader {
         base_offset: first.offset,
-        attributes: if matches!(first.timestamp_type, TimestampType::LogAppend) { LOG_APPEND_TIME } else { 0 },
+        attributes: if at_append { LOG_APPEND_TIME } else { 0 },
         last_offset_delta: i32::try_from(last.offset - first.offset).ok()?,
         timestamps: (first.timestamp, newest),
         producer: (-1, -1),
         count: i32::try_from(records.len()).ok()?,
     };
-    let encoded: Vec<BytesMut> = records.iter().map(|record| encode_one(record, first)).collect();
+    let mut encoded = BytesMut::new();
+    records.iter().for_each(|record| record.write(&mut encoded, first.offset, first.timestamp));
     Some(header.seal(&encoded))
-}
-
-fn encode_one(record: &Record, first: &Record) -> BytesMut {
-    let mut into = BytesMut::new();
-    into.put_u8(0);
-    varint(&mut into, record.timestamp - first.timestamp);
-    varint(&mut into, record.offset - first.offset);
-    nullable(&mut into, record.key.as_deref());
-    nullable(&mut into, record.value.as_deref());
-    varint(&mut into, record.headers.len() as i64);
-    for (name, value) in &record.headers {
-        nullable(&mut into, Some(name.as_bytes()));
-        nullable(&mut into, value.as_deref());
-    }
-    into
 }
 
 struct NewHeader {
@@ -193,7 +183,7 @@ struct NewHeader {
 
 impl NewHeader {
     /// The batch of this header and the encoded records, with length and checksum.
-    fn seal(self, records: &[BytesMut]) -> Bytes {
+    fn seal(self, records: &[u8]) -> Bytes {
         let mut batch = BytesMut::new();
         batch.put_i64(self.base_offset);
         batch.put_i32(0);
@@ -208,34 +198,11 @@ impl NewHeader {
         batch.put_i16(self.producer.1);
         batch.put_i32(-1);
         batch.put_i32(self.count);
-        for record in records {
-            varint(&mut batch, record.len() as i64);
-            batch.put_slice(record);
-        }
+        batch.put_slice(records);
         let length = (batch.len() - LENGTH_END) as i32;
         batch[8..LENGTH_END].copy_from_slice(&length.to_be_bytes());
         seal(&mut batch);
         batch.freeze()
-    }
-}
-
-/// A zig-zag varint, as in protocol buffers.
-fn varint(into: &mut BytesMut, number: i64) {
-    let mut left = ((number << 1) ^ (number >> 63)) as u64;
-    while left >= 0x80 {
-        into.put_u8(left as u8 | 0x80);
-        left >>= 7;
-    }
-    into.put_u8(left as u8);
-}
-
-fn nullable(into: &mut BytesMut, bytes: Option<&[u8]>) {
-    match bytes {
-        None => varint(into, -1),
-        Some(bytes) => {
-            varint(into, bytes.len() as i64);
-            into.put_slice(bytes);
-        }
     }
 }
 

@@ -6,10 +6,10 @@
 use std::collections::{HashMap, VecDeque};
 
 use bytes::Bytes;
-use kafka_protocol::records::Record;
 
 use super::batch::{self, Header};
 use super::partition::{Aborted, Batch, Partition};
+use super::record::Record;
 
 /// A compaction that could save less is not worth its time.
 const RECORDS_WORTH_IT: i64 = 100;
@@ -32,12 +32,12 @@ impl Partition {
             let live = |record: &Record| {
                 let is_newest =
                     record.key.as_ref().is_none_or(|key| newest.get(key).is_none_or(|it| *it == record.offset));
-                is_newest && !(record.value.is_none() && record.timestamp < tombstones_before)
+                is_newest && (record.has_value || record.timestamp >= tombstones_before)
             };
             let records: Vec<Record> = records.into_iter().filter(live).collect();
             if records.len() == count && count > 0 && !header.is_transactional {
                 kept.push_back(batch.clone());
-            } else if let Some(data) = batch::encode(&records) {
+            } else if let Some(data) = batch::encode(&records, header.is_log_append_time) {
                 kept.push_back(Batch::of(data));
             }
         }
@@ -57,7 +57,7 @@ impl Partition {
             if header.is_control {
                 return Some(Vec::new());
             }
-            let mut records = batch::records(&batch.data)?;
+            let mut records = Record::all_of(&batch.data).ok()?;
             if header.is_transactional {
                 records.retain(|record| !is_aborted(&self.aborted, header.producer_id, record.offset));
             }
@@ -87,7 +87,7 @@ fn newest_offsets(decoded: &[Vec<Record>], partition: &Partition, below: usize) 
     for batch in partition.log.range(below..) {
         let header = Header::of(&batch.data);
         if !header.is_control && !header.is_transactional {
-            take(&batch::records(&batch.data).unwrap_or_default());
+            take(&Record::all_of(&batch.data).unwrap_or_default());
         }
     }
     newest

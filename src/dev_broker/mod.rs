@@ -19,6 +19,7 @@ mod group;
 mod lengths;
 mod partition;
 mod producer;
+mod record;
 mod state;
 mod storage;
 mod topic;

@@ -7,6 +7,7 @@ use kafka_protocol::error::ResponseError;
 
 use super::batch::{self, Header};
 use super::producer::Sequences;
+use super::record::Record;
 
 /// Producers whose last batches a partition remembers; beyond, those without an open transaction are forgotten, and only a repeated
 /// batch of theirs would be taken twice.
@@ -138,7 +139,7 @@ impl Partition {
     pub(super) fn find_time(&self, timestamp: i64) -> Option<(i64, i64)> {
         let candidates = self.log.iter().filter(|batch| batch.max_timestamp >= timestamp);
         let data = candidates.filter(|batch| !Header::of(&batch.data).is_control);
-        data.filter_map(|batch| batch::records(&batch.data)).find_map(|records| {
+        data.filter_map(|batch| Record::all_of(&batch.data).ok()).find_map(|records| {
             let found = records.iter().find(|it| it.timestamp >= timestamp && it.offset >= self.start)?;
             Some((found.offset, found.timestamp))
         })
@@ -187,26 +188,13 @@ impl Partition {
 
 #[cfg(test)]
 mod tests {
+    use super::super::record::tests::record;
     use super::*;
 
     fn records(partition: &mut Partition, count: i64) {
         for number in 0..count {
-            let record = kafka_protocol::records::Record {
-                transactional: false,
-                control: false,
-                partition_leader_epoch: 0,
-                producer_id: -1,
-                producer_epoch: -1,
-                timestamp_type: kafka_protocol::records::TimestampType::Creation,
-                offset: 0,
-                sequence: 0,
-                timestamp: 1_000 + number,
-                delete_horizon: false,
-                key: None,
-                value: Some(Bytes::from_static(b"value")),
-                headers: Default::default(),
-            };
-            let data = batch::encode(&[record]).unwrap();
+            let record = record(0, 1_000 + number, None, Some(b"value"), &[]);
+            let data = batch::encode(&[record], false).unwrap();
             partition.append(&data);
         }
     }

@@ -33,6 +33,8 @@ pub(super) struct Producer {
     pub transaction: Transaction,
     /// When its last transaction ended; a real broker is still writing its markers then.
     pub ended: Option<Instant>,
+    /// How its last transaction under this epoch ended: whether it was committed.
+    pub committed: Option<bool>,
 }
 
 /// What a transaction has touched.
@@ -58,16 +60,17 @@ impl Producers {
     }
 
     /// A producer as it was written.
+    /// It has had no transaction under that epoch yet.
     pub(super) fn put(&mut self, id: i64, epoch: i16, transactional_id: Option<String>, timeout: Duration) {
         self.last_id = self.last_id.max(id);
         if let Some(name) = &transactional_id {
             self.by_transactional_id.insert(name.clone(), id);
         }
         match self.by_id.get_mut(&id) {
-            Some(known) => (known.epoch, known.timeout) = (epoch, timeout),
+            Some(known) => (known.epoch, known.timeout, known.committed) = (epoch, timeout, None),
             None => {
                 let transaction = Transaction::default();
-                let fresh = Producer { epoch, transactional_id, timeout, transaction, ended: None };
+                let fresh = Producer { epoch, transactional_id, timeout, transaction, ended: None, committed: None };
                 self.by_id.insert(id, fresh);
             }
         }

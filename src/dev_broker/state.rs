@@ -216,6 +216,7 @@ impl State {
         let epoch = producer.epoch;
         let transaction = std::mem::take(&mut producer.transaction);
         producer.ended = Some(Instant::now());
+        producer.committed = Some(commit);
         let marker = batch::marker(id, epoch, commit, now_ms);
         for (name, number) in &transaction.partitions {
             if let Some(partition) = self.topics.get_mut(name).and_then(|topic| topic.partition_mut(*number)) {
@@ -331,7 +332,11 @@ impl State {
                 let (id, epoch) = (body.try_get_i64().ok()?, body.try_get_i16().ok()?);
                 let name = get_text(body)?;
                 let timeout = Duration::from_millis(body.try_get_u64().ok()?);
+                let committed = body.try_get_i8().ok()?;
                 self.producers.put(id, epoch, (!name.is_empty()).then_some(name), timeout);
+                if let Some(producer) = self.producers.by_id.get_mut(&id).filter(|_| committed >= 0) {
+                    producer.committed = Some(committed > 0);
+                }
             }
             kind::START => {
                 let (name, number) = (get_text(body)?, body.try_get_i32().ok()?);
@@ -427,6 +432,7 @@ fn producer_entry(producers: &Producers, id: i64) -> Option<Entry> {
         body.put_i16(producer.epoch);
         put_text(body, producer.transactional_id.as_deref().unwrap_or_default());
         body.put_u64(producer.timeout.as_millis() as u64);
+        body.put_i8(producer.committed.map_or(-1, i8::from));
     }))
 }
 

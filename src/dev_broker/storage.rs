@@ -1,6 +1,7 @@
 //! The file in which a broker keeps everything: one entry per change, replayed at start.
 //!
-//! `[length u32][crc32c u32][kind u8][body]`, big-endian. The end of a transaction is one entry, markers and offsets together, so
+//! `[length u32][crc32c of the length u32][crc32c of what follows u32][kind u8][body]`, big-endian. The length has a sum of its own: a
+//! damaged one must not pass for an entry that a crash cut off. The end of a transaction is one entry, markers and offsets together, so
 //! that a process which is killed in its middle has ended it wholly or not at all. Nothing is synced to the disk: the page cache
 //! outlives the process, and losing power is outside what a broker for development promises.
 
@@ -17,7 +18,7 @@ const NEW_FILE: &str = "broker.log.new";
 /// Held while a broker runs.
 const LOCK_FILE: &str = "broker.lock";
 /// Bytes of an entry before its kind.
-const FRAME_BYTES: usize = 8;
+const FRAME_BYTES: usize = 12;
 
 /// Why the data of a broker cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -144,12 +145,14 @@ impl Entry {
 
     fn framed(&self) -> BytesMut {
         let mut framed = BytesMut::with_capacity(FRAME_BYTES + 1 + self.body.len());
-        framed.put_u32(self.body.len() as u32 + 1);
+        let length = (self.body.len() as u32 + 1).to_be_bytes();
+        framed.put_slice(&length);
+        framed.put_u32(crc32c::crc32c(&length));
         framed.put_u32(0);
         framed.put_u8(self.kind);
         framed.put_slice(&self.body);
         let crc = crc32c::crc32c(&framed[FRAME_BYTES..]);
-        framed[4..FRAME_BYTES].copy_from_slice(&crc.to_be_bytes());
+        framed[8..FRAME_BYTES].copy_from_slice(&crc.to_be_bytes());
         framed
     }
 }
@@ -159,15 +162,16 @@ fn read_entries(path: &Path, mut left: Bytes) -> Result<Vec<Entry>, StorageError
     let mut entries = Vec::new();
     while left.len() >= FRAME_BYTES {
         let at = total - left.len();
-        let length = (&left[..4]).get_u32() as usize;
-        let crc = (&left[4..FRAME_BYTES]).get_u32();
-        let Some(body) = left.get(FRAME_BYTES..FRAME_BYTES + length).filter(|_| length > 0) else { break };
+        let mut frame = &left[..FRAME_BYTES];
+        let (length, length_crc, crc) = (frame.get_u32() as usize, frame.get_u32(), frame.get_u32());
+        let damaged = || StorageError::Damaged { path: path.to_owned(), at };
+        if crc32c::crc32c(&left[..4]) != length_crc || length == 0 {
+            return Err(damaged());
+        }
+        // An entry is written at once: of one that was cut off, its beginning is there.
+        let Some(body) = left.get(FRAME_BYTES..FRAME_BYTES + length) else { break };
         if crc32c::crc32c(body) != crc {
-            // The last entry may have been cut off in its middle; anything behind one says that this is no such cut.
-            if left.len() == FRAME_BYTES + length {
-                break;
-            }
-            return Err(StorageError::Damaged { path: path.to_owned(), at });
+            return Err(damaged());
         }
         left.advance(FRAME_BYTES);
         let mut body = left.split_to(length);
@@ -204,14 +208,21 @@ mod tests {
     }
 
     #[test]
-    fn damage_in_the_middle_is_refused() {
+    fn damage_is_refused_wherever_it_is() {
         let folder = tempfile::tempdir().unwrap();
         write(folder.path(), 3);
         let path = folder.path().join(LOG_FILE);
-        let mut bytes = std::fs::read(&path).unwrap();
-        bytes[10] ^= 1;
-        std::fs::write(&path, bytes).unwrap();
-        assert!(matches!(Storage::open(folder.path()), Err(StorageError::Damaged { at: 0, .. })));
+        let whole = std::fs::read(&path).unwrap();
+        for at in 0..whole.len() {
+            let mut bytes = whole.clone();
+            bytes[at] ^= 1;
+            std::fs::write(&path, bytes).unwrap();
+            let entry = at / (whole.len() / 3) * (whole.len() / 3);
+            match Storage::open(folder.path()) {
+                Err(StorageError::Damaged { at: found, .. }) => assert_eq!(found, entry, "byte {at}"),
+                other => panic!("byte {at}: {other:?}"),
+            }
+        }
     }
 
     #[test]

@@ -7,6 +7,7 @@ use kafka_protocol::messages::{ProduceRequest, ProduceResponse};
 
 use super::super::Shared;
 use super::super::batch::{self, Corrupt, Header};
+use super::super::record::Record;
 use super::super::state::{State, now_ms};
 
 /// Appends batches; no answer is wanted for `acks=0`.
@@ -94,6 +95,6 @@ fn check_producer(state: &State, header: &Header, name: &str, number: i32) -> Re
 }
 
 fn has_null_key(batch: &Bytes) -> Result<bool, ResponseError> {
-    let records = batch::records(batch).ok_or(ResponseError::CorruptMessage)?;
+    let records = Record::all_of(batch)?;
     Ok(records.iter().any(|record| record.key.is_none()))
 }

@@ -74,7 +74,7 @@ fn init_transactional(state: &mut State, name: String, ask: &InitProducerIdReque
         return Ok(state.producers.create(Some(name), timeout));
     }
     if let Some(producer) = state.producers.by_id.get_mut(&id) {
-        (producer.epoch, producer.timeout) = (current + 1, timeout);
+        (producer.epoch, producer.timeout, producer.committed) = (current + 1, timeout, None);
     }
     Ok(id)
 }
@@ -172,14 +172,24 @@ fn allowed_to_commit(state: &mut State, ask: &TxnOffsetCommitRequest, group: &st
     state.group(group).check_commit(member, ask.group_instance_id.as_deref(), true)
 }
 
-/// Ends a transaction.
+/// Ends a transaction. As in Kafka, one that has ended may be ended again the same way, by a client that had no answer, and in no
+/// other.
 pub(super) fn end(shared: &Shared, ask: EndTxnRequest) -> EndTxnResponse {
     let mut state = shared.state();
     let id = ask.producer_id.0;
-    let result = state.producers.checked(&ask.transactional_id, id, ask.producer_epoch).map(drop);
-    if result.is_ok() {
-        state.end_transaction(id, ask.committed);
-    }
+    let is_open = state.producers.checked(&ask.transactional_id, id, ask.producer_epoch).and_then(|producer| {
+        let is_open = producer.transaction.since.is_some();
+        if is_open || producer.committed == Some(ask.committed) {
+            Ok(is_open)
+        } else {
+            Err(ResponseError::InvalidTxnState)
+        }
+    });
+    let result = is_open.map(|is_open| {
+        if is_open {
+            state.end_transaction(id, ask.committed);
+        }
+    });
     drop(state);
     shared.news.notify_waiters();
     EndTxnResponse::default().with_error_code(code(&result))

@@ -5,6 +5,7 @@ use std::net::TcpStream;
 use std::time::Duration;
 
 use super::broker;
+use super::wire::frame;
 use crate::support::broker::TestBroker;
 use crate::support::clients::{deliver, send, values};
 
@@ -15,16 +16,6 @@ fn send_bytes(broker: &TestBroker, bytes: &[u8]) {
     // The broker may close the connection before it has read all.
     let _ = stream.write_all(bytes);
     let _ = stream.read(&mut [0; 64]);
-}
-
-/// A request with a header of the oldest form that is valid for it, and any body.
-fn frame(api: i16, version: i16, body: &[u8]) -> Vec<u8> {
-    let mut request = [api.to_be_bytes(), version.to_be_bytes()].concat();
-    request.extend(7_i32.to_be_bytes());
-    request.extend([0, 1, b'c']);
-    request.extend(body);
-    let length = u32::try_from(request.len()).expect("a short request");
-    [&length.to_be_bytes()[..], &request].concat()
 }
 
 #[track_caller]

@@ -4,6 +4,7 @@
 mod admin;
 mod compaction;
 mod crash;
+mod ends;
 mod faults;
 mod fencing;
 mod groups;
@@ -15,6 +16,7 @@ mod records;
 mod refusals;
 mod static_members;
 mod transactions;
+mod wire;
 
 /// The broker that all of these share, or the end of the test.
 macro_rules! broker {
