@@ -82,16 +82,20 @@ pub enum Task {
 }
 
 impl Task {
-    /// The tasks of jobs, each once. L1 is one loop for every contract of the jobs beside it, that of R1-full at least.
+    /// The tasks of jobs, each once. L1 is one loop for every contract of the jobs beside it, and that of R1-full if it is alone.
     pub fn all_of(jobs: &[Job]) -> Vec<Task> {
         let mut tasks = Vec::new();
         for job in Job::ALL.into_iter().filter(|job| jobs.contains(job)) {
             match job {
                 Job::L0 => tasks.push(Task::Copy),
                 Job::L1 => {
-                    let others = [(Job::R0, Contract::Pass), (Job::R1Compact, Contract::Compact)];
-                    tasks.push(Task::Limit(Contract::Full));
-                    tasks.extend(others.iter().filter(|it| jobs.contains(&it.0)).map(|it| Task::Limit(it.1)));
+                    let others =
+                        [(Job::R0, Contract::Pass), (Job::R1Full, Contract::Full), (Job::R1Compact, Contract::Compact)];
+                    let beside = others.iter().filter(|it| jobs.contains(&it.0)).map(|it| Task::Limit(it.1));
+                    tasks.extend(beside);
+                    if !tasks.iter().any(|task| matches!(task, Task::Limit(_))) {
+                        tasks.push(Task::Limit(Contract::Full));
+                    }
                 }
                 Job::R0 => tasks.push(Task::Pass),
                 Job::R1Full => tasks.push(Task::Shape { full: true }),
@@ -173,6 +177,8 @@ mod tests {
             assert_eq!(tasks.iter().filter(|it| *it == task).count(), 1, "{task}");
         }
         assert_eq!(Task::all_of(&[Job::R1Full, Job::L1, Job::L1]).len(), 2);
+        assert_eq!(Task::all_of(&[Job::L1]), [Task::Limit(Contract::Full)]);
+        assert_eq!(Task::all_of(&[Job::R0, Job::L1]), [Task::Limit(Contract::Pass), Task::Pass]);
     }
 
     #[test]

@@ -16,6 +16,8 @@ use crate::engine::value::{Value, ValueRef, View};
 
 /// The only version there is.
 const SPEC_VERSION: &str = "1.0";
+/// The media type that nearly all events have.
+const JSON: &str = "application/json";
 const STRUCTURED: &str = "application/cloudevents";
 const STRUCTURED_BATCH: &str = "application/cloudevents-batch";
 
@@ -89,12 +91,15 @@ fn required_header<'a>(value: Option<&'a [u8]>, name: &str) -> Result<&'a str, S
 
 /// Data by its content type: JSON (the default) is parsed, text is text, anything else is bytes.
 fn data_of(bytes: Bytes, content_type: &str) -> Result<Value, String> {
+    if content_type == JSON {
+        return parse(bytes);
+    }
     let media_type = content_type.split(';').next().unwrap_or_default().trim();
     let ends_with = |suffix: &str| {
         let at = media_type.len().checked_sub(suffix.len());
         at.and_then(|at| media_type.get(at..)).is_some_and(|it| it.eq_ignore_ascii_case(suffix))
     };
-    if media_type.is_empty() || media_type.eq_ignore_ascii_case("application/json") || ends_with("+json") {
+    if media_type.is_empty() || media_type.eq_ignore_ascii_case(JSON) || ends_with("+json") {
         return parse(bytes);
     }
     if media_type.get(..5).is_some_and(|it| it.eq_ignore_ascii_case("text/")) {

@@ -33,6 +33,13 @@ pub struct Batch<S, R> {
     bytes: usize,
 }
 
+/// A place in a batch; by default its beginning.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Mark {
+    entries: usize,
+    groups: usize,
+}
+
 /// A partition that a batch depends on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Dependency {
@@ -77,6 +84,11 @@ impl<S, R> Batch<S, R> {
         group: Option<Group<S, R>>,
     ) {
         let dependency = self.dependency(partition, assignment);
+        self.push_entry(Entry { dependency, position, group });
+    }
+
+    fn push_entry(&mut self, entry: Entry<S, R>) {
+        let Entry { dependency, position, group } = entry;
         if let Some(group) = &group {
             self.groups += 1;
             self.records += group.records.len();
@@ -106,9 +118,9 @@ impl<S, R> Batch<S, R> {
             *self = Batch::from_entries(entries, dependencies);
             return;
         }
-        for Entry { dependency, position, group } in entries {
-            let Dependency { partition, assignment } = &dependencies[dependency];
-            self.push(partition, *assignment, position, group);
+        let here: Vec<usize> = dependencies.iter().map(|it| self.dependency(&it.partition, it.assignment)).collect();
+        for entry in entries {
+            self.push_entry(Entry { dependency: here[entry.dependency], ..entry });
         }
     }
 
@@ -156,6 +168,17 @@ impl<S, R> Batch<S, R> {
     /// The groups in order; their place in this is what refusals name.
     pub fn groups(&self) -> impl Iterator<Item = &Group<S, R>> {
         self.entries.iter().filter_map(|it| it.group.as_ref())
+    }
+
+    /// Where its end is now.
+    pub fn mark(&self) -> Mark {
+        Mark { entries: self.entries.len(), groups: self.groups }
+    }
+
+    /// The groups that came after a mark, with their places. The mark counts as long as nothing was split off.
+    pub fn groups_since(&self, mark: Mark) -> impl Iterator<Item = (usize, &Group<S, R>)> {
+        let entries = self.entries.get(mark.entries..).unwrap_or_default();
+        (mark.groups..).zip(entries.iter().filter_map(|it| it.group.as_ref()))
     }
 
     /// Replaces groups: `replace` gets the place and the group, and returns another one for it, or None to keep it.
@@ -246,10 +269,16 @@ mod tests {
     #[test]
     fn appending_keeps_order_counts_and_assignments() {
         let mut batch = sample();
+        batch.push(&partition(0), AssignmentId(1), Position::at(7), None);
         let mut more: Batch<u64, u64> = Batch::default();
+        more.push(&partition(0), AssignmentId(1), Position::at(8), None);
         more.push(&partition(0), AssignmentId(1), Position::at(9), group(9, 1));
         more.push(&partition(0), AssignmentId(2), Position::at(12), None);
+        let mark = batch.mark();
         batch.append(more);
+        let since = |mark| batch.groups_since(mark).map(|(place, it)| (place, it.subject)).collect::<Vec<_>>();
+        assert_eq!(since(mark), [(6, 9)]);
+        assert_eq!(since(Mark::default()).len(), 7);
         assert_eq!((batch.group_count(), batch.record_count(), batch.bytes()), (7, 13, 130));
         assert_eq!(batch.dependencies().len(), 3);
         assert_eq!(offsets(&batch), [(0, 9), (1, 6), (0, 12)]);

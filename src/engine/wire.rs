@@ -43,6 +43,8 @@ const HEADER_FRAMING_BYTES: usize = 4;
 pub struct Headers {
     block: Bytes,
     slices: Vec<(Slice, Slice)>,
+    /// See [`Headers::size_bytes`], which is asked for several times.
+    size_bytes: usize,
 }
 
 /// A part of the block; [`NULL`] is none.
@@ -63,13 +65,15 @@ impl Slice {
 impl Headers {
     /// No headers yet, room for some, over a block of less than 4 GiB.
     pub fn over(block: Bytes, capacity: usize) -> Headers {
-        Headers { block, slices: Vec::with_capacity(capacity) }
+        Headers { block, slices: Vec::with_capacity(capacity), size_bytes: 0 }
     }
 
     /// Adds a header whose name and value lie on the block; None is a null value.
     pub fn add(&mut self, name: Range<usize>, value: Option<Range<usize>>) {
         let slice = |range: Range<usize>| Slice { start: range.start as u32, length: range.len() as u32 };
-        self.slices.push((slice(name), value.map_or(NULL, slice)));
+        let header = (slice(name), value.map_or(NULL, slice));
+        self.size_bytes += header.0.size_bytes() + header.1.size_bytes() + HEADER_FRAMING_BYTES;
+        self.slices.push(header);
     }
 
     /// The headers in order.
@@ -94,7 +98,7 @@ impl Headers {
 
     /// About how many bytes they take in a batch.
     pub fn size_bytes(&self) -> usize {
-        self.slices.iter().map(|(name, value)| name.size_bytes() + value.size_bytes() + HEADER_FRAMING_BYTES).sum()
+        self.size_bytes
     }
 
     /// Bytes that they hold in memory beside the block.

@@ -47,8 +47,16 @@ const UNASSIGNED: i32 = -1;
 /// Handles of the topics that a producer writes to, so that a record costs no look-up by name.
 #[derive(Debug, Default)]
 pub(super) struct TopicHandles {
-    handles: HashMap<Arc<str>, TopicHandle>,
+    handles: Vec<TopicHandle>,
+    by_name: HashMap<Arc<str>, usize>,
+    /// The names that came last. Records mostly bring one of a few that are shared, and to compare addresses is far cheaper than to hash.
+    recent: [Option<(Arc<str>, usize)>; RECENT_TOPICS],
+    /// Which of the recent ones gives way next.
+    oldest: usize,
 }
+
+/// As many topics as records take turns with: those of ours, and some of a user's.
+const RECENT_TOPICS: usize = 8;
 
 #[derive(Debug)]
 struct TopicHandle(*mut sys::rd_kafka_topic_t);
@@ -129,12 +137,28 @@ impl TopicHandles {
         client: *mut RDKafka,
         topic: &Arc<str>,
     ) -> Result<*mut sys::rd_kafka_topic_t, RDKafkaErrorCode> {
-        if let Some(handle) = self.handles.get(topic) {
-            return Ok(handle.0);
-        }
+        let recent = self.recent.iter().flatten().find(|(name, _)| Arc::ptr_eq(name, topic));
+        let at = match recent {
+            Some((_, at)) => *at,
+            None => self.find_or_make(client, topic)?,
+        };
+        Ok(self.handles[at].0)
+    }
+
+    fn find_or_make(&mut self, client: *mut RDKafka, topic: &Arc<str>) -> Result<usize, RDKafkaErrorCode> {
+        let at = match self.by_name.get(topic) {
+            Some(at) => *at,
+            None => self.make(client, topic)?,
+        };
+        self.recent[self.oldest] = Some((topic.clone(), at));
+        self.oldest = (self.oldest + 1) % RECENT_TOPICS;
+        Ok(at)
+    }
+
+    fn make(&mut self, client: *mut RDKafka, topic: &Arc<str>) -> Result<usize, RDKafkaErrorCode> {
         if self.handles.len() >= super::producer::TOPIC_HANDLES {
             // Expressions may name any topic; librdkafka keeps its own state for those in use.
-            self.handles.clear();
+            *self = TopicHandles::default();
         }
         let name = CString::new(topic.as_bytes()).map_err(|_| RDKafkaErrorCode::InvalidTopic)?;
         // SAFETY: the client is alive; a null configuration means the client's defaults.
@@ -142,8 +166,9 @@ impl TopicHandles {
         if handle.is_null() {
             return Err(RDKafkaErrorCode::InvalidTopic);
         }
-        self.handles.insert(topic.clone(), TopicHandle(handle));
-        Ok(handle)
+        self.handles.push(TopicHandle(handle));
+        self.by_name.insert(topic.clone(), self.handles.len() - 1);
+        Ok(self.handles.len() - 1)
     }
 }
 

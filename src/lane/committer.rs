@@ -18,7 +18,7 @@ use super::reader::Chunk;
 use super::tally::Tally;
 use super::tenure::Tenure;
 use super::{LaneContext, clock};
-use crate::engine::batch::{Batch, Group};
+use crate::engine::batch::{Batch, Group, Mark};
 use crate::engine::commit::{self, Attempt, Failure, Reaction, RestartReason};
 use crate::engine::execution::Kept;
 use crate::engine::run::Refusal;
@@ -119,7 +119,7 @@ impl<'a> Committer<'a> {
 
     fn write(&mut self, chunk: Chunk) -> Result<(), RestartReason> {
         let Chunk { batch, tally, bytes, oldest_ms: _ } = chunk;
-        let first = self.batch.group_count();
+        let first = self.batch.mark();
         self.batch.append(batch);
         self.tally.merge(tally);
         self.taken_bytes += bytes;
@@ -148,9 +148,9 @@ impl<'a> Committer<'a> {
         self.opened.unwrap_or_else(Instant::now) + self.context.transaction_timeout.mul_f64(ATTEMPT_SHARE)
     }
 
-    /// Sends the records of the batch's groups from the given one on.
-    fn send(&mut self, from_group: usize, deadline: Instant) -> Result<(), ProducerFailure> {
-        for (place, group) in self.batch.groups().enumerate().skip(from_group) {
+    /// Sends the records of the groups that came after a mark.
+    fn send(&mut self, from: Mark, deadline: Instant) -> Result<(), ProducerFailure> {
+        for (place, group) in self.batch.groups_since(from) {
             for (number, record) in group.records.iter().enumerate() {
                 let token = (place << TOKEN_RECORD_BITS) | number;
                 self.producer.send(record, token, deadline)?;
@@ -248,7 +248,7 @@ impl<'a> Committer<'a> {
     /// Writes the whole batch and commits it.
     fn write_again(&mut self) -> Result<(), ProducerFailure> {
         let deadline = self.open()?;
-        self.send(0, deadline)?;
+        self.send(Mark::default(), deadline)?;
         self.try_commit()
     }
 

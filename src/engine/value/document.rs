@@ -201,12 +201,22 @@ impl Document {
     /// The JSON text of the entry at `index`, if it is at hand and says nothing that the entry does not: that of a whole document
     /// whose objects name each field once.
     pub(super) fn source(&self, index: u32) -> Option<Bytes> {
-        let is_whole = index == 0 && !self.has_dropped && matches!(self.node(0), Node::List { .. } | Node::Map { .. });
-        is_whole.then(|| self.text.trim_ascii()).filter(|text| !text.is_empty()).map(|text| self.text.slice_ref(text))
+        self.is_source(index)
+            .then(|| self.text.trim_ascii())
+            .filter(|text| !text.is_empty())
+            .map(|text| self.text.slice_ref(text))
+    }
+
+    /// Whether the entry at `index` is the whole document, a list or an object, and nothing of it was dropped.
+    fn is_source(&self, index: u32) -> bool {
+        index == 0 && !self.has_dropped && matches!(self.node(0), Node::List { .. } | Node::Map { .. })
     }
 
     /// About how many bytes the entry at `index` and all that belongs to it take as JSON.
     pub(super) fn weight(&self, index: u32) -> usize {
+        if self.is_source(index) {
+            return self.text.len();
+        }
         let weight = |node: &Node| match node {
             Node::Null | Node::Bool(_) => 6,
             Node::Int(_) | Node::UInt(_) | Node::Float(_) => 13,
