@@ -107,6 +107,19 @@ fn what_is_unfinished_is_found() {
 }
 
 #[test]
+fn what_is_unsafe_is_where_it_is_known() {
+    holds(rules::unchecked, &rust_sources());
+}
+
+#[test]
+fn what_is_unsafe_elsewhere_is_found() {
+    let unchecked = rules::unchecked;
+    finds(unchecked, "src/lane/a.rs", "fn f() { unsafe { g() } }\nunsafe impl Send for A {}", 2);
+    finds(unchecked, "src/lane/a.rs", "// unsafe\nconst A: &str = \"unsafe\";", 0);
+    finds(unchecked, "src/kafka/native.rs", "fn f() { unsafe { g() } }", 0);
+}
+
+#[test]
 fn every_file_says_what_it_is() {
     holds(rules::introduction, &rust_sources());
 }

@@ -78,6 +78,33 @@ fn a_null_key_into_a_compacted_topic_is_a_dead_letter() {
 }
 
 #[test]
+fn what_an_execution_writes_because_a_record_of_it_was_refused_may_be_refused_too() {
+    let Some(broker) = TestBroker::shared() else { return };
+    let (out, compacted) =
+        (broker.topic("out", 6), broker.topic_with("compacted", 1, &[("cleanup.policy", "compact")]));
+    let first = "steps:\n  - id: first\n    type: produce\n    onError: continue\n    config: { topic: TOPIC, partition: 0, value: 1 }\n  \
+                 - id: ship\n    dependencies: [first]\n    when: always() && steps.first.status == \"failed\"\n"
+        .replace("TOPIC", &compacted);
+    let bad = bad(&compacted, None, "${{ event.data }}").replace("steps:\n  - id: ship\n", &first);
+    let world = World::new(broker, &[workflow("good", "a.x", &out), bad]);
+    let mut instance = world.instance("alone");
+    let events = 40;
+    send_events(&broker.producer(&[]), &world.source, 0..events, |_| Some("a.x"));
+    check(&world, &out, events, 0, "");
+    assert_eq!(broker.committed(&compacted).len(), 0);
+    let results = broker.committed(&world.topic("step-results"));
+    let results = results.iter().map(|it| serde_json::from_slice::<serde_json::Value>(it.payload().unwrap()).unwrap());
+    let failed = results.filter(|it| it["status"] == "failed");
+    let mut failed: Vec<_> = failed.map(|it| [it["stepId"].to_string(), it["executionId"].to_string()]).collect();
+    failed.sort();
+    assert!(failed.windows(2).all(|pair| pair[0] != pair[1]), "each once");
+    let of_first = failed.iter().filter(|it| it[0] == "\"first\"").count();
+    assert_eq!((of_first, failed.len()), (events, 2 * events), "both steps of every execution");
+    assert_eq!(world.log_lines_with("alone", RESTARTED), 0);
+    assert!(instance.is_alive());
+}
+
+#[test]
 fn a_topic_that_was_deleted_makes_dead_letters_of_what_is_written_to_it() {
     let Some(broker) = TestBroker::strict(&[]) else { return };
     let (out, gone) = (broker.topic("out", 6), broker.topic("gone", 1));
