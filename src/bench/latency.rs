@@ -19,6 +19,7 @@ use super::topics::{Outputs, PARTITIONS, Topics, read_all};
 use super::verify::verify;
 use super::workflows::Installation;
 use super::workload::{BODY_BYTES, Workload};
+use crate::lane::clock;
 
 /// How long events are sent before any is measured: connections, caches and the first batches settle.
 const WARM_UP: Duration = Duration::from_secs(2);
@@ -76,9 +77,7 @@ fn send(writer: &EventWriter, input: &mut Input, epoch: Instant, rate: u32) -> R
         let event = workload.next_event();
         input.passing += u64::from(passes(&event));
         let ahead = (epoch + intended).saturating_duration_since(Instant::now());
-        if !ahead.is_zero() {
-            std::thread::park_timeout(ahead);
-        }
+        clock::pause(ahead);
         writer.send(&event, &format!("{}-{number}", intended.as_micros()))?;
     }
     writer.flush()

@@ -16,6 +16,7 @@ use super::verify::verify;
 use super::workflows::Installation;
 use super::workload::BODY_BYTES;
 use super::{BenchError, EVENTS_MAX, EVENTS_MIN, LATENCY_RATE_MAX, Options, ROUNDS_MAX, latency};
+use crate::lane::clock;
 
 /// How many lanes an instance has. A limit loop consumes with as many threads; on a machine that carries the broker too, more
 /// would only take turns with it.
@@ -228,7 +229,7 @@ fn with_changes<T>(
             let mut changes = (0..).map(|number| installation.change(number));
             while !ended.load(Ordering::Acquire) {
                 changes.next().unwrap_or(Ok(()))?;
-                std::thread::park_timeout(CHANGE_EVERY);
+                clock::pause(CHANGE_EVERY);
             }
             Ok(())
         });

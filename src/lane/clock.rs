@@ -1,6 +1,6 @@
 //! The only clock of a lane, so that everything else takes time as an argument.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// Milliseconds since the Unix epoch; 0 if the clock stands before it.
 pub fn now_ms() -> i64 {
@@ -10,5 +10,22 @@ pub fn now_ms() -> i64 {
 
 /// Waits: a backoff, never for something that could be asked.
 pub fn pause(duration: Duration) {
-    std::thread::park_timeout(duration);
+    let started = Instant::now();
+    // A channel that was waited on may have left the thread a wake-up, so one park may be over at once.
+    while let Some(left) = duration.checked_sub(started.elapsed()).filter(|left| !left.is_zero()) {
+        std::thread::park_timeout(left);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_wake_up_that_was_left_behind_ends_no_pause() {
+        let (started, duration) = (Instant::now(), Duration::from_millis(20));
+        std::thread::current().unpark();
+        pause(duration);
+        assert!(started.elapsed() >= duration);
+    }
 }

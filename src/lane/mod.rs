@@ -10,7 +10,7 @@
 //! is also how it starts the first time; there is no other recovery.
 
 mod backoff;
-mod clock;
+pub(crate) mod clock;
 mod committer;
 mod pipeline;
 mod reader;

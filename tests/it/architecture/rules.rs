@@ -48,7 +48,11 @@ const UNFINISHED: &[&str] = &["todo!", "unimplemented!", "dbg!", "#[ignore", "th
 
 /// Where one of them may stand, and why.
 const ALLOWED: &[(&str, &str, &str)] = &[
-    ("tests/it/support/wait.rs", "thread::sleep", "pauses between two looks at a condition that has a deadline"),
+    (
+        "tests/it/support/wait.rs",
+        "thread::sleep",
+        "pauses between two looks at a condition, and is the one place where time passes",
+    ),
     ("tests/it/support/late_proxy.rs", "thread::sleep", "makes a request late, which is what the proxy is for"),
 ];
 

@@ -8,6 +8,7 @@ use super::records::send_events;
 use super::world::World;
 use super::{MATCHING, assert_exactly_once, events, five_workflows, is_full};
 use crate::support::broker::TestBroker;
+use crate::support::wait;
 
 #[test]
 fn an_instance_that_is_killed_again_and_again_loses_and_repeats_nothing() {
@@ -27,9 +28,9 @@ fn an_instance_that_is_killed_again_and_again_loses_and_repeats_nothing() {
         // Some of it finds the victim about to join again, the rest at work.
         let (first, last) = (sent - events / kills / 2, sent - events / kills / 4);
         send_events(&producer, &world.source, events * round / kills..first, |_| Some("a.x"));
-        std::thread::park_timeout(Duration::from_millis(400 + random.below(1600) as u64));
+        wait::pass(Duration::from_millis(400 + random.below(1600) as u64));
         send_events(&producer, &world.source, first..last, |_| Some("a.x"));
-        std::thread::park_timeout(Duration::from_millis(random.below(100) as u64));
+        wait::pass(Duration::from_millis(random.below(100) as u64));
         // The kill follows on the heels of these, so that a victim of any speed has some of them in hand.
         send_events(&producer, &world.source, last..sent, |_| Some("a.x"));
         victim.kill();
@@ -57,7 +58,7 @@ fn an_instance_that_was_stopped_beyond_its_session_commits_nothing_of_before() {
     stopped.signal(libc::SIGSTOP);
     send_events(&producer, &world.source, events / 2..events, |_| Some("a.x"));
     // Longer than the session time-out of 15 s.
-    std::thread::park_timeout(Duration::from_secs(17));
+    wait::pass(Duration::from_secs(17));
     stopped.signal(libc::SIGCONT);
     assert_exactly_once(&world, &out, 0..events);
     assert!(stopped.is_alive());

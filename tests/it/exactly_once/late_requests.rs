@@ -46,7 +46,7 @@ fn check_late(late: ApiKey, held: ApiKey, said: &str) {
     do_one(0);
     let mut frontiers = vec![do_one(0)];
     assert!(started.elapsed() < LATE, "the late request came before anything else was done");
-    std::thread::park_timeout((LATE - HELD / 2).saturating_sub(started.elapsed()));
+    wait::pass((LATE - HELD / 2).saturating_sub(started.elapsed()));
     broker.delay_next(held, HELD);
     frontiers.push(do_one(1));
     assert!(started.elapsed() > LATE, "the late request has not come yet");

@@ -10,6 +10,7 @@ use super::world::World;
 use super::{MATCHING, assert_exactly_once, five_workflows, is_full};
 use crate::support::clients::LOOK;
 use crate::support::late_broker::LateBroker;
+use crate::support::wait;
 
 /// How late a commit is: a rebalance that begins within a second of it waits for it for 3 s, and in vain.
 const LATE: Duration = Duration::from_millis(4_500);
@@ -65,7 +66,7 @@ fn members_that_come_and_go_while_commits_are_late_lose_and_repeat_nothing() {
             break;
         }
         send();
-        std::thread::park_timeout(VISIT);
+        wait::pass(VISIT);
     }
     broker.heal();
     assert_exactly_once(&world, &out, 0..sent);

@@ -103,7 +103,7 @@ fn steadily(per_second: u32, mut act: impl FnMut() -> bool) {
     while act() {
         number += 1;
         let due = started + Duration::from_secs(1) * number / per_second;
-        std::thread::park_timeout(due.saturating_duration_since(Instant::now()));
+        wait::pass(due.saturating_duration_since(Instant::now()));
     }
 }
 
@@ -191,9 +191,9 @@ fn definitions_that_change_all_the_time_lose_nothing_and_hold_up_nothing() {
             });
             deliver(&producer);
         });
-        std::thread::park_timeout(WARM_UP);
+        wait::pass(WARM_UP);
         let from = sent.load(Ordering::Relaxed);
-        std::thread::park_timeout(CALM);
+        wait::pass(CALM);
         let calm = from..sent.load(Ordering::Relaxed);
         let changes = change(&mut writer, changing, hot);
         (watching.join().expect("all is seen"), calm, changes)

@@ -66,7 +66,7 @@ fn an_idle_instance_with_many_workflows_is_small_and_quiet() {
         (world.log("idle").matches("the lane holds its partitions").count() >= 2).then_some(())
     });
     let (before, started) = (cpu_time(instance.id()), Instant::now());
-    std::thread::park_timeout(IDLE_WINDOW);
+    wait::pass(IDLE_WINDOW);
     let share = (cpu_time(instance.id()) - before).as_secs_f64() / started.elapsed().as_secs_f64();
     let resident = Resident::of(instance.id());
     println!("idle: {resident:?}, {:.2} % of a core", share * 100.0);

@@ -8,6 +8,11 @@ pub const DEADLINE: Duration = Duration::from_secs(40);
 /// Between two looks at a condition.
 const PAUSE: Duration = Duration::from_millis(20);
 
+/// Lets time pass: where that is what a test is about.
+pub fn pass(duration: Duration) {
+    std::thread::sleep(duration);
+}
+
 /// Looks until there is a value.
 #[track_caller]
 pub fn until<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
