@@ -118,7 +118,11 @@ fn decompress(compression: u8, bytes: &Bytes) -> Result<Bytes, ResponseError> {
         1 => bounded(flate2::read::MultiGzDecoder::new(&bytes[..])),
         2 => unsnap(bytes),
         3 => bounded(lz4::Decoder::new(&bytes[..]).map_err(damaged)?),
-        4 => bounded(zstd::stream::read::Decoder::new(&bytes[..]).map_err(damaged)?),
+        4 => {
+            let mut decoder = zstd::stream::read::Decoder::new(&bytes[..]).map_err(damaged)?;
+            decoder.window_log_max(DECOMPRESSED_BYTES.ilog2()).map_err(damaged)?;
+            bounded(decoder)
+        }
         _ => Err(ResponseError::UnsupportedCompressionType),
     }
 }
