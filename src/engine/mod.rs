@@ -17,6 +17,7 @@ pub mod trigger;
 pub mod workflow;
 
 pub mod registry;
+pub mod retry;
 pub mod run;
 
 pub mod execution;
@@ -24,6 +25,9 @@ pub mod record;
 pub mod wire;
 
 pub mod batch;
+pub mod breaker;
 pub mod commit;
+pub mod gate;
+pub mod journal;
 pub mod machine;
 pub mod position;
