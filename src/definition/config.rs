@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::limits;
 use super::node::{Kind, Node, quote};
 use super::reader::Reader;
+use crate::engine::retry::{RETRIES, Retryable};
 use crate::engine::value::Value;
 
 const FIELDS: [&str; 7] = ["timeout", "maxAge", "retryPolicy", "circuitBreaker", "concurrency", "ordering", "vars"];
@@ -65,7 +66,7 @@ fn check_waiting_features(reader: &mut Reader<'_>, fields: &super::reader::Field
 /// Checks a `retryPolicy` or a `retryConfig`.
 pub(super) fn check_retry_policy(reader: &mut Reader<'_>, what: &str, node: &Node) {
     let Some(fields) = reader.fields(node, what, &RETRY_FIELDS) else { return };
-    fields.get("maxRetries").map(|node| reader.integer("maxRetries", node, 0..=limits::RETRIES));
+    fields.get("maxRetries").map(|node| reader.integer("maxRetries", node, 0..=u64::from(RETRIES)));
     let base = fields.get("baseDelayMs").and_then(|node| reader.milliseconds("baseDelayMs", node));
     let most = fields.get("maxDelayMs").and_then(|node| Some((node.at, reader.milliseconds("maxDelayMs", node)?)));
     if let (Some(base), Some((at, most))) = (base, most)
@@ -83,11 +84,9 @@ pub(super) fn check_retry_policy(reader: &mut Reader<'_>, what: &str, node: &Nod
 }
 
 fn check_retryable_error(reader: &mut Reader<'_>, node: &Node) {
-    const RIGHT: &str = "write timeout, connection, a status such as \"429\" or a class such as 5xx";
+    const RIGHT: &str = "write timeout, connection, a status from 400 on such as \"429\", or 4xx or 5xx";
     if let Kind::Text(text) = &node.kind {
-        let is_status =
-            matches!(text.value.as_bytes(), [b'1'..=b'5', b'0'..=b'9', b'0'..=b'9'] | [b'1'..=b'5', b'x', b'x']);
-        if !is_status && !matches!(&*text.value, "timeout" | "connection") {
+        if Retryable::parse(&text.value).is_none() {
             reader.wrong::<()>(node.at, format!("{} is no error that can be retried", quote(&text.value)), RIGHT);
         }
     } else {

@@ -5,8 +5,8 @@
 
 use std::fmt;
 
-/// Retries of one step, at most: with the shortest delays already minutes of work for a target that fails.
-pub const RETRIES: u32 = 1_000;
+/// Retries of one step, at most: with delays of half a minute almost an hour.
+pub const RETRIES: u32 = 100;
 /// The longest delay between two attempts, in milliseconds: a day.
 pub const DELAY_MS: u64 = 24 * 60 * 60 * 1000;
 /// Entries of `retryableErrors`.

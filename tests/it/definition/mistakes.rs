@@ -265,7 +265,7 @@ fn config_is_checked() {
         "retryPolicy: {retryableErrors: [timeout, 429, \"503\", 5xx, 6xx]}",
         &[
             "4:51: `retryableErrors` is the number 429, not a text; write it in quotes: \"429\"",
-            "4:68: \"6xx\" is no error that can be retried; write timeout, connection, a status such as \"429\" or a class such as 5xx",
+            "4:68: \"6xx\" is no error that can be retried; write timeout, connection, a status from 400 on such as \"429\", or 4xx or 5xx",
         ],
     );
     check_config(
