@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::limits;
 use super::node::{Kind, Node, quote};
 use super::reader::Reader;
+use crate::engine::breaker::SLIDING_WINDOW_CALLS;
 use crate::engine::retry::{RETRIES, Retryable};
 use crate::engine::value::Value;
 
@@ -96,6 +97,8 @@ fn check_retryable_error(reader: &mut Reader<'_>, node: &Node) {
 
 fn check_breaker(reader: &mut Reader<'_>, node: &Node) {
     let Some(fields) = reader.fields(node, "`circuitBreaker`", &BREAKER_FIELDS) else { return };
-    fields.get("failureThreshold").map(|node| reader.integer("failureThreshold", node, 1..=limits::BREAKER_FAILURES));
+    fields
+        .get("failureThreshold")
+        .map(|node| reader.integer("failureThreshold", node, 1..=u64::from(SLIDING_WINDOW_CALLS)));
     fields.get("recoveryTimeoutMs").map(|node| reader.milliseconds("recoveryTimeoutMs", node));
 }

@@ -24,8 +24,6 @@ pub const CASES_PER_SWITCH: usize = 64;
 pub const HEADERS_PER_RECORD: usize = 64;
 /// The longest duration: longer ones are mistakes, and sums of several stay far from any overflow.
 pub const DURATION: Duration = Duration::from_secs(366 * 24 * 60 * 60);
-/// The most failures in a row before a circuit breaker opens.
-pub const BREAKER_FAILURES: u64 = 10_000;
 /// The longest text of a document that a message quotes.
 pub const QUOTED_CHARACTERS: usize = 60;
 /// The most steps that a message spells out.

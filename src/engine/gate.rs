@@ -60,12 +60,6 @@ pub struct Parked {
     pub until_ms: Option<u64>,
 }
 
-/// A call that may be made; goes back to [`Gate::finish`].
-#[derive(Debug)]
-pub struct Call {
-    permit: Permit,
-}
-
 /// What came of an ended call, or of an operator's wish.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct News {
@@ -108,8 +102,8 @@ impl Gate {
         }
     }
 
-    /// Asks for a call. The second value is a change of the breaker that came with the question.
-    pub fn ask(&mut self, lane: LaneId, now_ms: u64) -> (Result<Call, Parked>, Option<Transition>) {
+    /// Asks for a call; its permit goes back to [`Gate::finish`]. The second value is a change of the breaker that came with the question.
+    pub fn ask(&mut self, lane: LaneId, now_ms: u64) -> (Result<Permit, Parked>, Option<Transition>) {
         let transition = self.breaker.tick(now_ms);
         let granted = match self.parked(lane, now_ms) {
             // A breaker that does not deny a call grants it.
@@ -123,7 +117,7 @@ impl Gate {
         } else if !self.waiting.contains(&lane) {
             self.waiting.push_back(lane);
         }
-        (granted.map(|permit| Call { permit }), transition)
+        (granted, transition)
     }
 
     /// What keeps a lane's next call waiting. What lasts longest comes first: it is what an operator wants to read.
@@ -157,7 +151,7 @@ impl Gate {
     }
 
     /// A call has ended; one whose lane is gone has the outcome [`CallOutcome::Ignored`].
-    pub fn finish(&mut self, call: Call, outcome: CallOutcome, now_ms: u64) -> News {
+    pub fn finish(&mut self, permit: Permit, outcome: CallOutcome, now_ms: u64) -> News {
         self.in_flight = self.in_flight.saturating_sub(1);
         if outcome == CallOutcome::Success
             && let Some(ramp) = &mut self.ramp
@@ -167,7 +161,7 @@ impl Gate {
                 self.ramp = None;
             }
         }
-        let transition = self.breaker.finish(call.permit, outcome, now_ms);
+        let transition = self.breaker.finish(permit, outcome, now_ms);
         self.news(transition)
     }
 
@@ -257,7 +251,7 @@ mod tests {
     }
 
     #[track_caller]
-    fn granted(gate: &mut Gate, lane: LaneId, now_ms: u64) -> Call {
+    fn granted(gate: &mut Gate, lane: LaneId, now_ms: u64) -> Permit {
         gate.ask(lane, now_ms).0.expect("it is granted")
     }
 

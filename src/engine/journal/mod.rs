@@ -98,14 +98,16 @@ pub struct Live<P> {
     /// The offset of the mail that the run began with: what orders it among others.
     pub place: i64,
     /// Its last state; None while its first mail was not taken up.
-    pub state: Option<Kept<P>>,
+    pub state: Option<Retained<P>>,
     /// Mail that no state includes, in order.
     pub mail: VecDeque<Letter<P>>,
+    /// What its records take in the log.
+    bytes: u64,
 }
 
 /// A record that still matters.
 #[derive(Debug)]
-pub struct Kept<P> {
+pub struct Retained<P> {
     /// Where it lies.
     pub offset: i64,
     /// What it takes in the log, in bytes.
@@ -117,20 +119,23 @@ pub struct Kept<P> {
 }
 
 /// A piece of mail: what it asks for, and the record.
-pub type Letter<P> = (Mail, Kept<P>);
+pub type Letter<P> = (Mail, Retained<P>);
 
 impl<P> Live<P> {
-    fn records(&self) -> impl Iterator<Item = &Kept<P>> {
-        self.state.iter().chain(self.mail.iter().map(|(_, kept)| kept))
+    fn new(run: u32, place: i64, state: Option<Retained<P>>, mail: VecDeque<Letter<P>>) -> Live<P> {
+        let bytes = state.iter().chain(mail.iter().map(|(_, kept)| kept)).map(|kept| kept.bytes).sum();
+        Live { run, place, state, mail, bytes }
+    }
+
+    fn push(&mut self, mail: Mail, kept: Retained<P>) {
+        self.bytes += kept.bytes;
+        self.mail.push_back((mail, kept));
     }
 
     /// The first record that is needed to come to the same again.
-    fn oldest(&self) -> Option<&Kept<P>> {
-        self.records().min_by_key(|kept| kept.offset)
-    }
-
-    fn bytes(&self) -> u64 {
-        self.records().map(|kept| kept.bytes).sum()
+    fn oldest(&self) -> Option<&Retained<P>> {
+        let first_mail = self.mail.front().map(|(_, kept)| kept);
+        self.state.iter().chain(first_mail).min_by_key(|kept| kept.offset)
     }
 }
 
@@ -172,7 +177,7 @@ impl<P> Log<P> {
             return Applied::Nothing;
         }
         let Record { offset, bytes, execution, run, entry, content } = record;
-        let kept = Kept { offset, bytes, content, read_before: self.read };
+        let kept = Retained { offset, bytes, content, read_before: self.read };
         self.read += bytes;
         self.next = offset + 1;
         let before = self.take_out(execution);
@@ -201,11 +206,11 @@ impl<P> Log<P> {
         run: u32,
         before: Option<Live<P>>,
         mail: Mail,
-        kept: Kept<P>,
+        kept: Retained<P>,
     ) -> (Option<Live<P>>, Applied) {
         match (mail, before) {
             (Mail::Cancel | Mail::Signal, Some(mut live)) => {
-                live.mail.push_back((mail, kept));
+                live.push(mail, kept);
                 (Some(live), Applied::Wanted)
             }
             (Mail::Resume, None) if self.has_ended(execution, run) => (None, Applied::Nothing),
@@ -213,7 +218,7 @@ impl<P> Log<P> {
                 // Only an operator who resets offsets starts what has ended once more, under the same id.
                 self.ended.remove(&execution);
                 let place = kept.offset;
-                let live = Live { run, place, state: None, mail: VecDeque::from([(mail, kept)]) };
+                let live = Live::new(run, place, None, VecDeque::from([(mail, kept)]));
                 (Some(live), Applied::Wanted)
             }
             (Mail::Cancel | Mail::Signal, None) => {
@@ -233,14 +238,13 @@ impl<P> Log<P> {
         before: Option<Live<P>>,
         place: i64,
         includes: i64,
-        kept: Kept<P>,
+        kept: Retained<P>,
     ) -> (Option<Live<P>>, Applied) {
         let orphans = self.orphans.as_mut().and_then(|orphans| orphans.remove(&execution)).unwrap_or_default();
         let known = before.map(|live| live.mail).unwrap_or_default();
-        let is_left =
-            |(mail, kept): &(Mail, Kept<P>)| kept.offset > includes && matches!(mail, Mail::Cancel | Mail::Signal);
+        let is_left = |(mail, kept): &Letter<P>| kept.offset > includes && matches!(mail, Mail::Cancel | Mail::Signal);
         let mail = orphans.into_iter().chain(known).filter(is_left).collect();
-        (Some(Live { run, place, state: Some(kept), mail }), Applied::Moved)
+        (Some(Live::new(run, place, Some(kept), mail)), Applied::Moved)
     }
 
     fn end(
@@ -267,7 +271,7 @@ impl<P> Log<P> {
         if let Some(oldest) = live.oldest() {
             self.oldest.remove(&oldest.offset);
         }
-        self.live_bytes -= live.bytes();
+        self.live_bytes -= live.bytes;
         Some(live)
     }
 
@@ -275,7 +279,7 @@ impl<P> Log<P> {
         if let Some(oldest) = live.oldest() {
             self.oldest.insert(oldest.offset, execution);
         }
-        self.live_bytes += live.bytes();
+        self.live_bytes += live.bytes;
         self.live.insert(execution, live);
     }
 
@@ -338,8 +342,9 @@ impl<P> Log<P> {
     }
 
     /// The executions whose states are to be appended again, so that the position can move: those that are furthest back, while the dead
-    /// bytes exceed [`DEAD_BYTES`] and the live ones, and as many as `room` bytes take, one at least. A state with mail that it does not
-    /// include is not among them: it is about to be written anyway, and so is one that is not there yet.
+    /// bytes exceed [`DEAD_BYTES`] and the live ones, and as many as `room` bytes take, one at least. They end before the first whose state
+    /// is about to be written anyway, because it is not there yet or mail has come since: until then the position cannot move beyond it,
+    /// and what is behind it would be appended again for nothing.
     pub fn stragglers(&self, room: u64) -> Vec<ExecutionId> {
         if self.dead_bytes() <= DEAD_BYTES.max(self.live_bytes) {
             return Vec::new();
@@ -350,7 +355,7 @@ impl<P> Log<P> {
             taken += bytes;
             first || taken <= room
         };
-        let settled = self.all_live().filter(|(_, live)| live.mail.is_empty());
+        let settled = self.all_live().take_while(|(_, live)| live.mail.is_empty());
         let states = settled.filter_map(|(execution, live)| Some((execution, live.state.as_ref()?.bytes)));
         states.take_while(fits).map(|(execution, _)| execution).collect()
     }

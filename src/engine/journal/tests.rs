@@ -146,6 +146,28 @@ fn mail_before_the_state_that_does_not_include_it_survives_a_restore() {
     assert_eq!((mail, restored.live(execution(2)).is_none()), (vec![Mail::Cancel], true));
 }
 
+#[test]
+fn stragglers_end_before_what_keeps_the_position_anyway() {
+    let mut log = Log::starting_at(0);
+    log.restored();
+    let write = |log: &mut Log<()>, number: i64, bytes: u64, entry: Entry| {
+        let offset = log.next_offset();
+        log.apply(Record { bytes, ..record(offset, number, 1, entry) });
+    };
+    for number in [1, 2, 3] {
+        write(&mut log, number, 1, Entry::Mail(Mail::Start));
+        let place = log.next_offset() - 1;
+        write(&mut log, number, 1, Entry::State { place, includes: place });
+    }
+    write(&mut log, 4, DEAD_BYTES, Entry::Mail(Mail::Start));
+    write(&mut log, 4, DEAD_BYTES, Entry::End);
+    assert_eq!(log.stragglers(100), [1, 2, 3].map(execution));
+    write(&mut log, 2, 1, Entry::Mail(Mail::Signal));
+    assert_eq!(log.stragglers(100), [execution(1)]);
+    write(&mut log, 1, 1, Entry::Mail(Mail::Signal));
+    assert_eq!(log.stragglers(100), []);
+}
+
 /// What a log says, in a form that can be compared.
 type Said = (i64, u64, u64, Vec<(ExecutionId, u32, i64, Option<i64>, Vec<i64>)>, Vec<(ExecutionId, (u32, i64))>);
 

@@ -103,6 +103,8 @@ fn what_is_unfinished_is_found() {
     finds(unfinished, "tests/it/a.rs", "#[test]\n#[ignore = \"slow\"]\nfn f() { std::thread::sleep(A) }", 2);
     finds(unfinished, "tests/it/support/wait.rs", "fn f() { std::thread::sleep(A) }", 0);
     finds(unfinished, "tests/it/support/process.rs", "fn f() { std::thread::sleep(A) }", 1);
+    finds(unfinished, "tests/it/a.rs", "fn f() { std::thread::park_timeout(A) }", 1);
+    finds(unfinished, "src/a.rs", "fn f() { std::thread::park_timeout(A) }", 0);
     finds(unfinished, "src/a.rs", "// todo!\nconst A: &str = \"todo!\";", 0);
 }
 

@@ -127,7 +127,9 @@ pub fn metric_names(source: &Source) -> Vec<String> {
 pub fn unfinished(source: &Source) -> Vec<String> {
     let is_allowed =
         |name: &str| ALLOWED.iter().any(|(path, allowed, _)| source.path.starts_with(path) && *allowed == name);
-    let names = UNFINISHED.iter().filter(|name| !is_allowed(name));
+    // A park may be over at once: what must last goes through the one place where tests let time pass.
+    let in_tests = source.path.starts_with("tests/").then_some(&"park_timeout");
+    let names = UNFINISHED.iter().chain(in_tests).filter(|name| !is_allowed(name));
     let found = names.flat_map(|name| words(&source.code, name).map(move |at| (at, name)));
     found.map(|(at, name)| format!("{}:{}: `{name}` has no place here", source.path, source.line_of(at))).collect()
 }

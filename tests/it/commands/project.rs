@@ -4,12 +4,13 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde_json::Value as Json;
 use tempfile::TempDir;
 
 use crate::support::broker::TestBroker;
+use crate::support::wait;
 
 /// The longest that a command may take; far more than any needs, and less than a hang.
 const WITHIN: Duration = Duration::from_secs(90);
@@ -130,14 +131,9 @@ start = "earliest"
     pub fn run(&self, arguments: &[&str]) -> Outcome {
         let (out, err) = (tempfile::NamedTempFile::new().unwrap(), tempfile::NamedTempFile::new().unwrap());
         let mut child = self.spawn(arguments, out.reopen().unwrap(), err.reopen().unwrap());
-        let deadline = Instant::now() + WITHIN;
-        let code = loop {
-            if let Some(status) = child.0.try_wait().unwrap() {
-                break status.code().unwrap_or(-1);
-            }
-            assert!(Instant::now() < deadline, "tidegate {} hangs", arguments.join(" "));
-            std::thread::park_timeout(Duration::from_millis(5));
-        };
+        let hangs = || format!("tidegate {} hangs", arguments.join(" "));
+        let status = wait::within(WITHIN, Duration::from_millis(5), hangs, || child.0.try_wait().unwrap());
+        let code = status.code().unwrap_or(-1);
         let read = |file: &tempfile::NamedTempFile| std::fs::read_to_string(file.path()).unwrap();
         Outcome { code, out: read(&out), err: read(&err) }
     }

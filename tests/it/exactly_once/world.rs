@@ -3,7 +3,7 @@
 use std::fs::{self, OpenOptions};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rdkafka::message::OwnedMessage;
 use tempfile::TempDir;
@@ -141,16 +141,9 @@ impl<'a> World<'a> {
     /// Waits until so many records are on a topic for a `read_committed` reader.
     #[track_caller]
     pub fn wait_for(&self, topic: &str, count: usize) {
-        let deadline = Instant::now() + REST_WITHIN;
-        loop {
-            let found = self.broker.committed(topic).len();
-            if found >= count {
-                return;
-            }
-            let late = Instant::now() >= deadline;
-            assert!(!late, "{found} of {count} records on {topic} after {REST_WITHIN:?}: {:?}", self.frontier());
-            std::thread::park_timeout(LOOK_EVERY);
-        }
+        let found = || self.broker.committed(topic).len();
+        let what = || format!("{} of {count} records on {topic}: {:?}", found(), self.frontier());
+        wait::within(REST_WITHIN, LOOK_EVERY, what, || (found() >= count).then_some(()));
     }
 
     /// Compares a topic with what must be on it, by a name for each record.

@@ -4,7 +4,7 @@ use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rdkafka::message::{Header, Message, OwnedHeaders};
 use rdkafka::producer::BaseRecord;
@@ -14,6 +14,7 @@ use tempfile::TempDir;
 use crate::support::broker::TestBroker;
 use crate::support::clients::{deliver, unique};
 use crate::support::process::{kill, spawn_tied};
+use crate::support::wait;
 
 /// How long anything may take. Topics are compared every 30 s, a killed member is missed after 15 s, and other tests want the cores too.
 const WITHIN: Duration = Duration::from_secs(150);
@@ -188,15 +189,8 @@ fn find(line: &Value, name: &str) -> Option<String> {
 
 /// Looks until there is a value.
 #[track_caller]
-pub fn until<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
-    let deadline = Instant::now() + WITHIN;
-    loop {
-        if let Some(value) = look() {
-            return value;
-        }
-        assert!(Instant::now() < deadline, "waited {WITHIN:?} in vain: {what}");
-        std::thread::park_timeout(PAUSE);
-    }
+pub fn until<T>(what: &str, look: impl FnMut() -> Option<T>) -> T {
+    wait::within(WITHIN, PAUSE, || what, look)
 }
 
 /// The token that a message asks for.
