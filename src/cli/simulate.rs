@@ -65,9 +65,11 @@ fn workflow(definition: &Definition, event: &Event) -> Value {
         let held = condition.map(|it| it.test(&scope, &mut Budget::new(limits::CONDITION_BUDGET)));
         match held {
             None | Some(Ok(true)) => {
-                let Run { steps, failure } = run::run(plan, RunInput { scope, refusals: &[] });
+                let Run { steps, waits, failure, output_bytes: _ } =
+                    run::run(plan, RunInput::from_the_beginning(scope, &[]));
                 let steps: Vec<Value> = steps.iter().map(|step| step_json(definition, step)).collect();
-                let status = if failure.is_some() { "failed" } else { "completed" };
+                let ended = if waits.is_empty() { "completed" } else { "waiting" };
+                let status = if failure.is_some() { "failed" } else { ended };
                 return json!({ "id": workflow.id.as_str(), "version": &*workflow.version, "matches": true,
                     "workflowStatus": workflow.status.name(), "trigger": number, "status": status, "steps": steps });
             }

@@ -11,6 +11,7 @@ mod cloudevents;
 mod dead_letter;
 pub mod event;
 mod execution;
+pub mod journal;
 pub mod json;
 mod object;
 pub mod plain;

@@ -144,7 +144,9 @@ impl Execution {
             workflow_version: &self.workflow.version,
             vars: &self.plan.vars,
         };
-        let Run { mut steps, failure } = run::run(&self.plan, RunInput { scope, refusals: &self.refusals });
+        let Run { mut steps, waits, failure, output_bytes: _ } =
+            run::run(&self.plan, RunInput::from_the_beginning(scope, &self.refusals));
+        debug_assert!(waits.is_empty(), "definitions with steps that wait are refused until their state is written");
         let mut outputs = Vec::with_capacity(2 * steps.len() + 2);
         for step in &mut steps {
             if let Some(record) = step.effect.take_record() {

@@ -36,7 +36,8 @@ pub const PATTERN_COMPILED_BYTES: usize = 256 * 1024;
 /// The deepest nesting of a computed value: room to wrap the deepest document, and readers with the usual limit of 128 can
 /// still read it inside of a record.
 pub const VALUE_DEPTH: usize = 100;
-/// Work that all expressions of one execution may do together, in evaluated nodes; the bound on time that needs no clock.
+/// Work that all expressions of one execution may do together between two waits, in evaluated nodes; the bound on time that
+/// needs no clock.
 pub const EXECUTION_BUDGET: u64 = 2_000_000;
 /// Outputs of all steps of one execution together, serialised; beyond, it fails as too large.
 pub const EXECUTION_OUTPUT_BYTES: usize = 4 * 1024 * 1024;

@@ -26,6 +26,7 @@ pub mod wire;
 
 pub mod batch;
 pub mod breaker;
+pub mod checkpoint;
 pub mod commit;
 pub mod gate;
 pub mod journal;

@@ -57,7 +57,7 @@ pub enum OnError {
     Continue,
 }
 
-/// What a step does, in place.
+/// What a step does: all but [`Action::Wait`] in place.
 #[derive(Debug)]
 pub enum Action {
     /// Computes a value.
@@ -93,6 +93,15 @@ pub enum Action {
         /// What kind of failure it counts as.
         class: ErrorClass,
     },
+    /// Waits for what is not there yet; the execution goes on when it has come.
+    Wait(Wait),
+}
+
+/// What a step waits for.
+#[derive(Debug)]
+pub enum Wait {
+    /// So much time, from when the step's turn comes.
+    Delay(Duration),
 }
 
 impl Action {
@@ -105,6 +114,7 @@ impl Action {
             Action::Produce(_) => "produce",
             Action::Log { .. } => "log",
             Action::Fail { .. } => "fail",
+            Action::Wait(Wait::Delay(_)) => "delay",
         }
     }
 }

@@ -1,7 +1,10 @@
-//! Runs the steps of a plan for one event, in place: a pure function of the plan, the event and what was refused before.
+//! Runs the steps of a plan for one event, in place: a pure function of the plan, the event, what has ended and what was refused before.
 //!
 //! Because it is pure, an execution whose record the broker refused is simply run again with the refusal: it comes to the
-//! same point and fails there.
+//! same point and fails there. And one that waits is run again with what has ended meanwhile: it goes on from there.
+
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 
@@ -15,8 +18,12 @@ use super::value::Value;
 pub struct Run {
     /// What became of each step that ended, in the order in which they ran.
     pub steps: Vec<StepRun>,
-    /// The failure that ended the run; None if it completed.
+    /// Steps that wait from now on, as indices in the plan; nothing that depends on them was run.
+    pub waits: Vec<usize>,
+    /// The failure that ended the run. Without one, the run is complete once nothing waits, from now on or already.
     pub failure: Option<RunFailure>,
+    /// What the outputs of the execution weigh so far; see [`RunInput::output_bytes`].
+    pub output_bytes: usize,
 }
 
 /// What became of one step.
@@ -113,35 +120,67 @@ pub struct Refusal {
     pub message: String,
 }
 
-/// What a run sees beside its plan: the scope of its expressions without the steps.
+/// What a run sees beside its plan: the scope of its expressions without the steps, and how far it has come.
 #[derive(Clone, Copy, Debug)]
 pub struct RunInput<'a> {
     /// The scope; its steps are ignored.
     pub scope: Scope<'a>,
     /// What was refused before.
     pub refusals: &'a [Refusal],
+    /// The steps that have ended: those of earlier parts of the run, and those whose wait is over.
+    pub ended: &'a [EndedStep],
+    /// Steps that wait already, as indices in the plan.
+    pub waiting: &'a [usize],
+    /// What the outputs of earlier parts of the run weighed, with those of the steps whose wait is over. It is not counted again: a value
+    /// that was stored weighs otherwise than the one that was written.
+    pub output_bytes: usize,
 }
 
-/// Runs every step of the plan, in order, until all have ended or one fails for good.
+/// A step that has ended, as those that depend on it see it.
+#[derive(Clone, Debug)]
+pub struct EndedStep {
+    /// Index of the step in the plan; one that is none is ignored.
+    pub step: usize,
+    /// How it ended, with its output.
+    pub view: StepView,
+}
+
+impl<'a> RunInput<'a> {
+    /// A run from the beginning.
+    pub fn from_the_beginning(scope: Scope<'a>, refusals: &'a [Refusal]) -> RunInput<'a> {
+        RunInput { scope, refusals, ended: &[], waiting: &[], output_bytes: 0 }
+    }
+}
+
+/// Runs the steps of the plan, in order, until every one has ended, waits or depends on one that does, or until one fails for good.
+/// That a step whose wait is over failed is no failure of the run: whoever ended it decides that.
 pub fn run(plan: &Plan, input: RunInput<'_>) -> Run {
     let mut state = Running {
         plan,
         input,
         views: vec![StepView::default(); plan.steps().len()],
         budget: Budget::new(limits::EXECUTION_BUDGET),
-        output_bytes: 0,
+        output_bytes: input.output_bytes,
     };
-    let mut steps = Vec::with_capacity(plan.steps().len());
+    state.take_up(input.ended);
+    let (mut steps, mut waits) = (Vec::with_capacity(plan.steps().len()), Vec::new());
     for &index in plan.order() {
-        let ended = state.step(index);
+        if !state.is_next(index) {
+            continue;
+        }
+        let Some(ended) = state.step(index) else {
+            waits.push(index);
+            continue;
+        };
         let failed_for_good = ended.error.is_some() && plan.steps()[index].on_error == OnError::Fail;
         let failure = failed_for_good.then(|| ended.error.clone()).flatten();
         steps.push(ended);
         if let Some(error) = failure {
-            return Run { steps, failure: Some(RunFailure { step: index, error }) };
+            let (waits, failure) = (Vec::new(), Some(RunFailure { step: index, error }));
+            return Run { steps, waits, failure, output_bytes: state.output_bytes };
         }
     }
-    Run { steps, failure: None }
+    Run { steps, waits, failure: None, output_bytes: state.output_bytes }
 }
 
 struct Running<'a> {
@@ -153,7 +192,24 @@ struct Running<'a> {
 }
 
 impl Running<'_> {
-    fn step(&mut self, index: usize) -> StepRun {
+    fn take_up(&mut self, ended: &[EndedStep]) {
+        for EndedStep { step, view } in ended {
+            if let Some(place) = self.views.get_mut(*step) {
+                *place = view.clone();
+            }
+        }
+    }
+
+    /// Whether it is a step's turn: it has not ended, does not wait, and all it depends on has ended.
+    fn is_next(&self, index: usize) -> bool {
+        let is_pending = |step: usize| self.views[step].status == StepStatus::Pending;
+        is_pending(index)
+            && !self.input.waiting.contains(&index)
+            && !self.plan.steps()[index].dependencies.iter().any(|dependency| is_pending(dependency.step))
+    }
+
+    /// Runs a step; None if it waits.
+    fn step(&mut self, index: usize) -> Option<StepRun> {
         let step = &self.plan.steps()[index];
         let ended = match self.wanted(step) {
             Ok(false) => StepRun {
@@ -164,7 +220,8 @@ impl Running<'_> {
                 effect: Effect::None,
             },
             Ok(true) => match self.act(index, step) {
-                Ok((output, effect)) => {
+                Ok(Acted::Waits) => return None,
+                Ok(Acted::Done(output, effect)) => {
                     StepRun { step: index, status: StepStatus::Completed, output, error: None, effect }
                 }
                 Err(error) => failed(index, error),
@@ -172,7 +229,7 @@ impl Running<'_> {
             Err(error) => failed(index, StepError::from(error)),
         };
         self.views[index] = StepView { status: ended.status, output: ended.output.clone() };
-        ended
+        Some(ended)
     }
 
     /// Whether a step runs, now that all it depends on has ended.
@@ -200,13 +257,17 @@ impl Running<'_> {
                 .as_deref()
                 .is_none_or(|case| view.output.get("case").is_some_and(|chosen| chosen.as_str() == Some(case))),
             (
-                Action::Transform { .. } | Action::Produce(_) | Action::Log { .. } | Action::Fail { .. },
+                Action::Transform { .. }
+                | Action::Produce(_)
+                | Action::Log { .. }
+                | Action::Fail { .. }
+                | Action::Wait(_),
                 StepStatus::Completed,
             ) => true,
         }
     }
 
-    fn act(&mut self, index: usize, step: &Step) -> Result<(Value, Effect), StepError> {
+    fn act(&mut self, index: usize, step: &Step) -> Result<Acted, StepError> {
         if let Some(refusal) = self.input.refusals.iter().find(|it| it.step == index) {
             return Err(StepError::new(ErrorClass::Config, refusal.message.clone(), FailureCause::Refused));
         }
@@ -243,6 +304,7 @@ impl Running<'_> {
                 let message = text(&message.render(&scope, budget)?);
                 return Err(StepError::new(*class, message, FailureCause::Step));
             }
+            Action::Wait(_) => return Ok(Acted::Waits),
         };
         self.output_bytes += output.weight();
         if self.output_bytes > limits::EXECUTION_OUTPUT_BYTES {
@@ -252,8 +314,16 @@ impl Running<'_> {
             );
             return Err(StepError::new(ErrorClass::Permanent, message, FailureCause::TooLarge));
         }
-        Ok((output, effect))
+        Ok(Acted::Done(output, effect))
     }
+}
+
+/// What a step has done, when its turn has come.
+enum Acted {
+    /// Its work, with this output.
+    Done(Value, Effect),
+    /// Nothing yet.
+    Waits,
 }
 
 fn produced(produce: &Produce, scope: &Scope<'_>, budget: &mut Budget) -> Result<ProducedRecord, StepError> {

@@ -6,6 +6,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use super::event::SourceRecord;
+
 /// A record to be sent.
 #[derive(Clone, Debug)]
 pub struct WireRecord {
@@ -32,6 +34,13 @@ impl WireRecord {
         let length = |bytes: &Option<Bytes>| bytes.as_ref().map_or(0, Bytes::len);
         length(&self.key) + length(&self.value) + self.headers.size_bytes() + FRAMING_BYTES
     }
+}
+
+/// About how many bytes a record that was read takes in a batch: as many as when it was written.
+pub fn size_bytes_of(record: &SourceRecord) -> usize {
+    let length = |bytes: Option<&[u8]>| bytes.map_or(0, <[u8]>::len);
+    let headers = record.headers().map(|(name, value)| name.len() + length(value) + HEADER_FRAMING_BYTES);
+    length(record.key()) + length(record.value()) + headers.sum::<usize>() + FRAMING_BYTES
 }
 
 /// What a header's framing costs in a batch beside its bytes, mostly.

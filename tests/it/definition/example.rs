@@ -94,7 +94,7 @@ fn start(definition: &Definition, event: &Event) -> Option<Run> {
     let starts = workflow.triggers.iter().zip(&plan.conditions).any(|(trigger, condition)| {
         trigger.matches(event) && condition.as_ref().is_none_or(|it| it.test(&scope, &mut budget).unwrap())
     });
-    (starts && workflow.status == Status::Active).then(|| run(plan, RunInput { scope, refusals: &[] }))
+    (starts && workflow.status == Status::Active).then(|| run(plan, RunInput::from_the_beginning(scope, &[])))
 }
 
 #[test]

@@ -1,0 +1,128 @@
+//! Where an execution that waits stands: all that is needed to go on with it, on any instance.
+
+use std::sync::Arc;
+
+use super::event::SourceRecord;
+use super::expression::StepView;
+use super::plan::Plan;
+use super::record::{Failure, FinishedStep};
+use super::run::EndedStep;
+use super::workflow::WorkflowId;
+
+/// An execution between two parts of its run.
+#[derive(Clone, Debug)]
+pub struct Checkpoint {
+    /// The workflow.
+    pub workflow: WorkflowId,
+    /// The version of it that runs.
+    pub version: Arc<str>,
+    /// The event's record, which is understood again when the run goes on.
+    pub record: SourceRecord,
+    /// When the execution started, milliseconds since the Unix epoch.
+    pub started_ms: i64,
+    /// The steps that have ended.
+    pub ended: Vec<FinishedStep>,
+    /// The steps that wait.
+    pub waits: Vec<StepWait>,
+    /// What the outputs weigh; see [`super::run::RunInput::output_bytes`].
+    pub output_bytes: usize,
+}
+
+/// A step that waits.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StepWait {
+    /// The step's id.
+    pub step: Arc<str>,
+    /// When its turn came, milliseconds since the Unix epoch.
+    pub since_ms: i64,
+    /// It is due at this time and not before, milliseconds since the Unix epoch; None = as soon as it may.
+    pub due_ms: Option<i64>,
+    /// How often it was tried.
+    pub attempts: u32,
+    /// How it failed, if it did.
+    pub failed: Option<Failed>,
+}
+
+/// How a step failed that is tried again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failed {
+    /// When it did first, milliseconds since the Unix epoch.
+    pub first_ms: i64,
+    /// When it did last, milliseconds since the Unix epoch.
+    pub last_ms: i64,
+    /// Why it did last.
+    pub failure: Failure,
+}
+
+/// A checkpoint in the words of a plan, for [`super::run::run`].
+#[derive(Clone, Debug)]
+pub struct Progress {
+    /// The steps that have ended.
+    pub ended: Vec<EndedStep>,
+    /// The steps that wait, as indices in the plan.
+    pub waiting: Vec<usize>,
+}
+
+/// The plan lacks a step that has run: it is another version's.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the step `{0}` has run, but this version of the workflow has none of that name")]
+pub struct UnknownStep(pub Arc<str>);
+
+impl Checkpoint {
+    /// How far the run has come in a plan.
+    pub fn progress(&self, plan: &Plan) -> Result<Progress, UnknownStep> {
+        let index =
+            |id: &Arc<str>| plan.steps().iter().position(|it| it.id == *id).ok_or_else(|| UnknownStep(id.clone()));
+        let ended = self.ended.iter().map(|step| {
+            let view = StepView { status: step.status, output: step.output.clone() };
+            Ok(EndedStep { step: index(&step.id)?, view })
+        });
+        let waiting = self.waits.iter().map(|wait| index(&wait.step));
+        Ok(Progress { ended: ended.collect::<Result<_, _>>()?, waiting: waiting.collect::<Result<_, _>>()? })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::event::{Origin, Topic};
+    use crate::engine::expression::{StepStatus, Template};
+    use crate::engine::plan::{Action, OnError, Step};
+    use crate::engine::value::Value;
+
+    fn plan(steps: &[&str]) -> Plan {
+        let step = |id: &&str| Step {
+            id: Arc::from(*id),
+            action: Action::Transform { output: Template::Literal(Value::Null) },
+            dependencies: Vec::new(),
+            when: None,
+            on_error: OnError::Fail,
+            order: 0,
+        };
+        Plan::new(steps.iter().map(step).collect()).unwrap()
+    }
+
+    #[test]
+    fn steps_are_found_by_their_names_in_the_plan_of_another_version() {
+        let topic = Arc::new(Topic { name: "t".into(), id: [0; 16] });
+        let origin = Origin { topic, partition: 0, offset: 0 };
+        let (status, output) = (StepStatus::Completed, Value::Int(1));
+        let ended =
+            FinishedStep { id: "shape".into(), status, started_ms: 0, ended_ms: 0, attempts: 1, output, failure: None };
+        let wait = StepWait { step: "charge".into(), since_ms: 0, due_ms: None, attempts: 0, failed: None };
+        let checkpoint = Checkpoint {
+            workflow: WorkflowId::new("w").unwrap(),
+            version: "1.0.0".into(),
+            record: SourceRecord::new(origin, 0, None, None, std::iter::empty()),
+            started_ms: 0,
+            ended: vec![ended],
+            waits: vec![wait],
+            output_bytes: 12,
+        };
+        let progress = checkpoint.progress(&plan(&["new", "charge", "shape"])).unwrap();
+        let found: Vec<_> = progress.ended.iter().map(|it| (it.step, it.view.output.clone())).collect();
+        assert_eq!((found, progress.waiting), (vec![(2, Value::Int(1))], vec![1]));
+        let unknown = checkpoint.progress(&plan(&["shape"])).unwrap_err();
+        assert_eq!(unknown, UnknownStep("charge".into()));
+    }
+}
