@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value as Json;
 
 use super::project::Project;
+use crate::support::wait;
 
 /// A project whose topics are there.
 fn created() -> Option<Project> {
@@ -139,6 +140,29 @@ fn a_whole_project_runs_in_one_process() {
     let executions = summary["summary"]["executions"].as_array().unwrap();
     let audited = executions.iter().find(|it| it["workflow"] == "audit" && it["status"] == "completed").unwrap();
     assert!(audited["executions"].as_u64().is_some_and(|count| count > 20), "{summary}");
+}
+
+#[test]
+fn an_edit_is_applied_and_a_mistake_leaves_what_was_applied_before() {
+    let project = Project::offline();
+    let told = tempfile::NamedTempFile::new().unwrap();
+    let arguments = ["dev", ".", "--ephemeral", "-o", "json", "--kafka", "127.0.0.1:0", "--admin", "127.0.0.1:0"];
+    let _dev = project.start(&arguments, told.reopen().unwrap());
+    let eventually_tells = |words: &str| {
+        let text = || std::fs::read_to_string(told.path()).unwrap();
+        let missing = || format!("`{words}` was not told, but {}", text());
+        wait::within(Duration::from_secs(60), Duration::from_millis(5), missing, || {
+            text().contains(words).then_some(())
+        });
+    };
+    eventually_tells("audit: created, 1.0.0 active");
+    project.replace("workflows/audit.yaml", "version: 1.0.0", "version: 1.1.0");
+    eventually_tells("audit: new version, 1.0.0 active → 1.1.0 active");
+    project.replace("workflows/audit.yaml", "version: 1.1.0", "version: [");
+    eventually_tells("mistake: ./workflows/audit.yaml:");
+    eventually_tells("what was applied before goes on");
+    project.replace("workflows/audit.yaml", "version: [", "version: 1.2.0");
+    eventually_tells("audit: new version, 1.1.0 active → 1.2.0 active");
 }
 
 #[test]
