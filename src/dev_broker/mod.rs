@@ -185,6 +185,12 @@ impl DevBroker {
         faults.entry(api as i16).or_default().push_back(fault);
     }
 
+    /// How many faults have not hit a request yet.
+    pub fn faults_left(&self) -> usize {
+        let faults = self.shared.faults.lock().unwrap_or_else(PoisonError::into_inner);
+        faults.values().map(VecDeque::len).sum()
+    }
+
     /// Forgets the faults that have not hit a request yet.
     pub fn heal(&self) {
         self.shared.faults.lock().unwrap_or_else(PoisonError::into_inner).clear();

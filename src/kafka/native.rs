@@ -183,7 +183,10 @@ fn bytes_of(bytes: Option<&[u8]>) -> (*mut c_void, usize) {
 
 /// The generation and member id under which partitions are held.
 #[derive(Debug)]
-pub struct GroupMetadata(*mut sys::rd_kafka_consumer_group_metadata_t);
+pub struct GroupMetadata {
+    native: *mut sys::rd_kafka_consumer_group_metadata_t,
+    member_id: Box<str>,
+}
 
 // SAFETY: the object is never changed after it was made; reading it from several threads is fine.
 unsafe impl Send for GroupMetadata {}
@@ -193,7 +196,7 @@ unsafe impl Sync for GroupMetadata {}
 impl Drop for GroupMetadata {
     fn drop(&mut self) {
         // SAFETY: made by rd_kafka_consumer_group_metadata, destroyed once.
-        unsafe { sys::rd_kafka_consumer_group_metadata_destroy(self.0) }
+        unsafe { sys::rd_kafka_consumer_group_metadata_destroy(self.native) }
     }
 }
 
@@ -206,22 +209,27 @@ impl GroupMetadata {
         if metadata.is_null() {
             return None;
         }
-        let metadata = GroupMetadata(metadata);
-        (metadata.generation() >= 0 && !metadata.member_id_is_empty()).then_some(metadata)
+        let metadata = GroupMetadata { native: metadata, member_id: member_id(metadata) };
+        (metadata.generation() >= 0 && !metadata.member_id.is_empty()).then_some(metadata)
     }
 
     /// The group's generation (classic protocol) or the member's epoch (KIP-848).
     pub fn generation(&self) -> i32 {
         // SAFETY: the object is alive.
-        unsafe { sys::rd_kafka_consumer_group_metadata_generation_id(self.0) }
+        unsafe { sys::rd_kafka_consumer_group_metadata_generation_id(self.native) }
     }
 
-    fn member_id_is_empty(&self) -> bool {
-        // SAFETY: the object is alive, and its member id with it.
-        unsafe {
-            let id = sys::rd_kafka_consumer_group_metadata_member_id(self.0);
-            id.is_null() || *id == 0
-        }
+    /// The id that the group gave to the member; a group that had lost a member gives it another one.
+    pub fn member_id(&self) -> &str {
+        &self.member_id
+    }
+}
+
+fn member_id(metadata: *mut sys::rd_kafka_consumer_group_metadata_t) -> Box<str> {
+    // SAFETY: the object is alive, and its member id, a text or null, with it.
+    unsafe {
+        let id = sys::rd_kafka_consumer_group_metadata_member_id(metadata);
+        if id.is_null() { Box::default() } else { CStr::from_ptr(id).to_string_lossy().into() }
     }
 }
 
@@ -277,7 +285,7 @@ pub(super) fn send_offsets(
     timeout: Duration,
 ) -> Result<(), TransactionError> {
     // SAFETY: client, list and metadata are alive; librdkafka copies the latter two.
-    check(unsafe { sys::rd_kafka_send_offsets_to_transaction(client, offsets.ptr(), group.0, millis(timeout)) })
+    check(unsafe { sys::rd_kafka_send_offsets_to_transaction(client, offsets.ptr(), group.native, millis(timeout)) })
 }
 
 /// `rd_kafka_commit_transaction`. Only with nothing in flight, else it waits inside for deliveries that nobody serves.

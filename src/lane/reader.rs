@@ -347,20 +347,21 @@ impl Rebalance for Reader {
     fn joined(&self, metadata: GroupMetadata) {
         let mut state = self.state();
         let fresh = std::mem::take(&mut state.fresh);
-        self.tenure.take_up(&fresh, metadata);
+        if !self.tenure.take_up(&fresh, metadata) {
+            // The client goes on as the owner of what the group may have given to others: only a new start makes it forget.
+            state.must_restart.get_or_insert(RestartReason::AssignmentLost);
+        }
         self.tell_held(&state);
     }
 
     fn revoked(&self, partitions: &[SourcePartition], member: &Member<'_>, lost: bool) {
         // What is revoked is still this member's in the generation it has now; what was lost is not.
         let metadata = if lost { None } else { member.metadata() };
-        let outcome = match metadata {
-            Some(metadata) => {
-                self.tenure.renew(metadata);
-                self.pipeline.source_is_idle();
-                self.pipeline.flush(REVOKE_WAIT)
-            }
-            None => Err(Refused::Failed(RestartReason::AssignmentLost)),
+        let outcome = if metadata.is_some_and(|metadata| self.tenure.renew(metadata)) {
+            self.pipeline.source_is_idle();
+            self.pipeline.flush(REVOKE_WAIT)
+        } else {
+            Err(Refused::Failed(RestartReason::AssignmentLost))
         };
         let mut state = self.state();
         for partition in partitions {

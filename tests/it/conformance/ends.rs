@@ -3,10 +3,10 @@
 use bytes::{Buf as _, BufMut as _, Bytes};
 use kafka_protocol::error::ResponseError;
 
-use super::wire::ask;
 use crate::support::broker::TestBroker;
 use crate::support::clients::unique;
 use crate::support::wait;
+use crate::support::wire::ask;
 
 const INIT_PRODUCER_ID: i16 = 22;
 const ADD_PARTITIONS_TO_TXN: i16 = 24;

@@ -5,9 +5,9 @@ use std::net::TcpStream;
 use std::time::Duration;
 
 use super::broker;
-use super::wire::frame;
 use crate::support::broker::TestBroker;
 use crate::support::clients::{deliver, send, values};
+use crate::support::wire::frame;
 
 /// Sends bytes on a connection of their own, and reads until the broker has answered or closed it.
 fn send_bytes(broker: &TestBroker, bytes: &[u8]) {

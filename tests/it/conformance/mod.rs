@@ -16,7 +16,6 @@ mod records;
 mod refusals;
 mod static_members;
 mod transactions;
-mod wire;
 
 /// The broker that all of these share, or the end of the test.
 macro_rules! broker {

@@ -7,6 +7,7 @@ mod frontier;
 mod kills;
 mod late_requests;
 mod poison;
+mod put_out;
 pub mod records;
 mod refusals;
 mod revoked;

@@ -11,7 +11,7 @@ use tidegate::engine::position::Position;
 use tidegate::engine::run::Refusal;
 
 use super::cluster::{Shared, TOPIC_ID, decode, lines_of};
-use super::log::{CommittedOffset, FakeLog, Line, LogError};
+use super::log::{CommittedOffset, FakeLog, Line, LogError, Rebalance};
 
 /// A rule that the lane breaks on purpose, to show that the checker finds it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,6 +20,8 @@ pub enum Broken {
     Nothing,
     /// Batches are committed for partitions that are gone, under the newest generation.
     Tenure,
+    /// A member that was put out and is another one now goes on with what it held.
+    MemberId,
     /// The committed position forgets which workflow was the last one done.
     PositionInsideEvent,
     /// A producer goes on after a commit in doubt.
@@ -58,6 +60,8 @@ pub struct Lane {
 struct Running {
     epoch: u32,
     generation: u32,
+    /// None before it was told.
+    member_id: Option<u32>,
     machine: Machine,
     held: BTreeMap<i32, AssignmentId>,
     wanted: Vec<i32>,
@@ -125,6 +129,7 @@ impl Lane {
         self.running = Some(Running {
             epoch,
             generation: 0,
+            member_id: None,
             machine: Machine::new(shared.identity.clone()),
             held: BTreeMap::new(),
             wanted: Vec::new(),
@@ -146,9 +151,14 @@ impl Lane {
         random: &mut Random,
         now_ms: i64,
     ) -> Result<(), RestartReason> {
-        let told = log.poll(&self.name, now_ms).map_err(|_| RestartReason::AssignmentLost)?;
-        if let Some(rebalance) = told {
-            self.running().generation = rebalance.generation;
+        if let Some(rebalance) = self.told(log, random, now_ms)? {
+            let broken = self.broken;
+            let running = self.running();
+            running.generation = rebalance.generation;
+            let known = running.member_id.replace(rebalance.member_id).is_none_or(|it| it == rebalance.member_id);
+            if !known && !running.held.is_empty() && broken != Broken::MemberId {
+                return Err(RestartReason::AssignmentLost);
+            }
             if !rebalance.revoked.is_empty() {
                 self.flush(shared, log, random, now_ms)?;
             }
@@ -166,6 +176,29 @@ impl Lane {
         }
         self.take_up(shared, log);
         Ok(())
+    }
+
+    /// What the client hears of its group. One that was put out is told, or joins again and says nothing, as librdkafka does that learns of
+    /// it from the answer to a join: what it held and is not given again looks like any other revoke.
+    fn told(
+        &mut self,
+        log: &mut FakeLog,
+        random: &mut Random,
+        now_ms: i64,
+    ) -> Result<Option<Rebalance>, RestartReason> {
+        match log.poll(&self.name, now_ms) {
+            Ok(told) => Ok(told),
+            Err(_) if random.below(2) == 0 => Err(RestartReason::AssignmentLost),
+            Err(_) => {
+                log.join(&self.name, now_ms);
+                let mut told = log.poll(&self.name, now_ms).map_err(|_| RestartReason::AssignmentLost)?;
+                if let Some(rebalance) = &mut told {
+                    let held = self.running().held.keys().copied();
+                    rebalance.revoked.extend(held.filter(|it| !rebalance.held.contains(it)));
+                }
+                Ok(told)
+            }
+        }
     }
 
     fn take_up(&mut self, shared: &Shared, log: &FakeLog) {

@@ -58,6 +58,7 @@ struct Member {
     to_revoke: BTreeSet<i32>,
     seen_ms: i64,
     told: u32,
+    id: u32,
 }
 
 /// What a member learns when it polls.
@@ -65,6 +66,8 @@ struct Member {
 pub struct Rebalance {
     /// The generation from now on.
     pub generation: u32,
+    /// Which of the members of that name it is: one that was put out comes back as another.
+    pub member_id: u32,
     /// What the member must let go.
     pub revoked: BTreeSet<i32>,
     /// What the member holds in this generation, without what it must let go.
@@ -77,6 +80,7 @@ pub struct FakeLog {
     partitions: i32,
     producers: HashMap<String, Producer>,
     members: BTreeMap<String, Member>,
+    members_ever: u32,
     generation: u32,
     /// Every committed line, in order.
     pub committed: Vec<Line>,
@@ -96,6 +100,7 @@ impl FakeLog {
             partitions,
             producers: HashMap::new(),
             members: BTreeMap::new(),
+            members_ever: 0,
             generation: 0,
             committed: Vec::new(),
             offsets: BTreeMap::new(),
@@ -169,7 +174,9 @@ impl FakeLog {
             known.told = 0;
             return;
         }
-        let fresh = Member { partitions: BTreeSet::new(), to_revoke: BTreeSet::new(), seen_ms: now_ms, told: 0 };
+        self.members_ever += 1;
+        let (partitions, to_revoke) = (BTreeSet::new(), BTreeSet::new());
+        let fresh = Member { partitions, to_revoke, seen_ms: now_ms, told: 0, id: self.members_ever };
         self.members.insert(member.to_owned(), fresh);
         self.rebalance();
     }
@@ -184,7 +191,7 @@ impl FakeLog {
         }
         known.told = generation;
         let held = known.partitions.difference(&known.to_revoke).copied().collect();
-        Ok(Some(Rebalance { generation, revoked: known.to_revoke.clone(), held }))
+        Ok(Some(Rebalance { generation, member_id: known.id, revoked: known.to_revoke.clone(), held }))
     }
 
     /// The member has let go what it had to; when all have, the partitions are given out.

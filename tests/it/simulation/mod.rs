@@ -62,6 +62,11 @@ fn committing_for_partitions_that_are_gone_is_found() {
 }
 
 #[test]
+fn going_on_as_another_member_is_found() {
+    check_that_it_is_found(Broken::MemberId);
+}
+
+#[test]
 fn forgetting_where_an_event_was_left_is_found() {
     check_that_it_is_found(Broken::PositionInsideEvent);
 }

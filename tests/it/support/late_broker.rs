@@ -7,7 +7,7 @@ use tidegate::dev_broker::{ApiKey, DevBroker, Fault};
 
 use super::broker::{Kind, TestBroker};
 use super::late_proxy::LateProxy;
-use super::skip;
+use super::{skip, wait};
 
 /// A broker for one test alone.
 pub struct LateBroker {
@@ -44,6 +44,20 @@ impl LateBroker {
                 .with_embedded(|broker| broker.inject(api, Fault::Delay(delay)))
                 .expect("an embedded broker in this process"),
         }
+    }
+
+    /// How many delays have not hit a request yet.
+    pub fn late_left(&self) -> usize {
+        match &self.proxy {
+            Some(proxy) => proxy.delays_left(),
+            None => self.broker.with_embedded(DevBroker::faults_left).expect("an embedded broker in this process"),
+        }
+    }
+
+    /// Waits until every delay has hit a request.
+    #[track_caller]
+    pub fn wait_until_late(&self) {
+        wait::until("the requests that are to be late", || (self.late_left() == 0).then_some(()));
     }
 
     /// Forgets the delays that have not hit a request yet.

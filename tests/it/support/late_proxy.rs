@@ -50,6 +50,12 @@ impl LateProxy {
         delays.entry(api as i16).or_default().push_back(delay);
     }
 
+    /// How many delays have not hit a request yet.
+    pub fn delays_left(&self) -> usize {
+        let delays = self.shared.delays.lock().unwrap_or_else(PoisonError::into_inner);
+        delays.values().map(VecDeque::len).sum()
+    }
+
     /// Forgets the delays that have not hit a request yet.
     pub fn heal(&self) {
         self.shared.delays.lock().unwrap_or_else(PoisonError::into_inner).clear();

@@ -10,3 +10,4 @@ pub mod process;
 pub mod skip;
 pub mod topic_id;
 pub mod wait;
+pub mod wire;

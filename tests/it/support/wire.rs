@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use crate::support::broker::TestBroker;
+use super::broker::TestBroker;
 
 /// How long an answer may take.
 const ANSWER: Duration = Duration::from_secs(10);
