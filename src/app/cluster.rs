@@ -83,6 +83,7 @@ pub fn look(settings: &Settings, clients: &ClientSettings) -> Result<Cluster, Cl
             step_results: system("step-results"),
             executions: system("executions"),
             dead_letters: system("dead-letters"),
+            journal: system("journal"),
         },
         system_ids,
         journal_partitions: u16::try_from(state("journal").partitions).unwrap_or(u16::MAX).max(1),

@@ -54,6 +54,8 @@ impl Instance {
             step_results: system(&self.outputs.step_results),
             executions: system(&self.outputs.executions),
             dead_letters: system(&self.outputs.dead_letters),
+            // No workflow of any job waits, so nothing is written to it and it is not made.
+            journal: system(&format!("{}-journal", self.name).into()),
         };
         let context = LaneContext {
             name: self.name.as_str().into(),

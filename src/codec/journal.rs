@@ -10,10 +10,11 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use self::stored::Stored;
-use crate::engine::checkpoint::Checkpoint;
+use crate::engine::checkpoint::Content;
 use crate::engine::event::SourceRecord;
 use crate::engine::ids::ExecutionId;
 use crate::engine::journal::{Entry, Mail, Record};
+use crate::engine::record::JournalRecord;
 use crate::engine::wire::WireRecord;
 
 mod stored;
@@ -24,17 +25,6 @@ mod tokens;
 /// The format that is written, and the only one that is understood.
 const FORMAT: u32 = 1;
 
-/// What a record of the journal holds.
-#[derive(Clone, Debug)]
-pub enum Content {
-    /// Nothing: a cancel, an end.
-    None,
-    /// Where the execution stands: a start, a resume, a state.
-    Checkpoint(Box<Checkpoint>),
-    /// What a step is told.
-    Signal(Bytes),
-}
-
 /// A record of the journal that cannot be understood.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
@@ -42,7 +32,9 @@ pub struct Damaged(pub String);
 
 /// The record on the journal topic of that name. What it holds must be what its kind holds; whether the topic takes its size is for the
 /// caller to see.
-pub fn encode(topic: &Arc<str>, execution: ExecutionId, run: u32, entry: Entry, content: &Content) -> WireRecord {
+pub fn encode(topic: &Arc<str>, record: &JournalRecord) -> WireRecord {
+    let JournalRecord { execution, run, entry, content } = record;
+    let (execution, entry) = (*execution, *entry);
     let has_checkpoint = matches!(entry, Entry::Mail(Mail::Start | Mail::Resume) | Entry::State { .. });
     debug_assert_eq!(matches!(content, Content::Checkpoint(_)), has_checkpoint, "{entry:?} with {content:?}");
     let id = execution.to_text();
@@ -89,7 +81,7 @@ pub fn decode(record: &SourceRecord) -> Result<Record<Content>, Damaged> {
         Entry::Mail(Mail::Signal) => Content::Signal(record.value_bytes().unwrap_or_default()),
         Entry::Mail(Mail::Start | Mail::Resume) | Entry::State { .. } => {
             let value = record.value().ok_or_else(|| Damaged("the record has no value, but needs one".into()))?;
-            Content::Checkpoint(Box::new(Stored::read(value)?.checkpoint()?))
+            Content::Checkpoint(Arc::new(Stored::read(value)?.checkpoint()?))
         }
     };
     Ok(Record {

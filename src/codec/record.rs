@@ -15,7 +15,7 @@ use bytes::Bytes;
 use super::execution::{Detail, write_execution};
 use super::object::{self, Object};
 use super::step::write_step;
-use super::{dead_letter, produced, trace};
+use super::{dead_letter, journal, produced, trace};
 use crate::engine::event::SourceRecord;
 use crate::engine::execution::{Left, Subject};
 use crate::engine::expression::StepStatus;
@@ -54,6 +54,8 @@ pub struct Encoder {
     pub executions: SystemTopic,
     /// Where dead letters go.
     pub dead_letters: SystemTopic,
+    /// Where executions wait.
+    pub journal: SystemTopic,
 }
 
 impl Encoder {
@@ -63,6 +65,7 @@ impl Encoder {
         let draft = |(step, output): &(Option<usize>, Output)| match output {
             Output::Produced(produced) => Draft::Produced(produced::Draft::write(produced, *step, &mut sheet.bytes)),
             Output::DeadLetter(letter) => Draft::Ready(dead_letter::encode(letter, &self.dead_letters)),
+            Output::Journal(record) => Draft::Ready(journal::encode(&self.journal.name, record)),
             Output::StepResult(result) => Draft::System(sheet.step_result(result, &self.step_results)),
             Output::Execution(record) => Draft::System(sheet.execution(record, &self.executions)),
         };

@@ -2,12 +2,25 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
+
 use super::event::SourceRecord;
 use super::expression::StepView;
 use super::plan::Plan;
 use super::record::{Failure, FinishedStep};
 use super::run::EndedStep;
 use super::workflow::WorkflowId;
+
+/// What a record of the journal holds.
+#[derive(Clone, Debug)]
+pub enum Content {
+    /// Nothing: a cancel, an end.
+    None,
+    /// Where the execution stands: a start, a resume, a state.
+    Checkpoint(Arc<Checkpoint>),
+    /// What a step is told.
+    Signal(Bytes),
+}
 
 /// An execution between two parts of its run.
 #[derive(Clone, Debug)]

@@ -107,16 +107,21 @@ impl Machine {
         Machine {
             identity,
             held: FxHashMap::default(),
-            next_assignment: 1,
+            next_assignment: 0,
             fan_out: None,
             scratch: MatchScratch::default(),
         }
     }
 
+    /// Another assignment: of a partition that this machine takes up, or of one of the journal's.
+    pub fn next_assignment(&mut self) -> AssignmentId {
+        self.next_assignment += 1;
+        AssignmentId(self.next_assignment)
+    }
+
     /// Takes up a partition at its committed position.
     pub fn handle_assigned(&mut self, partition: SourcePartition, position: Position) -> AssignmentId {
-        let assignment = AssignmentId(self.next_assignment);
-        self.next_assignment += 1;
+        let assignment = self.next_assignment();
         self.held.insert(partition, Held { assignment, position });
         assignment
     }

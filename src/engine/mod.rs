@@ -26,9 +26,11 @@ pub mod wire;
 
 pub mod batch;
 pub mod breaker;
+pub mod call;
 pub mod checkpoint;
 pub mod commit;
 pub mod gate;
 pub mod journal;
 pub mod machine;
+pub mod owner;
 pub mod position;

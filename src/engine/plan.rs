@@ -4,6 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::call::HttpCall;
 use super::expression::{Program, Template};
 use super::limits;
 use super::value::Value;
@@ -102,6 +103,8 @@ pub enum Action {
 pub enum Wait {
     /// So much time, from when the step's turn comes.
     Delay(Duration),
+    /// The answer of a connector.
+    Http(Box<HttpCall>),
 }
 
 impl Action {
@@ -115,6 +118,7 @@ impl Action {
             Action::Log { .. } => "log",
             Action::Fail { .. } => "fail",
             Action::Wait(Wait::Delay(_)) => "delay",
+            Action::Wait(Wait::Http(_)) => "http",
         }
     }
 }

@@ -3,9 +3,11 @@
 
 use std::sync::Arc;
 
+use super::checkpoint::Content;
 use super::event::{Event, SourceRecord};
 use super::expression::StepStatus;
 use super::ids::{DeadLetterId, ExecutionId};
+use super::journal::Entry;
 use super::plan::ErrorClass;
 use super::run::ProducedRecord;
 use super::value::Value;
@@ -22,6 +24,21 @@ pub enum Output {
     DeadLetter(Box<DeadLetter>),
     /// What a `produce` step writes.
     Produced(Produced),
+    /// Where an execution that waits stands, or that it has ended.
+    Journal(Box<JournalRecord>),
+}
+
+/// A record of the journal.
+#[derive(Clone, Debug)]
+pub struct JournalRecord {
+    /// The execution.
+    pub execution: ExecutionId,
+    /// Its run, from 1.
+    pub run: u32,
+    /// What it is.
+    pub entry: Entry,
+    /// What it holds.
+    pub content: Content,
 }
 
 /// What a `produce` step writes, and the event for whose trace context it is.

@@ -308,14 +308,19 @@ impl Running<'_> {
         };
         self.output_bytes += output.weight();
         if self.output_bytes > limits::EXECUTION_OUTPUT_BYTES {
-            let message = format!(
-                "the outputs of this execution are larger than {} bytes together; output less, or pass a reference",
-                limits::EXECUTION_OUTPUT_BYTES
-            );
-            return Err(StepError::new(ErrorClass::Permanent, message, FailureCause::TooLarge));
+            return Err(outputs_too_large());
         }
         Ok(Acted::Done(output, effect))
     }
+}
+
+/// The outputs of an execution weigh more than they may.
+pub fn outputs_too_large() -> StepError {
+    let message = format!(
+        "the outputs of this execution are larger than {} bytes together; output less, or pass a reference",
+        limits::EXECUTION_OUTPUT_BYTES
+    );
+    StepError::new(ErrorClass::Permanent, message, FailureCause::TooLarge)
 }
 
 /// What a step has done, when its turn has come.
@@ -373,7 +378,7 @@ fn text(value: &Value) -> String {
 }
 
 /// A value in a message: a string as it is, cut; anything else by its kind.
-fn describe(value: &Value) -> String {
+pub(super) fn describe(value: &Value) -> String {
     match value.as_str() {
         Some(text) => format!("`{}`", text.chars().take(100).collect::<String>()),
         None if value.is_map() => "an object".into(),

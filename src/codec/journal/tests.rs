@@ -4,7 +4,7 @@ use proptest::prelude::*;
 
 use super::tokens::{self, Token};
 use super::*;
-use crate::engine::checkpoint::{Failed, StepWait};
+use crate::engine::checkpoint::{Checkpoint, Failed, StepWait};
 use crate::engine::event::{Origin, Topic};
 use crate::engine::expression::StepStatus;
 use crate::engine::limits;
@@ -58,9 +58,14 @@ fn checkpoint(output: Value) -> Checkpoint {
     }
 }
 
+fn write(entry: Entry, content: &Content) -> WireRecord {
+    let execution = ExecutionId::parse(ID).unwrap();
+    encode(&"journal".into(), &JournalRecord { execution, run: 2, entry, content: content.clone() })
+}
+
 /// The record as it comes back from the broker.
 fn read_back(entry: Entry, content: &Content) -> Result<Record<Content>, Damaged> {
-    let written = encode(&"journal".into(), ExecutionId::parse(ID).unwrap(), 2, entry, content);
+    let written = write(entry, content);
     assert_eq!((written.partition, written.key.as_deref()), (Some(JOURNAL_PARTITION), Some(ID.as_bytes())));
     let topic = Arc::new(Topic { name: written.topic.clone(), id: [7; 16] });
     let origin = Origin { topic, partition: JOURNAL_PARTITION, offset: 42 };
@@ -85,7 +90,7 @@ fn every_kind_of_record_comes_back_as_it_was() {
         ("when".into(), Value::Timestamp(-1)),
         ("list".into(), Value::List([Value::Duration(1), Value::UInt(u64::MAX), Value::Float(0.1)].into())),
     ]);
-    let content = Content::Checkpoint(Box::new(checkpoint(output)));
+    let content = Content::Checkpoint(Arc::new(checkpoint(output)));
     check(Entry::Mail(Mail::Start), &content);
     check(Entry::Mail(Mail::Resume), &content);
     check(Entry::State { place: i64::MAX, includes: 7 }, &content);
@@ -97,12 +102,12 @@ fn every_kind_of_record_comes_back_as_it_was() {
 #[test]
 fn headers_say_what_a_record_is() {
     let headers = |entry: Entry, content: Content| {
-        let record = encode(&"journal".into(), ExecutionId::parse(ID).unwrap(), 2, entry, &content);
+        let record = write(entry, &content);
         let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
         let one = |(name, value): (&[u8], Option<&[u8]>)| format!("{}={}", text(name), text(value.unwrap()));
         record.headers.iter().map(one).collect::<Vec<_>>().join(" ")
     };
-    let with = || Content::Checkpoint(Box::new(checkpoint(Value::Null)));
+    let with = || Content::Checkpoint(Arc::new(checkpoint(Value::Null)));
     let common = format!("execution={ID} run=2");
     assert_eq!(headers(Entry::Mail(Mail::Start), with()), format!("format=1 kind=start {common}"));
     assert_eq!(headers(Entry::Mail(Mail::Resume), with()), format!("format=1 kind=resume {common}"));
@@ -122,7 +127,7 @@ fn the_largest_output_comes_back() {
     let document = crate::codec::json::parse(text.into(), &crate::codec::json::Limits::default()).unwrap();
     let output = Value::List(vec![document; 2].into());
     assert!(output.weight() <= limits::EXECUTION_OUTPUT_BYTES);
-    let content = Content::Checkpoint(Box::new(checkpoint(output.clone())));
+    let content = Content::Checkpoint(Arc::new(checkpoint(output.clone())));
     let Content::Checkpoint(read) = read_back(Entry::Mail(Mail::Start), &content).unwrap().content else {
         panic!("a start holds a checkpoint");
     };
@@ -230,7 +235,7 @@ fn value() -> impl Strategy<Value = Value> {
 proptest! {
     #[test]
     fn any_output_comes_back_as_it_was(output in value()) {
-        let content = Content::Checkpoint(Box::new(checkpoint(output)));
+        let content = Content::Checkpoint(Arc::new(checkpoint(output)));
         let record = read_back(Entry::Mail(Mail::Start), &content).unwrap();
         prop_assert_eq!(format!("{:?}", record.content), format!("{content:?}"));
     }

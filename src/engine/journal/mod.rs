@@ -329,6 +329,11 @@ impl<P> Log<P> {
         self.oldest.values().filter_map(|execution| Some((*execution, self.live.get(execution)?)))
     }
 
+    /// Hands over every execution that has not ended, in no order, so that contents can be taken out.
+    pub fn each_live(&mut self, mut take: impl FnMut(ExecutionId, &mut Live<P>)) {
+        self.live.iter_mut().for_each(|(execution, live)| take(*execution, live));
+    }
+
     /// What the records that still matter take in the log, in bytes.
     pub fn live_bytes(&self) -> u64 {
         self.live_bytes

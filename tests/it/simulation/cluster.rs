@@ -4,25 +4,32 @@
 //! every execution, result and dead letter that had to be written was written once.
 
 use std::cell::RefCell;
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
+use std::time::Duration;
 
 use tidegate::bench::workload::Random;
 use tidegate::engine::batch::SourcePartition;
+use tidegate::engine::call::{Expected, HttpCall};
 use tidegate::engine::event::{Event, Origin, SourceRecord, Topic};
-use tidegate::engine::execution::{Identity, StepResults, Subject};
+use tidegate::engine::execution::{Identity, Left, StepResults, Subject};
 use tidegate::engine::expression::Template;
+use tidegate::engine::ids::ExecutionId;
+use tidegate::engine::journal::Entry;
 use tidegate::engine::machine::Machine;
-use tidegate::engine::plan::{Action, OnError, Plan, Produce, Step};
+use tidegate::engine::owner::Definition;
+use tidegate::engine::plan::{Action, Dependency, OnError, Plan, Produce, Step, Wait};
 use tidegate::engine::position::Position;
 use tidegate::engine::record::Output;
 use tidegate::engine::registry::Registry;
+use tidegate::engine::retry::{RETRIES, RetryPolicy};
 use tidegate::engine::trigger::{Trigger, TypePattern};
 use tidegate::engine::value::Value;
 use tidegate::engine::workflow::{ContentHash, Status, Workflow, WorkflowId};
 
 use super::lane::{Broken, Lane};
-use super::log::{FakeLog, Line};
+use super::log::{CommittedOffset, FakeLog, Line, Wrote};
+use super::waiting::{self, Target};
 
 /// What all lanes of a cluster share, and what the checker knows.
 pub struct Shared {
@@ -32,11 +39,16 @@ pub struct Shared {
     pub registry: Registry,
     /// Requests that end a transaction and are still on their way: transactional id and epoch.
     pub late: RefCell<Vec<(String, u32)>>,
+    /// What steps call.
+    pub target: Target,
     topic: Arc<Topic>,
+    journal: Arc<Topic>,
     events: Vec<Vec<Event>>,
-    plan: Arc<Plan>,
-    refusing_plan: Arc<Plan>,
+    plans: BTreeMap<&'static str, Arc<Plan>>,
 }
+
+/// What must be written for each event and workflow; and the execution, if it waits.
+type Wanted = HashMap<(i32, i64, WorkflowId), (Vec<Line>, Option<ExecutionId>)>;
 
 /// What one run of a cluster came to.
 #[derive(Debug)]
@@ -47,11 +59,19 @@ pub struct Verdict {
     pub restarts: BTreeMap<&'static str, u32>,
     /// Kills and stalls that happened.
     pub faults: u32,
+    /// Calls that were made.
+    pub calls: u32,
 }
 
 /// The id of the source topic.
 pub const TOPIC_ID: [u8; 16] = [1; 16];
 const PARTITIONS: i32 = 4;
+/// Between two events of a partition, so that some come while others wait.
+const EVENT_EVERY_MS: i64 = 120;
+/// Partitions of the journal.
+const JOURNAL: u16 = 2;
+/// What the group calls partition 0 of the journal.
+const JOURNAL_BASE: i32 = 100;
 const EVENTS_PER_PARTITION: i64 = 12;
 /// Steps with faults, then steps without in which everything must come to an end.
 const STEPS: u32 = 1_500;
@@ -62,7 +82,8 @@ pub fn run(seed: u64, broken: Broken) -> Verdict {
     let mut random = Random::new(seed);
     let shared = Shared::new(&mut random);
     let expected = shared.expected();
-    let mut log = FakeLog::new(PARTITIONS);
+    let journal = (0..JOURNAL).map(|it| JOURNAL_BASE + i32::from(it));
+    let mut log = FakeLog::new((0..PARTITIONS).chain(journal).collect());
     let mut lanes: Vec<Lane> = (0..1 + random.below(3)).map(|it| Lane::new(format!("lane-{it}"), broken)).collect();
     let mut violations = Vec::new();
     let (mut now_ms, mut faults, mut checked) = (0_i64, 0, 0);
@@ -74,9 +95,11 @@ pub fn run(seed: u64, broken: Broken) -> Verdict {
         let lane = &mut lanes[at];
         if !calm && random.below(60) == 0 {
             faults += 1;
-            match random.below(2) {
-                0 => lane.kill(now_ms, &mut random),
-                _ => lane.stopped_until_ms = now_ms + random.below(400) as i64,
+            match random.below(6) {
+                0..3 => lane.kill(now_ms, &mut random),
+                3 | 4 => lane.stopped_until_ms = now_ms + random.below(400) as i64,
+                // Long enough that somebody else takes over and calls.
+                _ => lane.stopped_until_ms = now_ms + random.below(1_500) as i64,
             }
         }
         lane.step(&shared, &mut log, &mut random, now_ms);
@@ -89,6 +112,7 @@ pub fn run(seed: u64, broken: Broken) -> Verdict {
             checked = log.committed.len();
             violations.extend(shared.gaps(&log, &expected));
         }
+        violations.append(&mut shared.target.violations.borrow_mut());
         if !violations.is_empty() || (calm && shared.is_done(&log) && lanes.iter().all(|it| !it.is_busy())) {
             break;
         }
@@ -98,15 +122,17 @@ pub fn run(seed: u64, broken: Broken) -> Verdict {
     for (reason, count) in lanes.iter().flat_map(|it| &it.restarts) {
         *restarts.entry(*reason).or_default() += count;
     }
-    Verdict { violations, restarts, faults }
+    let calls = *shared.target.calls.borrow();
+    Verdict { violations, restarts, faults, calls }
 }
 
 impl Shared {
     fn new(random: &mut Random) -> Shared {
         let topic = Arc::new(Topic { name: "events".into(), id: TOPIC_ID });
         let mut registry = Registry::new();
-        for (number, event) in ["*", "a.*", "a.x", "b.**", "*", "a.**"].iter().enumerate() {
-            let id = WorkflowId::new(&format!("{}-{number}", if number == 4 { "refused" } else { "flow" })).unwrap();
+        for (number, event) in ["*", "a.*", "a.x", "b.**", "*", "a.**", "b.**", "a.y", "a.x"].iter().enumerate() {
+            let name = ["flow", "flow", "flow", "flow", "refused", "flow", "waits", "again", "gone"][number];
+            let id = WorkflowId::new(&format!("{name}-{number}")).unwrap();
             let workflow = Workflow {
                 id,
                 version: "1".into(),
@@ -127,22 +153,73 @@ impl Shared {
         Shared {
             identity: Arc::new(Identity {
                 environment: "simulation".into(),
-                journal_partitions: 8,
+                journal_partitions: JOURNAL,
                 step_results: StepResults::All,
             }),
             registry,
             late: RefCell::default(),
+            target: Target::default(),
             topic,
+            journal: Arc::new(Topic { name: "journal".into(), id: TOPIC_ID }),
             events,
-            plan: plan("shipped"),
-            refusing_plan: plan("refuses"),
+            plans: BTreeMap::from([
+                ("flow", plan(vec![produce("shipped")])),
+                ("refused", plan(vec![produce("refuses")])),
+                (
+                    "waits",
+                    plan(vec![
+                        ("pause", Action::Wait(Wait::Delay(Duration::from_millis(20))), &[]),
+                        ("charge", call("x", "/"), &[]),
+                        ("notify", call("y", "/"), &[]),
+                        ("ship", produce("shipped-late").1, &[0, 1, 2]),
+                    ]),
+                ),
+                (
+                    "again",
+                    plan(vec![
+                        ("charge", call("x", MAY_BE_GONE), &[]),
+                        ("tell", produce("refuses").1, &[0]),
+                        ("notify", call("y", MAY_BE_GONE), &[1]),
+                        ("ship", produce("shipped-again").1, &[2]),
+                    ]),
+                ),
+                (
+                    "gone",
+                    plan(vec![
+                        ("charge", call("x", "/"), &[]),
+                        ("refused", produce("refuses").1, &[0]),
+                        ("notify", call("y", "/"), &[1]),
+                    ]),
+                ),
+            ]),
         }
     }
 
-    /// Compiles any workflow to one step that produces; the one called `refused-…` produces what the log refuses.
+    /// Compiles a workflow to the plan that its name begins with.
     pub fn compile(&self) -> impl Fn(&Workflow, &[u8]) -> Result<Arc<Plan>, String> {
-        let (plan, refusing) = (self.plan.clone(), self.refusing_plan.clone());
-        move |workflow, _| Ok(if workflow.id.as_str().starts_with("refused") { refusing.clone() } else { plan.clone() })
+        let plans = self.plans.clone();
+        move |workflow, _| Ok(plan_of(&plans, &workflow.id))
+    }
+
+    /// The version of a workflow, ready to run.
+    pub fn definition(&self, id: &WorkflowId) -> Option<Definition> {
+        let workflow = self.registry.get(id)?.workflow().clone();
+        Some(Definition { workflow, plan: plan_of(&self.plans, id) })
+    }
+
+    /// What the group calls a partition.
+    pub fn key(&self, partition: &SourcePartition) -> i32 {
+        if partition.topic == self.journal { JOURNAL_BASE + partition.partition } else { partition.partition }
+    }
+
+    /// The partition of the journal that the group calls so, if it is one.
+    pub fn journal_number(key: i32) -> Option<u16> {
+        u16::try_from(key - JOURNAL_BASE).ok()
+    }
+
+    /// A partition of the journal.
+    pub fn journal_partition(&self, number: u16) -> SourcePartition {
+        SourcePartition { topic: self.journal.clone(), partition: i32::from(number) }
     }
 
     /// A partition of the source.
@@ -150,13 +227,16 @@ impl Shared {
         SourcePartition { topic: self.topic.clone(), partition }
     }
 
-    /// The event at an offset, if there is one.
-    pub fn event(&self, partition: i32, offset: i64) -> Option<Event> {
+    /// The event at an offset, if there is one by now.
+    pub fn event(&self, partition: i32, offset: i64, now_ms: i64) -> Option<Event> {
+        if now_ms < offset * EVENT_EVERY_MS {
+            return None;
+        }
         self.events[partition as usize].get(offset as usize).cloned()
     }
 
     /// What a single lane without faults writes for each event and workflow, with refused executions already failed.
-    fn expected(&self) -> HashMap<(i32, i64, WorkflowId), Vec<Line>> {
+    fn expected(&self) -> Wanted {
         let mut machine = Machine::new(self.identity.clone());
         let mut expected = HashMap::new();
         for (partition, events) in self.events.iter().enumerate() {
@@ -166,40 +246,57 @@ impl Shared {
                 machine.handle_record(&self.registry, Ok(event.clone()));
                 while let Some(emitted) = machine.poll(&self.compile(), 0) {
                     let Some(subject) = emitted.subject else { continue };
-                    let mut lines = lines_of(&subject, 0);
-                    if lines.iter().any(|line| line.topic == "refuses") {
-                        let refusal = tidegate::engine::run::Refusal { step: 0, message: "refused".into() };
-                        lines = lines_of(&subject.refused(&[refusal]).unwrap(), 0);
+                    let left = subject.leave(0);
+                    let (subject, left) = waiting::refuse(subject, left, 0);
+                    let (mut lines, mut start) = (Vec::new(), None);
+                    for wrote in wrote_of(&subject, &left) {
+                        match wrote {
+                            Wrote::Line(line) => lines.push(line),
+                            Wrote::Journal(record) => start = Some(record),
+                        }
                     }
-                    expected.insert((partition as i32, offset, subject.workflow().unwrap().id.clone()), lines);
+                    let waits = start.as_ref().map(|start| start.execution);
+                    if let Some(start) = start {
+                        waiting::finish_alone(self, start, &mut lines);
+                    }
+                    let event = (partition as i32, offset, subject.workflow().unwrap().id.clone());
+                    expected.insert(event, (lines, waits));
                 }
             }
         }
         expected
     }
 
-    /// Events that the committed offsets are past, and whose executions are not all recorded.
-    fn gaps(&self, log: &FakeLog, expected: &HashMap<(i32, i64, WorkflowId), Vec<Line>>) -> Vec<String> {
-        let written: HashSet<&Line> = log.committed.iter().collect();
+    /// Events that the committed offsets are past, and whose executions are not all recorded. What waits is recorded in the journal.
+    fn gaps(&self, log: &FakeLog, expected: &Wanted) -> Vec<String> {
+        let positions: BTreeMap<i32, Position> = (0..PARTITIONS)
+            .filter_map(|partition| {
+                let CommittedOffset { offset, metadata } = log.offsets.get(&partition)?;
+                Some((partition, Position::from_committed(*offset, metadata, &TOPIC_ID).unwrap()))
+            })
+            .collect();
         let past = |partition: i32, offset: i64, workflow: &WorkflowId| {
-            let Some(committed) = log.offsets.get(&partition) else { return false };
-            let position = Position::from_committed(committed.offset, &committed.metadata, &TOPIC_ID).unwrap();
+            let Some(position) = positions.get(&partition) else { return false };
             offset < position.next_offset
-                || (offset == position.next_offset && position.after.is_some_and(|done| *workflow <= done))
+                || (offset == position.next_offset && position.after.as_ref().is_some_and(|done| workflow <= done))
         };
-        let missing = expected.iter().filter(|((partition, offset, workflow), lines)| {
-            past(*partition, *offset, workflow) && !lines.iter().all(|line| written.contains(line))
-        });
+        let is_recorded = |(lines, waits): &(Vec<Line>, Option<ExecutionId>)| match waits {
+            None => lines.iter().all(|line| log.seen.contains(line)),
+            Some(execution) => log.stands.contains_key(execution),
+        };
+        let missing = expected
+            .iter()
+            .filter(|((partition, offset, workflow), what)| past(*partition, *offset, workflow) && !is_recorded(what));
         missing.map(|(event, _)| format!("the offset is past {event:?}, which is not recorded")).collect()
     }
 
     /// What was written and should not have been, or should have been and was not, once everything is at rest.
-    fn differences(&self, log: &FakeLog, expected: &HashMap<(i32, i64, WorkflowId), Vec<Line>>) -> Vec<String> {
+    fn differences(&self, log: &FakeLog, expected: &Wanted) -> Vec<String> {
         let mut counts: HashMap<&Line, i32> = HashMap::new();
         for line in &log.committed {
             *counts.entry(line).or_default() += 1;
         }
-        for line in expected.values().flatten() {
+        for line in expected.values().flat_map(|(lines, _)| lines) {
             *counts.entry(line).or_default() -= 1;
         }
         let wrong = counts.into_iter().filter(|(_, count)| *count != 0);
@@ -207,13 +304,14 @@ impl Shared {
     }
 
     fn is_done(&self, log: &FakeLog) -> bool {
-        (0..PARTITIONS).all(|it| log.offsets.get(&it).is_some_and(|it| it.offset == EVENTS_PER_PARTITION))
+        log.stands.values().all(|record| record.entry == Entry::End)
+            && (0..PARTITIONS).all(|it| log.offsets.get(&it).is_some_and(|it| it.offset == EVENTS_PER_PARTITION))
     }
 }
 
 /// What a subject writes, as the log knows it.
-pub fn lines_of(subject: &Subject, now_ms: i64) -> Vec<Line> {
-    let line = |topic: &str, key: String| Line { topic: topic.to_owned(), key };
+pub fn wrote_of(subject: &Subject, left: &Left) -> Vec<Wrote> {
+    let line = |topic: &str, key: String| Wrote::Line(Line { topic: topic.to_owned(), key });
     let of = |output: &Output| match output {
         Output::StepResult(result) => line("step-results", format!("{}/{}", result.execution, result.step.id)),
         Output::Execution(record) => line("executions", format!("{} {}", record.execution, record.status.name())),
@@ -222,8 +320,14 @@ pub fn lines_of(subject: &Subject, now_ms: i64) -> Vec<Line> {
             let origin = &produced.event.record.origin;
             line(&produced.record.topic, format!("{}@{} {:?}", origin.partition, origin.offset, subject.workflow()))
         }
+        Output::Journal(record) => Wrote::Journal((**record).clone()),
     };
-    subject.leave(now_ms).outputs.iter().map(|(_, output)| of(output)).collect()
+    left.outputs.iter().map(|(_, output)| of(output)).collect()
+}
+
+fn plan_of(plans: &BTreeMap<&'static str, Arc<Plan>>, id: &WorkflowId) -> Arc<Plan> {
+    let name = id.as_str().split('-').next().unwrap();
+    plans[name].clone()
 }
 
 fn event(topic: &Arc<Topic>, partition: i32, offset: i64, random: &mut Random) -> Event {
@@ -238,7 +342,9 @@ pub fn decode(record: SourceRecord) -> Event {
     Event { record, id: "".into(), kind, source: "".into(), subject: None, time: None, data: Value::Null }
 }
 
-fn plan(topic: &str) -> Arc<Plan> {
+type NamedStep = (&'static str, Action, &'static [usize]);
+
+fn produce(topic: &str) -> NamedStep {
     let produce = Produce {
         topic: Template::Literal(Value::text(topic)),
         key: None,
@@ -246,13 +352,36 @@ fn plan(topic: &str) -> Arc<Plan> {
         headers: Vec::new(),
         partition: None,
     };
-    let step = Step {
-        id: "ship".into(),
-        action: Action::Produce(produce),
-        dependencies: Vec::new(),
+    ("ship", Action::Produce(produce), &[])
+}
+
+/// A path at which some executions find nothing. Where steps wait at the same time, which of them fails first would be a matter of chance.
+pub const MAY_BE_GONE: &str = "/may-be-gone";
+
+fn call(connector: &str, path: &str) -> Action {
+    let retry = RetryPolicy { max_retries: RETRIES, base_delay_ms: 5, max_delay_ms: 40, ..RetryPolicy::default() };
+    Action::Wait(Wait::Http(Box::new(HttpCall {
+        connector: connector.into(),
+        method: "POST".into(),
+        path: Template::Literal(Value::text(path)),
+        query: Vec::new(),
+        headers: Vec::new(),
+        body: None,
+        expect: vec![Expected::Class(2)],
+        timeout: Duration::from_secs(1),
+        retry,
+    })))
+}
+
+/// A step called `tell` goes on if it fails.
+fn plan(steps: Vec<NamedStep>) -> Arc<Plan> {
+    let step = |(id, action, dependencies): NamedStep| Step {
+        id: id.into(),
+        action,
+        dependencies: dependencies.iter().map(|step| Dependency { step: *step, case: None }).collect(),
         when: None,
-        on_error: OnError::Fail,
+        on_error: if id == "tell" { OnError::Continue } else { OnError::Fail },
         order: 0,
     };
-    Arc::new(Plan::new(vec![step]).unwrap())
+    Arc::new(Plan::new(steps.into_iter().map(step).collect()).unwrap())
 }

@@ -3,15 +3,17 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use tidegate::bench::workload::Random;
-use tidegate::engine::batch::{AssignmentId, Batch, Group, SourcePartition};
+use tidegate::engine::batch::{AssignmentId, Batch, Group};
 use tidegate::engine::commit::{self, Attempt, Failure, Reaction, RestartReason};
-use tidegate::engine::execution::{Kept, Subject};
+use tidegate::engine::execution::Kept;
 use tidegate::engine::machine::Machine;
+use tidegate::engine::owner::{Commit, Emitted, Owner, Replaced};
 use tidegate::engine::position::Position;
-use tidegate::engine::run::Refusal;
 
-use super::cluster::{Shared, TOPIC_ID, decode, lines_of};
-use super::log::{CommittedOffset, FakeLog, Line, LogError, Rebalance};
+use super::cluster::{Shared, TOPIC_ID};
+use super::committing::group_of;
+use super::log::{FakeLog, Rebalance, Wrote};
+use super::waiting::{self, Calls};
 
 /// A rule that the lane breaks on purpose, to show that the checker finds it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,18 +32,32 @@ pub enum Broken {
     RestartFromMemory,
     /// A refused execution is left out instead of being failed.
     DropRefused,
+    /// A partition of the journal counts as read at its last stable offset.
+    RestoreToStable,
+    /// Calls start for what is written and not committed.
+    EffectsBeforeCommit,
+    /// Calls start without a recent commit.
+    NoLease,
+    /// The owner is not told that something was written otherwise than it said.
+    ReplacedUnsaid,
 }
 
 /// How far the front of the queue is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Stage {
+pub(super) enum Stage {
     Begin,
     Written,
     OffsetsSent,
 }
 
-type LineGroup = Group<Option<Box<Kept>>, Line>;
-type LineBatch = Batch<Option<Box<Kept>>, Line>;
+/// What a batch holds of an execution: enough to run it again, and the sequence of what its owner emitted.
+pub struct LineSubject {
+    pub(super) kept: Option<Box<Kept>>,
+    pub(super) sequence: u64,
+}
+
+pub(super) type LineGroup = Group<LineSubject, Wrote>;
+pub(super) type LineBatch = Batch<LineSubject, Wrote>;
 
 /// A lane.
 pub struct Lane {
@@ -51,27 +67,35 @@ pub struct Lane {
     pub stopped_until_ms: i64,
     running: Option<Running>,
     restart_at_ms: i64,
+    /// How often it was started.
+    life: u64,
     broken: Broken,
     /// Why it restarted, how often.
     pub restarts: BTreeMap<&'static str, u32>,
     memory: BTreeMap<i32, Position>,
 }
 
-struct Running {
-    epoch: u32,
-    generation: u32,
+pub(super) struct Running {
+    pub(super) epoch: u32,
+    pub(super) generation: u32,
     /// None before it was told.
-    member_id: Option<u32>,
-    machine: Machine,
-    held: BTreeMap<i32, AssignmentId>,
-    wanted: Vec<i32>,
-    fetch: BTreeMap<i32, i64>,
-    filling: LineBatch,
-    queue: VecDeque<LineBatch>,
-    stage: Stage,
-    rewrites: u32,
-    retries: u32,
-    mid_event: bool,
+    pub(super) member_id: Option<u32>,
+    pub(super) machine: Machine,
+    pub(super) owner: Owner,
+    pub(super) calls: Calls,
+    pub(super) held: BTreeMap<i32, AssignmentId>,
+    pub(super) wanted: Vec<i32>,
+    pub(super) fetch: BTreeMap<i32, i64>,
+    pub(super) filling: LineBatch,
+    pub(super) queue: VecDeque<LineBatch>,
+    pub(super) stage: Stage,
+    /// The moment before the offsets of the front of the queue were sent.
+    pub(super) sent_ms: i64,
+    /// Executions of it that are written otherwise than they were emitted.
+    pub(super) replaced: Vec<Replaced>,
+    pub(super) rewrites: u32,
+    pub(super) retries: u32,
+    pub(super) mid_event: bool,
 }
 
 impl Lane {
@@ -82,6 +106,7 @@ impl Lane {
             stopped_until_ms: 0,
             running: None,
             restart_at_ms: 0,
+            life: 0,
             broken,
             restarts: BTreeMap::new(),
             memory: BTreeMap::new(),
@@ -96,7 +121,9 @@ impl Lane {
 
     /// Whether it has work that is not committed.
     pub fn is_busy(&self) -> bool {
-        self.running.as_ref().is_none_or(|it| !it.queue.is_empty() || !it.filling.is_empty() || it.mid_event)
+        let is_busy =
+            |it: &Running| !it.queue.is_empty() || !it.filling.is_empty() || it.mid_event || !it.calls.is_empty();
+        self.running.as_ref().is_none_or(is_busy)
     }
 
     /// One small step.
@@ -110,10 +137,12 @@ impl Lane {
                 self.start(shared, log, now_ms);
                 Ok(())
             }
-            Some(_) => match random.below(6) {
+            Some(_) => match random.below(9) {
                 0 => self.poll(shared, log, random, now_ms),
                 1 | 2 => self.fill(shared, random, now_ms),
                 3 => self.seal(),
+                4 => self.read_journal(shared, log, random),
+                5 | 6 => self.tend(shared, log, random, now_ms),
                 _ => self.advance(shared, log, random, now_ms),
             },
         };
@@ -126,11 +155,16 @@ impl Lane {
     fn start(&mut self, shared: &Shared, log: &mut FakeLog, now_ms: i64) {
         let epoch = log.init_producer(&self.name);
         log.join(&self.name, now_ms);
+        self.life += 1;
         self.running = Some(Running {
             epoch,
             generation: 0,
             member_id: None,
             machine: Machine::new(shared.identity.clone()),
+            owner: Owner::new(shared.identity.clone(), waiting::LEASE_MS),
+            calls: Calls::default(),
+            sent_ms: 0,
+            replaced: Vec::new(),
             held: BTreeMap::new(),
             wanted: Vec::new(),
             fetch: BTreeMap::new(),
@@ -164,7 +198,13 @@ impl Lane {
             }
             let running = self.running();
             for partition in &rebalance.revoked {
-                running.machine.handle_revoked(&shared.partition(*partition));
+                match Shared::journal_number(*partition) {
+                    None => running.machine.handle_revoked(&shared.partition(*partition)),
+                    Some(number) => {
+                        let gone = running.owner.handle_revoked(i32::from(number));
+                        running.calls.abort(&gone);
+                    }
+                }
                 running.held.remove(partition);
                 running.fetch.remove(partition);
             }
@@ -174,7 +214,7 @@ impl Lane {
             running.wanted = rebalance.held.iter().copied().filter(|it| !running.held.contains_key(it)).collect();
             log.revoked(&self.name);
         }
-        self.take_up(shared, log);
+        self.take_up(shared, log, now_ms);
         Ok(())
     }
 
@@ -201,7 +241,8 @@ impl Lane {
         }
     }
 
-    fn take_up(&mut self, shared: &Shared, log: &FakeLog) {
+    fn take_up(&mut self, shared: &Shared, log: &FakeLog, now_ms: i64) {
+        let broken = self.broken;
         let from_memory = self.broken == Broken::RestartFromMemory;
         let memory = self.memory.clone();
         let running = self.running();
@@ -212,6 +253,18 @@ impl Lane {
                 continue;
             };
             let mut position = Position::from_committed(committed.offset, &committed.metadata, &TOPIC_ID).unwrap();
+            if let Some(number) = Shared::journal_number(partition) {
+                let end = match broken {
+                    Broken::RestoreToStable => log.last_stable(number),
+                    _ => log.high_watermark(number),
+                };
+                let assignment = running.machine.next_assignment();
+                let from = position.next_offset;
+                running.owner.handle_assigned(shared.journal_partition(number), assignment, (from, end), now_ms);
+                running.fetch.insert(partition, from);
+                running.held.insert(partition, assignment);
+                continue;
+            }
             if let Some(remembered) = memory.get(&partition).filter(|_| from_memory) {
                 position = remembered.clone();
             }
@@ -243,7 +296,7 @@ impl Lane {
     fn fill(&mut self, shared: &Shared, random: &mut Random, now_ms: i64) -> Result<(), RestartReason> {
         let running = self.running.as_mut().expect("a lane that fills is running");
         for _ in 0..1 + random.below(6) {
-            if !running.mid_event && !running.next_record(shared, random) {
+            if !running.mid_event && !running.next_record(shared, random, now_ms) {
                 return Ok(());
             }
             running.mid_event = true;
@@ -253,11 +306,62 @@ impl Lane {
                     break;
                 };
                 self.memory.insert(emitted.partition.partition, emitted.position.clone());
-                let group = emitted.subject.map(|subject| group_of(&subject, now_ms));
+                let group = emitted.subject.map(|subject| group_of(&subject, &subject.leave(now_ms), 0));
                 running.mid_event = emitted.done.is_none();
                 running.filling.push(&emitted.partition, emitted.assignment, emitted.position, group);
             }
         }
+        Ok(())
+    }
+
+    /// Reads a little of the journal.
+    fn read_journal(&mut self, _: &Shared, log: &FakeLog, random: &mut Random) -> Result<(), RestartReason> {
+        let running = self.running();
+        for _ in 0..1 + random.below(8) {
+            let partitions: Vec<i32> =
+                running.fetch.keys().copied().filter(|it| Shared::journal_number(*it).is_some()).collect();
+            let Some(&key) = partitions.get(random.below(partitions.len().max(1))) else { return Ok(()) };
+            let number = Shared::journal_number(key).expect("one of the journal");
+            let (next, found) = log.read_journal(number, running.fetch[&key]);
+            running.fetch.insert(key, next);
+            if let Some((offset, record)) = found {
+                running.owner.handle_record(waiting::record(offset, record));
+            }
+            running.owner.handle_reached(i32::from(number), next);
+        }
+        Ok(())
+    }
+
+    /// Goes on with what waits.
+    fn tend(&mut self, shared: &Shared, log: &FakeLog, random: &mut Random, now_ms: i64) -> Result<(), RestartReason> {
+        let (name, life, broken) = (self.name.clone(), self.life, self.broken);
+        let running = self.running();
+        running.calls.finish(&mut running.owner, random, now_ms);
+        for _ in 0..1 + random.below(4) {
+            let Some(emitted) = waiting::around(shared, now_ms, |around| running.owner.poll(around)) else { break };
+            let Emitted { partition, assignment, position, subject, left, sequence } = emitted;
+            let group = group_of(&subject, &left, sequence);
+            running.filling.push(&partition, assignment, position, Some(group));
+        }
+        let aborted = running.owner.take_aborted();
+        running.calls.abort(&aborted);
+        for (partition, assignment, position) in running.owner.renewals(now_ms) {
+            running.filling.push(&partition, assignment, position, None);
+        }
+        if broken == Broken::EffectsBeforeCommit {
+            let sequence = running.filling.groups().map(|group| group.subject.sequence).max().unwrap_or(0);
+            running.owner.handle_committed(Commit { sequence, sent_ms: now_ms, named: &[], replaced: &[] });
+        }
+        if broken == Broken::NoLease {
+            let named = running.dependencies(shared);
+            running.owner.handle_committed(Commit { sequence: 0, sent_ms: now_ms, named: &named, replaced: &[] });
+        }
+        let held = running.held.clone();
+        let tenure = |number: u16| {
+            let assignment = held.iter().find(|(key, _)| Shared::journal_number(**key) == Some(number))?.1;
+            Some((name.clone(), life, *assignment))
+        };
+        running.calls.start(&mut running.owner, shared, log, random, (now_ms, &tenure));
         Ok(())
     }
 
@@ -280,11 +384,11 @@ impl Lane {
         let (name, broken) = (self.name.clone(), self.broken);
         let running = self.running();
         let Some(batch) = running.queue.front() else { return Ok(()) };
-        let (groups, still_held) = (batch.group_count(), broken == Broken::Tenure || running.holds(batch));
+        let (groups, still_held) = (batch.group_count(), broken == Broken::Tenure || running.holds(shared, batch));
         let result = match running.stage {
             Stage::Begin => running.write(&name, log, random, now_ms),
             Stage::Written if !still_held => Err(Failure::StaleGeneration),
-            Stage::Written => running.send_offsets(&name, broken, log, now_ms),
+            Stage::Written => running.send_offsets(&name, broken, log, shared, now_ms),
             Stage::OffsetsSent => running.commit(&name, broken, log, shared, random),
         };
         let Err(failure) = result else { return Ok(()) };
@@ -314,134 +418,5 @@ impl Lane {
 
     fn running(&mut self) -> &mut Running {
         self.running.as_mut().expect("a lane that steps is running")
-    }
-}
-
-impl Running {
-    /// Hands the next record of some partition to the machine; false if there is none.
-    fn next_record(&mut self, shared: &Shared, random: &mut Random) -> bool {
-        let partitions: Vec<i32> = self.fetch.keys().copied().collect();
-        let Some(&partition) = partitions.get(random.below(partitions.len().max(1))) else { return false };
-        let at = self.fetch[&partition];
-        let Some(event) = shared.event(partition, at) else { return false };
-        self.fetch.insert(partition, at + 1);
-        self.machine.handle_record(&shared.registry, Ok(event));
-        true
-    }
-
-    fn holds(&self, batch: &LineBatch) -> bool {
-        batch.dependencies().iter().all(|it| self.held.get(&it.partition.partition) == Some(&it.assignment))
-    }
-
-    fn write(&mut self, name: &str, log: &mut FakeLog, random: &mut Random, now_ms: i64) -> Result<(), Failure> {
-        let Some(batch) = self.queue.front() else { return Ok(()) };
-        for group in batch.groups() {
-            match log.write(name, self.epoch, &group.records, now_ms) {
-                Ok(()) => {}
-                Err(LogError::Refused) if random.below(2) == 0 => return Err(Failure::RefusedUnknown),
-                Err(error) => return Err(failure_of(error)),
-            }
-        }
-        if random.below(20) == 0 {
-            return Err(Failure::Abortable);
-        }
-        self.stage = Stage::Written;
-        Ok(())
-    }
-
-    fn send_offsets(&mut self, name: &str, broken: Broken, log: &mut FakeLog, now_ms: i64) -> Result<(), Failure> {
-        let Some(batch) = self.queue.front() else { return Ok(()) };
-        let mut offsets = BTreeMap::new();
-        for (SourcePartition { partition, .. }, position) in batch.positions() {
-            let mut metadata = position.metadata(&TOPIC_ID);
-            if broken == Broken::PositionInsideEvent {
-                metadata.clear();
-            }
-            offsets.insert(*partition, CommittedOffset { offset: position.next_offset, metadata });
-        }
-        let generation = if broken == Broken::Tenure { log.generation() } else { self.generation };
-        log.send_offsets(name, self.epoch, (name, generation), offsets, now_ms).map_err(failure_of)?;
-        self.stage = Stage::OffsetsSent;
-        Ok(())
-    }
-
-    fn commit(
-        &mut self,
-        name: &str,
-        broken: Broken,
-        log: &mut FakeLog,
-        shared: &Shared,
-        random: &mut Random,
-    ) -> Result<(), Failure> {
-        match random.below(40) {
-            0 => return Err(Failure::Retriable),
-            // The answer is lost: it was committed, or not, or will be, late, by a request that is still on its way.
-            1 => drop(log.end(name, self.epoch, true)),
-            2 => {}
-            3 => shared.late.borrow_mut().push((name.to_owned(), self.epoch)),
-            _ => {
-                log.end(name, self.epoch, true).map_err(failure_of)?;
-                return self.done();
-            }
-        }
-        if broken == Broken::ProducerInDoubt {
-            return self.done();
-        }
-        Err(Failure::Uncertain)
-    }
-
-    fn done(&mut self) -> Result<(), Failure> {
-        self.queue.pop_front();
-        (self.stage, self.rewrites, self.retries) = (Stage::Begin, 0, 0);
-        Ok(())
-    }
-
-    fn rewrite(&mut self, name: &str, log: &mut FakeLog) -> Result<(), RestartReason> {
-        (self.stage, self.rewrites) = (Stage::Begin, self.rewrites + 1);
-        match log.end(name, self.epoch, false) {
-            Ok(()) | Err(LogError::NoTransaction) => Ok(()),
-            Err(_) => Err(RestartReason::Fenced),
-        }
-    }
-
-    fn fail_refused(&mut self, broken: Broken, now_ms: i64) {
-        let refused = |group: &LineGroup| group.records.iter().any(|line| line.topic == "refuses");
-        if broken != Broken::DropRefused {
-            return self.fail_where(now_ms, refused);
-        }
-        if let Some(batch) = self.queue.front_mut() {
-            let nothing = || Group { subject: None, records: Vec::new(), bytes: 0 };
-            batch.replace_groups(|_, group| refused(group).then(nothing));
-        }
-    }
-
-    fn fail_all(&mut self, now_ms: i64) {
-        self.fail_where(now_ms, |_| true);
-    }
-
-    fn fail_where(&mut self, now_ms: i64, wanted: impl Fn(&LineGroup) -> bool) {
-        let Some(batch) = self.queue.front_mut() else { return };
-        batch.replace_groups(|_, group| {
-            let kept = group.subject.as_ref().filter(|_| wanted(group))?;
-            let refusal = Refusal { step: 0, message: "refused".into() };
-            let subject = kept.execution(|record| Ok(decode(record)))?.refused(&[refusal])?;
-            Some(group_of(&subject, now_ms))
-        });
-    }
-}
-
-/// What a subject leaves, as the batch holds it.
-fn group_of(subject: &Subject, now_ms: i64) -> LineGroup {
-    let records = lines_of(subject, now_ms);
-    Group { bytes: records.len(), subject: subject.keep(), records }
-}
-
-fn failure_of(error: LogError) -> Failure {
-    match error {
-        LogError::Fenced => Failure::Fenced,
-        LogError::StaleGeneration => Failure::StaleGeneration,
-        LogError::UnknownMember => Failure::NotTheOwner,
-        LogError::Refused => Failure::RefusedRecords,
-        LogError::NoTransaction => Failure::Fatal,
     }
 }

@@ -3,7 +3,10 @@
 //! Fencing is by producer epoch and by group generation, as in Kafka's classic protocol: offsets are accepted for any
 //! partition as long as the generation is the current one. That is the trap that the engine's batches must not fall into.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+
+use tidegate::engine::ids::ExecutionId;
+use tidegate::engine::record::JournalRecord;
 
 /// What a transaction writes: one line per record, and the execution it belongs to.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -12,6 +15,31 @@ pub struct Line {
     pub topic: String,
     /// Identifies the record.
     pub key: String,
+}
+
+/// What is written of a group of a batch.
+#[derive(Clone, Debug)]
+pub enum Wrote {
+    /// Something that the world sees.
+    Line(Line),
+    /// A record of the journal.
+    Journal(JournalRecord),
+}
+
+/// A place in a partition of the journal.
+#[derive(Clone, Debug)]
+struct Slot {
+    /// None is the marker of an end.
+    record: Option<JournalRecord>,
+    transaction: u64,
+    fate: Fate,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Fate {
+    Open,
+    Committed,
+    Aborted,
 }
 
 /// A committed offset with its metadata.
@@ -46,7 +74,9 @@ struct Producer {
 
 #[derive(Debug, Default)]
 struct Transaction {
+    id: u64,
     lines: Vec<Line>,
+    journal: BTreeSet<u16>,
     offsets: BTreeMap<i32, CommittedOffset>,
     started_ms: i64,
 }
@@ -77,13 +107,19 @@ pub struct Rebalance {
 /// The log and the group.
 #[derive(Debug)]
 pub struct FakeLog {
-    partitions: i32,
+    partitions: Vec<i32>,
+    journal: BTreeMap<u16, Vec<Slot>>,
+    transactions_ever: u64,
+    /// The last committed record of the journal of every execution that has one.
+    pub stands: HashMap<ExecutionId, JournalRecord>,
     producers: HashMap<String, Producer>,
     members: BTreeMap<String, Member>,
     members_ever: u32,
     generation: u32,
     /// Every committed line, in order.
     pub committed: Vec<Line>,
+    /// The same, to look things up.
+    pub seen: HashSet<Line>,
     /// The group's committed offsets.
     pub offsets: BTreeMap<i32, CommittedOffset>,
 }
@@ -91,18 +127,22 @@ pub struct FakeLog {
 /// A member that is silent for longer is put out of the group.
 pub const SESSION_TIMEOUT_MS: i64 = 150;
 /// A transaction that is open for longer is aborted, and its producer fenced.
-pub const TRANSACTION_TIMEOUT_MS: i64 = 100;
+pub const TRANSACTION_TIMEOUT_MS: i64 = 200;
 
 impl FakeLog {
-    /// A log whose source has so many partitions.
-    pub fn new(partitions: i32) -> FakeLog {
+    /// A log whose group shares these partitions.
+    pub fn new(partitions: Vec<i32>) -> FakeLog {
         FakeLog {
             partitions,
+            journal: BTreeMap::new(),
+            transactions_ever: 0,
+            stands: HashMap::new(),
             producers: HashMap::new(),
             members: BTreeMap::new(),
             members_ever: 0,
             generation: 0,
             committed: Vec::new(),
+            seen: HashSet::new(),
             offsets: BTreeMap::new(),
         }
     }
@@ -111,17 +151,73 @@ impl FakeLog {
     pub fn init_producer(&mut self, id: &str) -> u32 {
         let producer = self.producers.entry(id.to_owned()).or_default();
         producer.epoch += 1;
-        producer.open = None;
-        producer.epoch
+        let (epoch, open) = (producer.epoch, producer.open.take());
+        self.decide(open.as_ref(), Fate::Aborted);
+        epoch
+    }
+
+    /// A transaction has come to an end: so has what it wrote to the journal.
+    fn decide(&mut self, transaction: Option<&Transaction>, fate: Fate) {
+        if let Some(Transaction { id, journal, .. }) = transaction {
+            for partition in journal {
+                let slots = self.journal.entry(*partition).or_default();
+                for slot in slots.iter_mut().filter(|slot| slot.transaction == *id) {
+                    slot.fate = fate;
+                    if let Some(record) = slot.record.as_ref().filter(|_| fate == Fate::Committed) {
+                        self.stands.insert(record.execution, record.clone());
+                    }
+                }
+                slots.push(Slot { record: None, transaction: *id, fate });
+            }
+        }
+    }
+
+    /// The offset after the last record of a partition of the journal, whatever becomes of it.
+    pub fn high_watermark(&self, partition: u16) -> i64 {
+        self.journal.get(&partition).map_or(0, |slots| slots.len() as i64)
+    }
+
+    /// The offset before which every record of a partition of the journal is decided.
+    pub fn last_stable(&self, partition: u16) -> i64 {
+        let slots = self.journal.get(&partition).map_or(&[][..], |slots| slots);
+        slots.iter().position(|slot| slot.fate == Fate::Open).unwrap_or(slots.len()) as i64
+    }
+
+    /// The next committed record of a partition of the journal from an offset on, and how far that leads.
+    pub fn read_journal(&self, partition: u16, from: i64) -> (i64, Option<(i64, JournalRecord)>) {
+        let stable = self.last_stable(partition);
+        let Some(slots) = self.journal.get(&partition) else { return (from, None) };
+        for offset in from..stable {
+            let slot = &slots[offset as usize];
+            if let Some(record) = slot.record.as_ref().filter(|_| slot.fate == Fate::Committed) {
+                return (offset + 1, Some((offset, record.clone())));
+            }
+        }
+        (stable.max(from), None)
     }
 
     /// Writes lines into the open transaction, and opens one if there is none.
-    pub fn write(&mut self, id: &str, epoch: u32, lines: &[Line], now_ms: i64) -> Result<(), LogError> {
-        if lines.iter().any(|line| line.topic == "refuses") {
+    pub fn write(&mut self, id: &str, epoch: u32, wrote: &[Wrote], now_ms: i64) -> Result<(), LogError> {
+        if wrote.iter().any(|it| matches!(it, Wrote::Line(line) if line.topic == "refuses")) {
             return Err(LogError::Refused);
         }
         let transaction = self.transaction(id, epoch, now_ms)?;
-        transaction.lines.extend_from_slice(lines);
+        let number = transaction.id;
+        let mut slots = Vec::new();
+        for wrote in wrote {
+            match wrote {
+                Wrote::Line(line) => transaction.lines.push(line.clone()),
+                Wrote::Journal(record) => {
+                    let partition = record.execution.journal_partition;
+                    transaction.journal.insert(partition);
+                    slots.push((
+                        partition,
+                        Slot { record: Some(record.clone()), transaction: number, fate: Fate::Open },
+                    ));
+                }
+            }
+        }
+        slots.into_iter().for_each(|(partition, slot)| self.journal.entry(partition).or_default().push(slot));
         Ok(())
     }
 
@@ -146,14 +242,19 @@ impl FakeLog {
 
     fn transaction(&mut self, id: &str, epoch: u32, now_ms: i64) -> Result<&mut Transaction, LogError> {
         let producer = self.producers.get_mut(id).filter(|it| it.epoch == epoch).ok_or(LogError::Fenced)?;
-        Ok(producer.open.get_or_insert_with(|| Transaction { started_ms: now_ms, ..Transaction::default() }))
+        Ok(producer.open.get_or_insert_with(|| {
+            self.transactions_ever += 1;
+            Transaction { id: self.transactions_ever, started_ms: now_ms, ..Transaction::default() }
+        }))
     }
 
     /// Ends the open transaction, whichever it is: an old client's late request can end a newer transaction.
     pub fn end(&mut self, id: &str, epoch: u32, commit: bool) -> Result<(), LogError> {
         let producer = self.producers.get_mut(id).filter(|it| it.epoch == epoch).ok_or(LogError::Fenced)?;
         let transaction = producer.open.take().ok_or(LogError::NoTransaction)?;
+        self.decide(Some(&transaction), if commit { Fate::Committed } else { Fate::Aborted });
         if commit {
+            self.seen.extend(transaction.lines.iter().cloned());
             self.committed.extend(transaction.lines);
             self.offsets.extend(transaction.offsets);
         }
@@ -213,12 +314,14 @@ impl FakeLog {
         if self.members.len() != before {
             self.rebalance();
         }
+        let mut aborted = Vec::new();
         for producer in self.producers.values_mut() {
             if producer.open.as_ref().is_some_and(|it| now_ms - it.started_ms > TRANSACTION_TIMEOUT_MS) {
-                producer.open = None;
+                aborted.extend(producer.open.take());
                 producer.epoch += 1;
             }
         }
+        aborted.iter().for_each(|transaction| self.decide(Some(transaction), Fate::Aborted));
     }
 
     /// A new generation: a fair share for everyone; what one has too much must be let go first, what is free is given.
@@ -228,12 +331,12 @@ impl FakeLog {
         if count == 0 {
             return;
         }
-        let share = (self.partitions as usize).div_ceil(count);
+        let share = self.partitions.len().div_ceil(count);
         for member in self.members.values_mut() {
             member.to_revoke = member.partitions.iter().copied().skip(share).collect();
         }
         let owned: BTreeSet<i32> = self.members.values().flat_map(|it| it.partitions.iter().copied()).collect();
-        let mut free: Vec<i32> = (0..self.partitions).filter(|it| !owned.contains(it)).collect();
+        let mut free: Vec<i32> = self.partitions.iter().copied().filter(|it| !owned.contains(it)).collect();
         while let Some(partition) = free.pop() {
             if let Some(poorest) = self.members.values_mut().min_by_key(|it| it.partitions.len()) {
                 poorest.partitions.insert(partition);

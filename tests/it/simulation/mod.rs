@@ -3,8 +3,10 @@
 //! `TIDEGATE_SIMULATION_SEED=N` runs that seed alone; `TIDEGATE_SIMULATION_SEEDS=N` as many as that.
 
 mod cluster;
+mod committing;
 mod lane;
 mod log;
+mod waiting;
 
 use cluster::run;
 use lane::Broken;
@@ -21,7 +23,7 @@ fn seeds() -> std::ops::Range<u64> {
 
 #[test]
 fn every_execution_is_recorded_once_whatever_happens() {
-    let (mut faults, mut restarts) = (0, std::collections::BTreeMap::new());
+    let (mut faults, mut calls, mut restarts) = (0, 0, std::collections::BTreeMap::new());
     for seed in seeds() {
         let verdict = run(seed, Broken::Nothing);
         assert!(
@@ -30,11 +32,12 @@ fn every_execution_is_recorded_once_whatever_happens() {
             verdict.violations
         );
         faults += verdict.faults;
+        calls += verdict.calls;
         for (reason, count) in verdict.restarts {
             *restarts.entry(reason).or_insert(0) += count;
         }
     }
-    println!("{faults} kills and stalls; restarts {restarts:?}");
+    println!("{faults} kills and stalls; {calls} calls; restarts {restarts:?}");
     if seeds().count() as u64 >= SEEDS {
         for reason in ["fenced", "uncertain", "assignment_lost", "revoke_timeout"] {
             assert!(restarts.contains_key(reason), "no seed came to `{reason}`: {restarts:?}");
@@ -84,4 +87,24 @@ fn going_on_from_memory_after_a_restart_is_found() {
 #[test]
 fn leaving_out_a_refused_execution_is_found() {
     check_that_it_is_found(Broken::DropRefused);
+}
+
+#[test]
+fn restoring_up_to_the_last_stable_offset_is_found() {
+    check_that_it_is_found(Broken::RestoreToStable);
+}
+
+#[test]
+fn calling_before_the_commit_is_found() {
+    check_that_it_is_found(Broken::EffectsBeforeCommit);
+}
+
+#[test]
+fn calling_without_a_lease_is_found() {
+    check_that_it_is_found(Broken::NoLease);
+}
+
+#[test]
+fn not_saying_what_was_replaced_is_found() {
+    check_that_it_is_found(Broken::ReplacedUnsaid);
 }

@@ -1,0 +1,420 @@
+//! Executions, and what they leave: the records that a run of a workflow for an event writes.
+//!
+//! An execution that waits runs in parts. Each begins where the one before had to wait, and leaves what the rest of the world sees of it
+//! and where it stands now.
+
+mod part;
+
+use std::sync::Arc;
+
+use super::checkpoint::{Checkpoint, Content, Progress, StepWait, UnknownStep};
+use super::event::{Event, SourceRecord, Undecodable};
+use super::ids::{DeadLetterId, ExecutionId, ExecutionOrigin, MailboxKey};
+use super::journal::Entry;
+use super::plan::{ErrorClass, Plan};
+use super::record::{
+    DeadLetter, ExecutionRecord, ExecutionStatus, FailedExecution, Failure, FinishedStep, JournalRecord, Output, Reason,
+};
+use super::run::{self, Refusal, StepRun};
+use super::value::Value;
+use super::workflow::{ContentHash, Status, Workflow, WorkflowId};
+
+/// The run that an event starts; a replay starts the next one.
+pub const FIRST_RUN: u32 = 1;
+
+/// What makes ids and records those of one environment.
+#[derive(Clone, Debug)]
+pub struct Identity {
+    /// The environment's name, part of every execution id.
+    pub environment: Arc<str>,
+    /// How many partitions the journal has; fixed when the topic is created, part of every execution id.
+    pub journal_partitions: u16,
+    /// Which steps leave a record of their own.
+    pub step_results: StepResults,
+}
+
+/// Which steps leave a record of their own; the others are part of the execution's record.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum StepResults {
+    /// Every step that ended.
+    #[default]
+    All,
+    /// Steps that failed.
+    Failed,
+    /// None.
+    None,
+}
+
+/// What a group of a batch is about.
+#[derive(Debug)]
+pub enum Subject {
+    /// A workflow that runs for an event.
+    Execution(Box<Execution>),
+    /// A workflow that matched and cannot be run.
+    Unrunnable(Box<Unrunnable>),
+    /// A record that could not be understood.
+    Undecodable(Box<UndecodableRecord>),
+}
+
+/// A part of a workflow's run for an event. `E` is the event: understood, or as it was read.
+#[derive(Clone, Debug)]
+pub struct Execution<E = Arc<Event>> {
+    /// Its id.
+    pub id: ExecutionId,
+    /// Its run, from 1.
+    pub run: u32,
+    /// The workflow.
+    pub workflow: Arc<Workflow>,
+    /// What it does.
+    pub plan: Arc<Plan>,
+    /// The event.
+    pub event: E,
+    /// When it started, milliseconds since the Unix epoch.
+    pub started_ms: i64,
+    /// Where this part of it begins; None at the beginning of the run.
+    pub before: Option<Arc<Before>>,
+    /// Which of its records the broker refused when it was written before.
+    pub refusals: Vec<Refusal>,
+    /// Why it cannot wait: where it stands is larger than the journal takes.
+    too_large: Option<Arc<str>>,
+    step_results: StepResults,
+}
+
+/// What is kept of an execution until its records are committed: enough to run it again, but not what was read from its record. That
+/// takes as much memory as the record, and is needed only if the broker refuses something.
+pub type Kept = Execution<SourceRecord>;
+
+/// Where a part of a run begins.
+#[derive(Debug)]
+pub struct Before {
+    /// Where the execution stood.
+    pub checkpoint: Arc<Checkpoint>,
+    /// The same in the words of the plan.
+    progress: Progress,
+    /// What has become of the steps that waited.
+    pub news: News,
+    /// The offset of the mail that the run began with.
+    pub place: i64,
+    /// Up to which offset of the journal this part includes the execution's mail.
+    pub includes: i64,
+}
+
+/// What a part of a run begins with.
+#[derive(Clone, Debug, Default)]
+pub struct News {
+    /// The steps whose wait is over.
+    pub over: Vec<Over>,
+    /// Steps that wait on, otherwise than before.
+    pub changed: Vec<StepWait>,
+    /// Somebody or something ends the run.
+    pub stop: Option<Stop>,
+}
+
+/// A step whose wait is over.
+#[derive(Clone, Debug)]
+pub struct Over {
+    /// How it ended.
+    pub step: FinishedStep,
+    /// When it failed first, milliseconds since the Unix epoch; if it never did, when it ended.
+    pub first_failure_ms: i64,
+    /// What kind of dead letter it makes, if it failed for good.
+    pub reason: Reason,
+}
+
+/// The end of a run that none of its steps brought about.
+#[derive(Clone, Debug)]
+pub struct Stop {
+    /// How the execution ends.
+    pub status: ExecutionStatus,
+    /// What kind of dead letter it makes.
+    pub reason: Reason,
+    /// Why.
+    pub failure: Failure,
+}
+
+/// A workflow that matched an event and whose definition does not compile in this version; or one that has waited and cannot go on.
+#[derive(Clone, Debug)]
+pub struct Unrunnable {
+    /// The id that its execution has, or would have had.
+    pub id: ExecutionId,
+    /// Its run, from 1.
+    pub run: u32,
+    /// The workflow.
+    pub workflow: Arc<Workflow>,
+    /// The event.
+    pub event: Arc<Event>,
+    /// Why it cannot be run.
+    pub message: String,
+    /// When that was found, milliseconds since the Unix epoch.
+    pub at_ms: i64,
+    /// Where it stood, if it has waited.
+    waited: Option<Arc<Checkpoint>>,
+}
+
+/// A record that could not be understood.
+#[derive(Clone, Debug)]
+pub struct UndecodableRecord {
+    /// The record.
+    pub record: SourceRecord,
+    /// Why.
+    pub reason: Undecodable,
+    /// When that was found, milliseconds since the Unix epoch.
+    pub at_ms: i64,
+}
+
+/// What a subject leaves to be written.
+#[derive(Debug)]
+pub struct Left {
+    /// The records in order, each with the step that wrote it, if a refusal of it is that step's failure.
+    pub outputs: Vec<(Option<usize>, Output)>,
+    /// How it ended, or that it goes on; None for what was never an execution.
+    pub status: Option<ExecutionStatus>,
+    /// How each step ended that ran in place, with the lines that `log` steps write.
+    pub steps: Vec<StepRun>,
+    /// Where the execution stands now, if it waits.
+    pub checkpoint: Option<Arc<Checkpoint>>,
+}
+
+impl Execution {
+    /// The execution of a workflow for an event. Its id depends on nothing but the environment, the workflow and where the
+    /// event lies.
+    pub fn new(
+        identity: &Identity,
+        workflow: Arc<Workflow>,
+        plan: Arc<Plan>,
+        event: Arc<Event>,
+        started_ms: i64,
+    ) -> Execution {
+        let id = identity.execution_id(&workflow.id, &event);
+        let step_results = identity.step_results;
+        let (before, refusals, too_large) = (None, Vec::new(), None);
+        Execution { id, run: FIRST_RUN, workflow, plan, event, started_ms, before, refusals, too_large, step_results }
+    }
+
+    /// The next part of an execution that waited. The error is a step that has run and that the plan lacks.
+    pub fn go_on(
+        identity: &Identity,
+        (id, run): (ExecutionId, u32),
+        (workflow, plan): (Arc<Workflow>, Arc<Plan>),
+        event: Arc<Event>,
+        checkpoint: Arc<Checkpoint>,
+        news: News,
+        (place, includes): (i64, i64),
+    ) -> Result<Execution, UnknownStep> {
+        let progress = checkpoint.progress(&plan)?;
+        let (started_ms, step_results) = (checkpoint.started_ms, identity.step_results);
+        let before = Some(Arc::new(Before { checkpoint, progress, news, place, includes }));
+        let (refusals, too_large) = (Vec::new(), None);
+        Ok(Execution { id, run, workflow, plan, event, started_ms, before, refusals, too_large, step_results })
+    }
+}
+
+impl<E> Execution<E> {
+    fn about<O>(&self, event: O) -> Execution<O> {
+        Execution {
+            id: self.id,
+            run: self.run,
+            workflow: self.workflow.clone(),
+            plan: self.plan.clone(),
+            event,
+            started_ms: self.started_ms,
+            before: self.before.clone(),
+            refusals: self.refusals.clone(),
+            too_large: self.too_large.clone(),
+            step_results: self.step_results,
+        }
+    }
+}
+
+impl Identity {
+    /// The id of what a workflow does for an event.
+    pub fn execution_id(&self, workflow: &WorkflowId, event: &Event) -> ExecutionId {
+        ExecutionId::new(
+            &self.environment,
+            workflow.as_str(),
+            ExecutionOrigin::Event(&event.record.origin),
+            // Workflows that limit their concurrency or are ordered by key are refused until executions can wait.
+            MailboxKey::Hash,
+            self.journal_partitions,
+        )
+    }
+}
+
+impl Subject {
+    /// A workflow that matched and cannot be run.
+    pub fn unrunnable(
+        identity: &Identity,
+        workflow: Arc<Workflow>,
+        event: Arc<Event>,
+        message: &str,
+        at_ms: i64,
+    ) -> Subject {
+        let id = identity.execution_id(&workflow.id, &event);
+        let message = run::cut(format!("the definition cannot be run by this version: {message}"));
+        let (run, waited) = (FIRST_RUN, None);
+        Subject::Unrunnable(Box::new(Unrunnable { id, run, workflow, event, message, at_ms, waited }))
+    }
+
+    /// A record that could not be understood.
+    pub fn undecodable((record, reason): (SourceRecord, Undecodable), at_ms: i64) -> Subject {
+        Subject::Undecodable(Box::new(UndecodableRecord { record, reason, at_ms }))
+    }
+
+    /// The workflow that it is about, if it is about one.
+    pub fn workflow(&self) -> Option<&Arc<Workflow>> {
+        match self {
+            Subject::Execution(execution) => Some(&execution.workflow),
+            Subject::Unrunnable(unrunnable) => Some(&unrunnable.workflow),
+            Subject::Undecodable(_) => None,
+        }
+    }
+
+    /// Runs what there is to run and says what is to be written. The same subject always leaves the same.
+    pub fn leave(&self, now_ms: i64) -> Left {
+        match self {
+            Subject::Execution(execution) => execution.leave(now_ms),
+            Subject::Unrunnable(unrunnable) => unrunnable.leave(),
+            Subject::Undecodable(undecodable) => undecodable.leave(),
+        }
+    }
+
+    /// The same, with what it leaves when where it stands must fit into a record of the journal: it fails if it does not.
+    pub fn leave_within(self, now_ms: i64, fits: &dyn Fn(&JournalRecord) -> Result<(), String>) -> (Subject, Left) {
+        let left = self.leave(now_ms);
+        let journal = left.outputs.iter().find_map(|(_, output)| match output {
+            Output::Journal(record) => Some(record),
+            Output::StepResult(_) | Output::Execution(_) | Output::DeadLetter(_) | Output::Produced(_) => None,
+        });
+        match journal.map_or(Ok(()), |record| fits(record)) {
+            Ok(()) => (self, left),
+            Err(message) => {
+                let subject = self.too_large(&message).unwrap_or(self);
+                let left = subject.leave(now_ms);
+                (subject, left)
+            }
+        }
+    }
+
+    /// An execution that waited and cannot go on anywhere.
+    pub fn stranded(
+        (id, run): (ExecutionId, u32),
+        checkpoint: Arc<Checkpoint>,
+        message: &str,
+        decode: &dyn Fn(SourceRecord) -> Result<Event, (SourceRecord, Undecodable)>,
+        at_ms: i64,
+    ) -> Subject {
+        let workflow = Arc::new(Workflow {
+            id: checkpoint.workflow.clone(),
+            version: checkpoint.version.clone(),
+            status: Status::Stopped,
+            content_hash: ContentHash([0; 32]),
+            triggers: Vec::new(),
+        });
+        // An event that cannot be understood any more says nothing of itself but where it lies.
+        let event = decode(checkpoint.record.clone()).unwrap_or_else(|(record, _)| Event {
+            record,
+            id: "".into(),
+            kind: "".into(),
+            source: "".into(),
+            subject: None,
+            time: None,
+            data: Value::Null,
+        });
+        let (event, message) = (Arc::new(event), run::cut(message.to_owned()));
+        Subject::Unrunnable(Box::new(Unrunnable { id, run, workflow, event, message, at_ms, waited: Some(checkpoint) }))
+    }
+
+    /// What to keep until its records are committed; None for what is no execution: it cannot be run otherwise.
+    pub fn keep(&self) -> Option<Box<Kept>> {
+        let Subject::Execution(execution) = self else { return None };
+        Some(Box::new(execution.about(execution.event.record.clone())))
+    }
+
+    /// The same execution, failing where it would wait: where it stands is larger than the journal takes. None for what is no execution.
+    pub fn too_large(&self, message: &str) -> Option<Subject> {
+        let Subject::Execution(execution) = self else { return None };
+        let mut execution = execution.clone();
+        execution.too_large = Some(message.into());
+        Some(Subject::Execution(execution))
+    }
+
+    /// The same execution, failing at the steps whose records were refused; None for what is no execution, or wrote nothing
+    /// that can be refused.
+    pub fn refused(&self, refusals: &[Refusal]) -> Option<Subject> {
+        let Subject::Execution(execution) = self else { return None };
+        let known = |it: &Refusal| execution.refusals.iter().any(|refusal| refusal.step == it.step);
+        let fresh: Vec<Refusal> = refusals.iter().filter(|it| !known(it)).cloned().collect();
+        if fresh.is_empty() {
+            return None;
+        }
+        let mut execution = execution.clone();
+        execution.refusals.extend(fresh);
+        Some(Subject::Execution(execution))
+    }
+}
+
+impl Kept {
+    /// The execution as it was. `decode` reads its record again, which comes to the same event as before; None if it does not.
+    pub fn execution(
+        &self,
+        decode: impl FnOnce(SourceRecord) -> Result<Event, (SourceRecord, Undecodable)>,
+    ) -> Option<Subject> {
+        let event = decode(self.event.clone()).ok()?;
+        Some(Subject::Execution(Box::new(self.about(Arc::new(event)))))
+    }
+}
+
+impl Unrunnable {
+    fn leave(&self) -> Left {
+        let failure = Failure { step: None, class: ErrorClass::Config, message: self.message.clone() };
+        let finished = self.waited.as_ref().map_or(Vec::new(), |checkpoint| checkpoint.ended.clone());
+        let dead_letter = DeadLetter {
+            id: DeadLetterId::of_execution(self.id, self.run, None),
+            reason: Reason::Match,
+            failure: failure.clone(),
+            execution: Some(FailedExecution { id: self.id, run: self.run, workflow: self.workflow.clone(), finished }),
+            record: self.event.record.clone(),
+            attempts: 0,
+            first_failure_ms: self.at_ms,
+            last_failure_ms: self.at_ms,
+        };
+        let record = ExecutionRecord {
+            execution: self.id,
+            run: self.run,
+            workflow: self.workflow.clone(),
+            event: self.event.clone(),
+            status: ExecutionStatus::Failed,
+            started_ms: self.waited.as_ref().map_or(self.at_ms, |checkpoint| checkpoint.started_ms),
+            ended_ms: Some(self.at_ms),
+            results: Vec::new(),
+            errors: vec![failure],
+            retry_count: 0,
+        };
+        let end = JournalRecord { execution: self.id, run: self.run, entry: Entry::End, content: Content::None };
+        let ended = self.waited.is_some().then(|| Output::Journal(Box::new(end)));
+        let outputs = [Output::DeadLetter(Box::new(dead_letter)), Output::Execution(Box::new(record))];
+        let outputs = outputs.into_iter().chain(ended).map(|output| (None, output)).collect();
+        Left { outputs, status: Some(ExecutionStatus::Failed), steps: Vec::new(), checkpoint: None }
+    }
+}
+
+impl UndecodableRecord {
+    fn leave(&self) -> Left {
+        let dead_letter = DeadLetter {
+            id: DeadLetterId::of_record(&self.record.origin),
+            reason: Reason::Decode,
+            failure: Failure {
+                step: None,
+                class: ErrorClass::Permanent,
+                message: run::cut(self.reason.message.clone()),
+            },
+            execution: None,
+            record: self.record.clone(),
+            attempts: 1,
+            first_failure_ms: self.at_ms,
+            last_failure_ms: self.at_ms,
+        };
+        let outputs = vec![(None, Output::DeadLetter(Box::new(dead_letter)))];
+        Left { outputs, status: None, steps: Vec::new(), checkpoint: None }
+    }
+}

@@ -1,0 +1,322 @@
+//! One part of a run: from its beginning, or from where it had to wait, to its end or to the next wait.
+
+use std::sync::Arc;
+
+use super::{Before, Execution, Left, News, Over, StepResults, Stop};
+use crate::engine::checkpoint::{Checkpoint, Content, StepWait};
+use crate::engine::expression::{Scope, StepStatus, StepView};
+use crate::engine::ids::DeadLetterId;
+use crate::engine::journal::{Entry, Mail};
+use crate::engine::limits;
+use crate::engine::plan::{Action, ErrorClass, OnError, Wait};
+use crate::engine::record::{
+    DeadLetter, ExecutionRecord, ExecutionStatus, FailedExecution, Failure, FinishedStep, JournalRecord, Output,
+    Produced, Reason, StepResult,
+};
+use crate::engine::run::{self, EndedStep, FailureCause, Run, RunInput, StepError, StepRun};
+use crate::engine::value::Value;
+
+/// What a part of a run came to.
+struct Part {
+    /// The steps whose wait was over, as they count.
+    over: Vec<Over>,
+    /// The steps that ran in place.
+    steps: Vec<StepRun>,
+    /// The steps that wait now.
+    waits: Vec<StepWait>,
+    /// What ended the run before its end.
+    fatal: Option<Fatal>,
+    output_bytes: usize,
+}
+
+/// What ends a run before its end.
+struct Fatal {
+    status: ExecutionStatus,
+    reason: Reason,
+    failure: Failure,
+    attempts: u32,
+    first_ms: i64,
+    last_ms: i64,
+}
+
+impl Execution {
+    /// Runs it and says what it leaves. The same execution always leaves the same at the same time.
+    pub(super) fn leave(&self, now_ms: i64) -> Left {
+        let Part { over, mut steps, waits, mut fatal, output_bytes } = self.go(now_ms);
+        if let (Some(message), Some(wait), None) = (&self.too_large, waits.first(), &fatal) {
+            fatal = Some(Fatal::too_large(&wait.step, message, now_ms));
+        }
+        let status = match &fatal {
+            Some(fatal) => fatal.status,
+            None if waits.is_empty() => ExecutionStatus::Completed,
+            None => ExecutionStatus::Running,
+        };
+        let mut outputs = Vec::with_capacity(2 * steps.len() + 3);
+        for Over { step, .. } in &over {
+            if self.has_own_record(step.status) {
+                outputs.push((None, Output::StepResult(self.step_result(step.clone()))));
+            }
+        }
+        for step in &mut steps {
+            if let Some(record) = step.effect.take_record() {
+                let produced = Produced { record, event: self.event.clone() };
+                outputs.push((Some(step.step), Output::Produced(produced)));
+            }
+            if self.has_own_record(step.status) {
+                outputs.push((None, Output::StepResult(self.step_result(self.finished(step, now_ms)))));
+            }
+        }
+        if let Some(fatal) = &fatal {
+            let letter = self.dead_letter(fatal, &over, &steps, now_ms);
+            outputs.push((None, Output::DeadLetter(Box::new(letter))));
+        }
+        // What waits says so once; what becomes of it is said at its end.
+        let goes_on = status == ExecutionStatus::Running;
+        if !goes_on || self.before.is_none() {
+            outputs.push((None, Output::Execution(Box::new(self.record(status, &over, &steps, now_ms)))));
+        }
+        let checkpoint = goes_on.then(|| Arc::new(self.checkpoint(over, &steps, waits, output_bytes, now_ms)));
+        if let Some(record) = self.journal_record(checkpoint.clone()) {
+            outputs.push((None, Output::Journal(Box::new(record))));
+        }
+        Left { outputs, status: Some(status), steps, checkpoint }
+    }
+
+    fn go(&self, now_ms: i64) -> Part {
+        let id = self.id.to_string();
+        let scope = Scope {
+            event: &self.event,
+            steps: &[],
+            execution_id: &id,
+            workflow_id: self.workflow.id.as_str(),
+            workflow_version: &self.workflow.version,
+            vars: &self.plan.vars,
+        };
+        match self.before.as_deref() {
+            None => {
+                let run = run::run(&self.plan, RunInput::from_the_beginning(scope, &self.refusals));
+                self.part(Vec::new(), Vec::new(), run, now_ms)
+            }
+            Some(before) => self.go_on_from(before, scope, now_ms),
+        }
+    }
+
+    fn go_on_from(&self, before: &Before, scope: Scope<'_>, now_ms: i64) -> Part {
+        let (over, output_bytes) = before.weighed();
+        let waits = before.waits_left();
+        let fatal = before.news.stop.as_ref().map(|stop| Fatal::stop(stop, now_ms));
+        if let Some(fatal) = fatal.or_else(|| over.iter().find_map(|it| self.fatal_over(it))) {
+            return Part { over, steps: Vec::new(), waits, fatal: Some(fatal), output_bytes };
+        }
+        let index = |id: &Arc<str>| self.plan.steps().iter().position(|step| step.id == *id);
+        let views = over.iter().filter_map(|it| {
+            let view = StepView { status: it.step.status, output: it.step.output.clone() };
+            Some(EndedStep { step: index(&it.step.id)?, view })
+        });
+        let ended: Vec<EndedStep> = before.progress.ended.iter().cloned().chain(views).collect();
+        let waiting: Vec<usize> = waits.iter().filter_map(|wait| index(&wait.step)).collect();
+        let input = RunInput { scope, refusals: &self.refusals, ended: &ended, waiting: &waiting, output_bytes };
+        let run = run::run(&self.plan, input);
+        self.part(over, waits, run, now_ms)
+    }
+
+    fn part(&self, over: Vec<Over>, mut waits: Vec<StepWait>, run: Run, now_ms: i64) -> Part {
+        let Run { steps, waits: fresh, failure, output_bytes } = run;
+        waits.extend(fresh.into_iter().map(|step| self.wait(step, now_ms)));
+        let fatal = failure.map(|failure| {
+            let id = &self.plan.steps()[failure.step].id;
+            let reason = match failure.error.cause {
+                FailureCause::Step => Reason::Step,
+                FailureCause::Refused => Reason::Refused,
+                FailureCause::TooLarge => Reason::TooLarge,
+            };
+            Fatal::at_once(reason, failure_of(id, &failure.error), now_ms)
+        });
+        Part { over, steps, waits, fatal, output_bytes }
+    }
+
+    fn wait(&self, step: usize, now_ms: i64) -> StepWait {
+        let step = &self.plan.steps()[step];
+        let due_ms = match &step.action {
+            Action::Wait(Wait::Delay(delay)) => {
+                Some(now_ms.saturating_add(i64::try_from(delay.as_millis()).unwrap_or(i64::MAX)))
+            }
+            Action::Transform { .. }
+            | Action::Condition { .. }
+            | Action::Switch { .. }
+            | Action::Produce(_)
+            | Action::Log { .. }
+            | Action::Fail { .. }
+            | Action::Wait(Wait::Http(_)) => None,
+        };
+        StepWait { step: step.id.clone(), since_ms: now_ms, due_ms, attempts: 0, failed: None }
+    }
+
+    /// What a step whose wait is over does to the execution, if that ends it.
+    fn fatal_over(&self, over: &Over) -> Option<Fatal> {
+        let failure = over.step.failure.clone()?;
+        let step = self.plan.steps().iter().find(|step| step.id == over.step.id)?;
+        (step.on_error == OnError::Fail).then_some(Fatal {
+            status: ExecutionStatus::Failed,
+            reason: over.reason,
+            failure,
+            attempts: over.step.attempts,
+            first_ms: over.first_failure_ms,
+            last_ms: over.step.ended_ms,
+        })
+    }
+
+    fn has_own_record(&self, status: StepStatus) -> bool {
+        match self.step_results {
+            StepResults::All => true,
+            StepResults::Failed => status == StepStatus::Failed,
+            StepResults::None => false,
+        }
+    }
+
+    fn step_result(&self, step: FinishedStep) -> StepResult {
+        let (workflow, event) = (self.workflow.clone(), self.event.clone());
+        StepResult { execution: self.id, run: self.run, workflow, event, step }
+    }
+
+    fn finished(&self, step: &StepRun, ended_ms: i64) -> FinishedStep {
+        let id = &self.plan.steps()[step.step].id;
+        FinishedStep {
+            id: id.clone(),
+            status: step.status,
+            started_ms: if self.before.is_none() { self.started_ms } else { ended_ms },
+            ended_ms,
+            attempts: u32::from(step.status != StepStatus::Skipped),
+            output: step.output.clone(),
+            failure: step.error.as_ref().map(|error| failure_of(id, error)),
+        }
+    }
+
+    /// Every step that has ended before this part or where it begins.
+    fn ended_before<'a>(&'a self, over: &'a [Over]) -> impl Iterator<Item = &'a FinishedStep> {
+        let before = self.before.as_deref().map_or(&[][..], |before| &before.checkpoint.ended);
+        before.iter().chain(over.iter().map(|it| &it.step))
+    }
+
+    fn record(&self, status: ExecutionStatus, over: &[Over], steps: &[StepRun], now_ms: i64) -> ExecutionRecord {
+        let here = |step: &&StepRun| !self.has_own_record(step.status);
+        let earlier = self.ended_before(over).filter(|step| !self.has_own_record(step.status)).cloned();
+        let errors = steps.iter().filter_map(|step| {
+            let id = &self.plan.steps()[step.step].id;
+            step.error.as_ref().map(|error| failure_of(id, error))
+        });
+        let earlier_errors = self.ended_before(over).filter_map(|step| step.failure.clone());
+        let stopped = self.before.iter().filter_map(|before| before.news.stop.as_ref());
+        ExecutionRecord {
+            execution: self.id,
+            run: self.run,
+            workflow: self.workflow.clone(),
+            event: self.event.clone(),
+            status,
+            started_ms: self.started_ms,
+            ended_ms: (status != ExecutionStatus::Running).then_some(now_ms),
+            results: earlier.chain(steps.iter().filter(here).map(|step| self.finished(step, now_ms))).collect(),
+            errors: earlier_errors.chain(errors).chain(stopped.map(|stop| stop.failure.clone())).collect(),
+            retry_count: self.ended_before(over).map(|step| step.attempts.saturating_sub(1)).sum(),
+        }
+    }
+
+    fn dead_letter(&self, fatal: &Fatal, over: &[Over], steps: &[StepRun], now_ms: i64) -> DeadLetter {
+        let step = fatal.failure.step.as_ref();
+        let here = steps.iter().map(|step| self.finished(step, now_ms));
+        let ended = self.ended_before(over).cloned().chain(here).filter(|it| Some(&it.id) != step);
+        DeadLetter {
+            id: DeadLetterId::of_execution(self.id, self.run, step.map(|it| &**it)),
+            reason: fatal.reason,
+            failure: fatal.failure.clone(),
+            execution: Some(FailedExecution {
+                id: self.id,
+                run: self.run,
+                workflow: self.workflow.clone(),
+                finished: ended.collect(),
+            }),
+            record: self.event.record.clone(),
+            attempts: fatal.attempts,
+            first_failure_ms: fatal.first_ms,
+            last_failure_ms: fatal.last_ms,
+        }
+    }
+
+    fn checkpoint(
+        &self,
+        over: Vec<Over>,
+        steps: &[StepRun],
+        waits: Vec<StepWait>,
+        output_bytes: usize,
+        now_ms: i64,
+    ) -> Checkpoint {
+        let here = steps.iter().map(|step| self.finished(step, now_ms));
+        Checkpoint {
+            workflow: self.workflow.id.clone(),
+            version: self.workflow.version.clone(),
+            record: self.event.record.clone(),
+            started_ms: self.started_ms,
+            ended: self.ended_before(&over).cloned().chain(here).collect(),
+            waits,
+            output_bytes,
+        }
+    }
+
+    /// What the journal must know of this part: that it waits, or that it has ended if it was known to wait.
+    fn journal_record(&self, checkpoint: Option<Arc<Checkpoint>>) -> Option<JournalRecord> {
+        let (entry, content) = match (self.before.as_deref(), checkpoint) {
+            (None, None) => return None,
+            (None, Some(checkpoint)) => (Entry::Mail(Mail::Start), Content::Checkpoint(checkpoint)),
+            (Some(before), Some(checkpoint)) => {
+                let entry = Entry::State { place: before.place, includes: before.includes };
+                (entry, Content::Checkpoint(checkpoint))
+            }
+            (Some(_), None) => (Entry::End, Content::None),
+        };
+        Some(JournalRecord { execution: self.id, run: self.run, entry, content })
+    }
+}
+
+impl Before {
+    /// The steps whose wait is over, with what all outputs weigh then. One whose output is more than the execution may hold has failed.
+    fn weighed(&self) -> (Vec<Over>, usize) {
+        let mut bytes = self.checkpoint.output_bytes;
+        let mut over = self.news.over.clone();
+        for Over { step, reason, .. } in &mut over {
+            bytes += step.output.weight();
+            if bytes > limits::EXECUTION_OUTPUT_BYTES && step.status == StepStatus::Completed {
+                let error = run::outputs_too_large();
+                step.failure = Some(failure_of(&step.id, &error));
+                (step.status, step.output, *reason) = (StepStatus::Failed, Value::Null, Reason::TooLarge);
+            }
+        }
+        (over, bytes)
+    }
+
+    /// The steps that go on waiting.
+    fn waits_left(&self) -> Vec<StepWait> {
+        let News { over, changed, .. } = &self.news;
+        let waits = self.checkpoint.waits.iter().filter(|wait| !over.iter().any(|it| it.step.id == wait.step));
+        waits.map(|wait| changed.iter().find(|it| it.step == wait.step).unwrap_or(wait).clone()).collect()
+    }
+}
+
+impl Fatal {
+    fn at_once(reason: Reason, failure: Failure, now_ms: i64) -> Fatal {
+        Fatal { status: ExecutionStatus::Failed, reason, failure, attempts: 1, first_ms: now_ms, last_ms: now_ms }
+    }
+
+    fn stop(stop: &Stop, now_ms: i64) -> Fatal {
+        Fatal { status: stop.status, ..Fatal::at_once(stop.reason, stop.failure.clone(), now_ms) }
+    }
+
+    fn too_large(step: &Arc<str>, message: &str, now_ms: i64) -> Fatal {
+        let message = run::cut(message.to_owned());
+        let failure = Failure { step: Some(step.clone()), class: ErrorClass::Permanent, message };
+        Fatal::at_once(Reason::TooLarge, failure, now_ms)
+    }
+}
+
+fn failure_of(step: &Arc<str>, error: &StepError) -> Failure {
+    Failure { step: Some(step.clone()), class: error.class, message: error.message.clone() }
+}

@@ -1,0 +1,489 @@
+//! The owner of journal partitions: goes on with the executions that wait in those that a lane holds.
+//!
+//! ```text
+//!  handle_assigned · handle_record · handle_reached      a partition comes, and is read to its end before anything starts
+//!  handle_committed · handle_answer · handle_revoked     what was written is certain; a call has ended; a partition goes
+//!  poll ─▶ Emitted                                       an execution that goes on: what it leaves, for the next batch
+//!  start_call ─▶ Call                                    a call that may start, once its connector's gate grants one
+//!  renewals                                              positions to commit, so that calls may go on to start
+//! ```
+//!
+//! Of every execution there is one part at a time that is written and not known to be committed. Until it is, nothing of that execution
+//! starts and nothing more of it is written: so an effect is always recorded before it is made, and a part that the broker refuses can
+//! still end otherwise.
+
+mod task;
+#[cfg(test)]
+mod tests;
+mod ward;
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
+
+use rustc_hash::FxHashMap;
+
+use super::batch::{AssignmentId, Dependency, SourcePartition};
+use super::call::{Answer, Judged, Request};
+use super::checkpoint::{Checkpoint, Content};
+use super::event::{Event, SourceRecord, Undecodable};
+use super::execution::{Execution, Identity, Left, Subject};
+use super::ids::ExecutionId;
+use super::journal::{self, Applied, Mail};
+use super::plan::{Action, Plan, Wait};
+use super::position::Position;
+use super::record::JournalRecord;
+use super::workflow::{Workflow, WorkflowId};
+
+use task::{Stage, Task};
+use ward::Ward;
+
+/// How long calls may start after a commit that named their partition was sent, in milliseconds. And for how long a new owner starts none:
+/// until then the one before may.
+pub const LEASE_MS: i64 = 2_000;
+
+/// What follows from the length of a lease, all in milliseconds.
+#[derive(Clone, Copy, Debug)]
+struct Terms {
+    /// The lease.
+    lease: i64,
+    /// One that is needed is renewed when less than this is left of it.
+    renew_below: i64,
+    /// How long a renewal that was asked for may take before it is asked for again.
+    renew_every: i64,
+    /// How long a position may have moved before it is committed by itself.
+    position_age: i64,
+}
+
+impl Terms {
+    fn of(lease_ms: i64) -> Terms {
+        Terms { lease: lease_ms, renew_below: lease_ms / 2, renew_every: lease_ms / 4, position_age: lease_ms }
+    }
+}
+
+/// How long an execution waits for the definition of its version before it fails, in milliseconds: an instance reads all of them within
+/// seconds.
+pub const UNKNOWN_DEFINITION_MS: i64 = 60_000;
+/// How often a definition that is not there is looked for, in milliseconds.
+const LOOK_AGAIN_MS: i64 = 1_000;
+
+/// Finds a version of a workflow: None if it is not known here (yet), an error if it cannot be run.
+pub type FindDefinition<'a> = &'a dyn Fn(&WorkflowId, &str) -> Option<Result<Definition, String>>;
+/// Understands an event's record.
+pub type DecodeEvent<'a> = &'a dyn Fn(SourceRecord) -> Result<Event, (SourceRecord, Undecodable)>;
+
+/// What an owner asks while it works.
+#[derive(Clone, Copy)]
+pub struct Around<'a> {
+    /// The version of a workflow that runs.
+    pub definition: FindDefinition<'a>,
+    /// Understands an event's record again.
+    pub decode: DecodeEvent<'a>,
+    /// Whether the journal takes a record; the error says why not.
+    pub fits: &'a dyn Fn(&JournalRecord) -> Result<(), String>,
+    /// Now, milliseconds since the Unix epoch.
+    pub now_ms: i64,
+}
+
+/// A version of a workflow, ready to run.
+#[derive(Clone, Debug)]
+pub struct Definition {
+    /// The workflow.
+    pub workflow: Arc<Workflow>,
+    /// What it does.
+    pub plan: Arc<Plan>,
+}
+
+/// A call, as its owner knows it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct CallId(pub u64);
+
+/// A call to be made.
+#[derive(Clone, Debug)]
+pub struct Call {
+    /// Names it to [`Owner::handle_answer`].
+    pub id: CallId,
+    /// The connector.
+    pub connector: Arc<str>,
+    /// The execution.
+    pub execution: ExecutionId,
+    /// The step.
+    pub step: Arc<str>,
+    /// Which attempt it is, from 1.
+    pub attempt: u32,
+    /// The same for every attempt of the step, wherever it is made.
+    pub idempotency_key: String,
+    /// The event's record, for its trace context.
+    pub record: SourceRecord,
+    /// What to send.
+    pub request: Request,
+}
+
+/// What an execution leaves that goes on.
+#[derive(Debug)]
+pub struct Emitted {
+    /// The journal's partition.
+    pub partition: SourcePartition,
+    /// The assignment under which it is held.
+    pub assignment: AssignmentId,
+    /// The partition's position once this is written.
+    pub position: Position,
+    /// What it is about.
+    pub subject: Subject,
+    /// What is to be written.
+    pub left: Left,
+    /// Rises with every one of them; see [`Commit::sequence`].
+    pub sequence: u64,
+}
+
+/// What a commit makes certain.
+#[derive(Clone, Copy, Debug)]
+pub struct Commit<'a> {
+    /// The last of the owner's [`Emitted`] that it holds; all before it are committed too.
+    pub sequence: u64,
+    /// The moment before it was sent, milliseconds since the Unix epoch.
+    pub sent_ms: i64,
+    /// The partitions whose positions it moved.
+    pub named: &'a [Dependency],
+    /// The executions that were written otherwise than they were emitted, because the broker refused something.
+    pub replaced: &'a [Replaced],
+}
+
+/// An execution that was written otherwise than it was emitted.
+#[derive(Clone, Debug)]
+pub struct Replaced {
+    /// The execution.
+    pub execution: ExecutionId,
+    /// Where it stands now; None if it has ended.
+    pub checkpoint: Option<Arc<Checkpoint>>,
+}
+
+/// What an answer means beyond its step.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Consequence {
+    /// Nothing.
+    None,
+    /// The connector's credentials are refused: it is to be held open.
+    Hold,
+}
+
+/// A call that is under way.
+#[derive(Debug)]
+struct UnderWay {
+    execution: ExecutionId,
+    run: u32,
+    plan: Arc<Plan>,
+    step: usize,
+}
+
+/// The owner of the journal partitions that one lane holds.
+#[derive(Debug)]
+pub struct Owner {
+    identity: Arc<Identity>,
+    terms: Terms,
+    wards: BTreeMap<i32, Ward>,
+    /// Executions to be looked at.
+    work: VecDeque<ExecutionId>,
+    /// When executions are to be looked at.
+    timers: BTreeSet<(i64, ExecutionId)>,
+    /// What was emitted and is not known to be committed.
+    unsettled: VecDeque<(u64, ExecutionId, u32)>,
+    calls: FxHashMap<CallId, UnderWay>,
+    /// Calls whose executions have ended meanwhile.
+    aborted: Vec<CallId>,
+    last_emitted: u64,
+    last_call: u64,
+}
+
+impl Owner {
+    /// An owner that holds nothing yet, with leases of so many milliseconds: [`LEASE_MS`], the same for every instance of a cluster.
+    pub fn new(identity: Arc<Identity>, lease_ms: i64) -> Owner {
+        Owner {
+            identity,
+            terms: Terms::of(lease_ms),
+            wards: BTreeMap::new(),
+            work: VecDeque::new(),
+            timers: BTreeSet::new(),
+            unsettled: VecDeque::new(),
+            calls: FxHashMap::default(),
+            aborted: Vec::new(),
+            last_emitted: 0,
+            last_call: 0,
+        }
+    }
+
+    /// Takes up a partition, to be read from an offset; `end` is its high watermark now, whatever is committed of what lies before it.
+    pub fn handle_assigned(
+        &mut self,
+        partition: SourcePartition,
+        assignment: AssignmentId,
+        (from, end): (i64, i64),
+        now_ms: i64,
+    ) {
+        let number = partition.partition;
+        self.wards.insert(number, Ward::new(partition, assignment, (from, end), self.terms, now_ms));
+        self.handle_reached(number, from);
+    }
+
+    /// Lets a partition go. Returns the calls that are under way for it.
+    pub fn handle_revoked(&mut self, partition: i32) -> Vec<CallId> {
+        self.wards.remove(&partition);
+        let of_it = |under_way: &UnderWay| i32::from(under_way.execution.journal_partition) == partition;
+        let gone: Vec<CallId> = self.calls.iter().filter(|(_, it)| of_it(it)).map(|(id, _)| *id).collect();
+        gone.iter().for_each(|id| drop(self.calls.remove(id)));
+        gone
+    }
+
+    /// Takes the next record of a partition. One of a partition that is not held is nothing.
+    pub fn handle_record(&mut self, record: journal::Record<Content>) {
+        let execution = record.execution;
+        let Some(ward) = self.wards.get_mut(&i32::from(execution.journal_partition)) else { return };
+        let (entry, run, offset) = (record.entry, record.run, record.offset);
+        if ward.is_restoring() {
+            let journal::Record { offset, bytes, execution, run, entry, content } = record;
+            ward.log.apply(journal::Record { offset, bytes, execution, run, entry, content: Some(content) });
+            return self.handle_reached(i32::from(execution.journal_partition), offset + 1);
+        }
+        let journal::Record { bytes, content, .. } = record;
+        let applied = ward.log.apply(journal::Record { offset, bytes, execution, run, entry, content: None });
+        match (applied, entry, content) {
+            (Applied::Wanted, journal::Entry::Mail(Mail::Start | Mail::Resume), Content::Checkpoint(checkpoint)) => {
+                ward.tasks.insert(execution, Task::new(run, offset, checkpoint));
+                self.work.push_back(execution);
+            }
+            (Applied::Wanted, journal::Entry::Mail(mail), _) => {
+                if let Some(task) = ward.tasks.get_mut(&execution) {
+                    task.take_mail(mail);
+                    self.work.push_back(execution);
+                }
+            }
+            // What comes back of what this owner wrote: it knows more of that already.
+            (Applied::Wanted | Applied::Moved | Applied::Ended | Applied::Nothing, _, _) => {}
+        }
+    }
+
+    /// Everything of a partition before an offset was read, or is not there to be read.
+    pub fn handle_reached(&mut self, partition: i32, offset: i64) {
+        let Some(ward) = self.wards.get_mut(&partition) else { return };
+        if ward.reaches(offset) {
+            self.work.extend(ward.wake_all());
+        }
+    }
+
+    /// A commit is certain.
+    pub fn handle_committed(&mut self, commit: Commit<'_>) {
+        for Dependency { partition, assignment } in commit.named {
+            if let Some(ward) = self.wards.get_mut(&partition.partition).filter(|ward| ward.is(partition, *assignment))
+            {
+                ward.leased_from(commit.sent_ms);
+            }
+        }
+        while let Some((_, execution, run)) = self.unsettled.pop_front_if(|(sequence, ..)| *sequence <= commit.sequence)
+        {
+            let Some(ward) = self.wards.get_mut(&i32::from(execution.journal_partition)) else { continue };
+            let replaced = commit.replaced.iter().find(|it| it.execution == execution);
+            if ward.settle(execution, run, replaced) {
+                self.work.push_back(execution);
+            }
+        }
+    }
+
+    /// The next execution that goes on; None if none does now.
+    pub fn poll(&mut self, around: &Around<'_>) -> Option<Emitted> {
+        while let Some((_, execution)) = self.timers.pop_first_if_due(around.now_ms) {
+            self.work.push_back(execution);
+        }
+        while let Some(execution) = self.work.pop_front() {
+            if let Some(emitted) = self.look(execution, around) {
+                return Some(emitted);
+            }
+        }
+        None
+    }
+
+    /// When to poll again, milliseconds since the Unix epoch, if nothing else happens.
+    pub fn wake_ms(&self) -> Option<i64> {
+        self.timers.first().map(|(due_ms, _)| *due_ms)
+    }
+
+    /// Looks at an execution: what has become due, and whether it goes on.
+    fn look(&mut self, execution: ExecutionId, around: &Around<'_>) -> Option<Emitted> {
+        let ward = self.wards.get_mut(&i32::from(execution.journal_partition)).filter(|ward| !ward.is_restoring())?;
+        let mut task = ward.tasks.remove(&execution)?;
+        let subject = if task.is_settled() { self.go_on(execution, &mut task, around) } else { None };
+        let ward = self.wards.get_mut(&i32::from(execution.journal_partition))?;
+        let Some(subject) = subject else {
+            ward.tasks.insert(execution, task);
+            return None;
+        };
+        let (subject, left) = subject.leave_within(around.now_ms, around.fits);
+        self.last_emitted += 1;
+        let sequence = self.last_emitted;
+        self.unsettled.push_back((sequence, execution, task.run));
+        let given_up = task.move_to(left.checkpoint.clone());
+        for call in given_up {
+            self.calls.remove(&call);
+            self.aborted.push(call);
+        }
+        ward.tasks.insert(execution, task);
+        let (partition, assignment, position) = ward.push(around.now_ms);
+        Some(Emitted { partition, assignment, position, subject, left, sequence })
+    }
+
+    /// What an execution does now, if it does anything.
+    fn go_on(&mut self, execution: ExecutionId, task: &mut Task, around: &Around<'_>) -> Option<Subject> {
+        let ward = self.wards.get_mut(&i32::from(execution.journal_partition))?;
+        let definition = match task.definition(around) {
+            Ok(Some(definition)) => definition,
+            Ok(None) => {
+                self.timers.insert((around.now_ms + LOOK_AGAIN_MS, execution));
+                return None;
+            }
+            Err(message) => return Some(self.unrunnable(execution, task, &message, around)),
+        };
+        for (index, stage) in task.due(&definition.plan, around.now_ms) {
+            match stage {
+                Stage::Timer(due_ms) => {
+                    self.timers.insert((due_ms, execution));
+                }
+                Stage::Queued => ward.enqueue(&definition.plan.steps()[index], task.place, execution),
+                Stage::New | Stage::Calling(_) => {}
+            }
+        }
+        if !task.has_news() {
+            return None;
+        }
+        let includes = ward.includes(execution);
+        let decoded = (around.decode)(task.checkpoint.record.clone());
+        let event = match decoded {
+            Ok(event) => Arc::new(event),
+            Err((_, why)) => {
+                let message = format!("its event cannot be understood any more: {}", why.message);
+                return Some(self.unrunnable(execution, task, &message, around));
+            }
+        };
+        let news = task.take_news();
+        let Definition { workflow, plan } = definition;
+        let next = Execution::go_on(
+            &self.identity,
+            (execution, task.run),
+            (workflow, plan),
+            event,
+            task.checkpoint.clone(),
+            news,
+            (task.place, includes),
+        );
+        match next {
+            Ok(next) => Some(Subject::Execution(Box::new(next))),
+            Err(unknown) => Some(self.unrunnable(execution, task, &unknown.to_string(), around)),
+        }
+    }
+
+    /// An execution that cannot go on here, nor anywhere else.
+    fn unrunnable(&self, execution: ExecutionId, task: &Task, message: &str, around: &Around<'_>) -> Subject {
+        Subject::stranded((execution, task.run), task.checkpoint.clone(), message, around.decode, around.now_ms)
+    }
+
+    /// The connectors that calls wait for which may start now.
+    pub fn connectors(&self, now_ms: i64) -> BTreeSet<Arc<str>> {
+        let wards = self.wards.values().filter(|ward| ward.may_start(now_ms));
+        wards.flat_map(|ward| ward.connectors()).cloned().collect()
+    }
+
+    /// The next call of a connector, for which its gate has given a permit; None if there is none that may start. Those that began to wait
+    /// first come first.
+    pub fn start_call(&mut self, connector: &str, around: &Around<'_>) -> Option<Call> {
+        loop {
+            let wards = self.wards.values_mut().filter(|ward| ward.may_start(around.now_ms));
+            let ward =
+                wards.filter(|ward| ward.first_of(connector).is_some()).min_by_key(|ward| ward.first_of(connector))?;
+            let (execution, step) = ward.take_first(connector)?;
+            let Some(task) = ward.tasks.get_mut(&execution).filter(|task| task.is_queued(&step)) else { continue };
+            // Its turn comes again once what was written of it is certain, or its definition is there.
+            let definition = task.definition(around).ok().flatten().filter(|_| task.is_settled());
+            let Some(definition) = definition else {
+                task.set_stage(&step, Stage::New);
+                self.work.push_back(execution);
+                continue;
+            };
+            let plan = definition.plan.clone();
+            let index = plan.steps().iter().position(|it| it.id == step);
+            let Some((index, Action::Wait(Wait::Http(call)))) = index.map(|index| (index, &plan.steps()[index].action))
+            else {
+                continue;
+            };
+            match task.request(execution, &definition, call, around) {
+                Ok(request) => {
+                    self.last_call += 1;
+                    let id = CallId(self.last_call);
+                    task.set_stage(&step, Stage::Calling(id));
+                    let call = Call {
+                        id,
+                        connector: call.connector.clone(),
+                        execution,
+                        attempt: task.attempts(&step) + 1,
+                        idempotency_key: execution.idempotency_key(&step, FIRST_EDITION),
+                        record: task.checkpoint.record.clone(),
+                        step,
+                        request,
+                    };
+                    self.calls.insert(id, UnderWay { execution, run: task.run, plan, step: index });
+                    return Some(call);
+                }
+                Err(error) => {
+                    task.fail(&step, &error, around.now_ms);
+                    self.work.push_back(execution);
+                }
+            }
+        }
+    }
+
+    /// A call has ended. `chance`, from 0 to 1, spreads retries. An answer to a call that is not under way any more is nothing.
+    pub fn handle_answer(&mut self, id: CallId, answer: Answer, chance: f64, now_ms: i64) -> Consequence {
+        let Some(UnderWay { execution, run, plan, step }) = self.calls.remove(&id) else { return Consequence::None };
+        let step = &plan.steps()[step];
+        let Action::Wait(Wait::Http(call)) = &step.action else { return Consequence::None };
+        let ward = self.wards.get_mut(&i32::from(execution.journal_partition));
+        let task = ward.and_then(|ward| ward.tasks.get_mut(&execution)).filter(|task| task.run == run);
+        let Some(task) = task else { return Consequence::None };
+        let judged = call.judge(answer, task.attempts(&step.id), chance);
+        let holds = matches!(judged, Judged::Hold(_));
+        task.judged(&step.id, judged, now_ms);
+        self.work.push_back(execution);
+        if holds { Consequence::Hold } else { Consequence::None }
+    }
+
+    /// Calls to be broken off: their executions have ended.
+    pub fn take_aborted(&mut self) -> Vec<CallId> {
+        std::mem::take(&mut self.aborted)
+    }
+
+    /// Positions to be committed now, so that calls may start, or that have moved long enough ago.
+    pub fn renewals(&mut self, now_ms: i64) -> Vec<(SourcePartition, AssignmentId, Position)> {
+        let wards = self.wards.values_mut().filter(|ward| ward.wants_renewal(now_ms));
+        wards.map(|ward| ward.push(now_ms)).collect()
+    }
+
+    /// How many executions have not ended, of the partitions that are restored.
+    pub fn live(&self) -> usize {
+        self.wards.values().map(|ward| ward.tasks.len()).sum()
+    }
+
+    /// Whether every partition that is held was read to its end.
+    pub fn is_restored(&self) -> bool {
+        self.wards.values().all(|ward| !ward.is_restoring())
+    }
+}
+
+/// The edition of a step's calls until a replay changes what they are made of.
+const FIRST_EDITION: u32 = 1;
+
+/// Takes what has come due off timers.
+trait PopDue {
+    fn pop_first_if_due(&mut self, now_ms: i64) -> Option<(i64, ExecutionId)>;
+}
+
+impl PopDue for BTreeSet<(i64, ExecutionId)> {
+    fn pop_first_if_due(&mut self, now_ms: i64) -> Option<(i64, ExecutionId)> {
+        self.first().is_some_and(|(due_ms, _)| *due_ms <= now_ms).then(|| self.pop_first()).flatten()
+    }
+}

@@ -1,0 +1,270 @@
+//! An execution that waits, in its owner's memory.
+
+use std::sync::Arc;
+
+use super::{Around, CallId, Definition, Replaced, UNKNOWN_DEFINITION_MS};
+use crate::engine::call::{HttpCall, Judged, Request};
+use crate::engine::checkpoint::{Checkpoint, Failed, StepWait};
+use crate::engine::execution::{News, Over, Stop};
+use crate::engine::expression::{Budget, Scope, StepStatus, StepView};
+use crate::engine::ids::ExecutionId;
+use crate::engine::journal::Mail;
+use crate::engine::limits;
+use crate::engine::plan::{Action, ErrorClass, Plan, Wait};
+use crate::engine::record::{ExecutionStatus, Failure, FinishedStep, Reason};
+use crate::engine::run::{FailureCause, StepError};
+use crate::engine::value::Value;
+
+/// Where a step that waits stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Stage {
+    /// Not looked at since it began to wait, or to wait again.
+    New,
+    /// It is due then.
+    Timer(i64),
+    /// It waits for its connector.
+    Queued,
+    /// Its call is under way.
+    Calling(CallId),
+}
+
+#[derive(Debug)]
+pub(super) struct Task {
+    pub run: u32,
+    pub place: i64,
+    pub checkpoint: Arc<Checkpoint>,
+    /// The steps of the checkpoint that wait, in its order.
+    stages: Vec<Stage>,
+    news: News,
+    /// Something of it was written and is not known to be committed.
+    is_unsettled: bool,
+    /// What was written is its end.
+    has_ended: bool,
+    unknown_since_ms: Option<i64>,
+}
+
+impl Task {
+    pub(super) fn new(run: u32, place: i64, checkpoint: Arc<Checkpoint>) -> Task {
+        let stages = vec![Stage::New; checkpoint.waits.len()];
+        let (is_unsettled, has_ended, unknown_since_ms) = (false, false, None);
+        Task { run, place, checkpoint, stages, news: News::default(), is_unsettled, has_ended, unknown_since_ms }
+    }
+
+    /// Mail for an execution that is alive.
+    pub(super) fn take_mail(&mut self, mail: Mail) {
+        match mail {
+            Mail::Cancel => {
+                let failure =
+                    Failure { step: None, class: ErrorClass::Permanent, message: "it was cancelled".to_owned() };
+                let stop = Stop { status: ExecutionStatus::Cancelled, reason: Reason::Cancelled, failure };
+                self.news.stop.get_or_insert(stop);
+            }
+            // No step waits for a signal, and one that begins or goes on is what made the task.
+            Mail::Signal | Mail::Start | Mail::Resume => {}
+        }
+    }
+
+    pub(super) fn is_settled(&self) -> bool {
+        !self.is_unsettled
+    }
+
+    pub(super) fn has_news(&self) -> bool {
+        !self.news.over.is_empty() || !self.news.changed.is_empty() || self.news.stop.is_some()
+    }
+
+    pub(super) fn take_news(&mut self) -> News {
+        std::mem::take(&mut self.news)
+    }
+
+    /// The version that runs; None if it is not there yet. The error says why it cannot go on.
+    pub(super) fn definition(&mut self, around: &Around<'_>) -> Result<Option<Definition>, String> {
+        let Checkpoint { workflow, version, .. } = &*self.checkpoint;
+        match (around.definition)(workflow, version) {
+            Some(found) => {
+                self.unknown_since_ms = None;
+                found.map(Some).map_err(|message| format!("its definition cannot be run by this version: {message}"))
+            }
+            None => {
+                let since_ms = *self.unknown_since_ms.get_or_insert(around.now_ms);
+                if around.now_ms - since_ms < UNKNOWN_DEFINITION_MS {
+                    return Ok(None);
+                }
+                Err(format!("version {version} of {} is not installed; apply it again", workflow.as_str()))
+            }
+        }
+    }
+
+    /// Looks at the steps that wait: what is due ends or is to be queued, what is not gets a timer. Returns what changed.
+    pub(super) fn due(&mut self, plan: &Plan, now_ms: i64) -> Vec<(usize, Stage)> {
+        let mut changed = Vec::new();
+        for (number, wait) in self.checkpoint.waits.iter().enumerate() {
+            let is_news = self.news.over.iter().any(|it| it.step.id == wait.step)
+                || self.news.changed.iter().any(|it| it.step == wait.step);
+            if is_news || matches!(self.stages[number], Stage::Queued | Stage::Calling(_)) {
+                continue;
+            }
+            // A plan without the step is refused where the execution goes on.
+            let Some(index) = plan.steps().iter().position(|step| step.id == wait.step) else { continue };
+            let due_ms = wait.due_ms.unwrap_or(i64::MIN);
+            if due_ms > now_ms {
+                if self.stages[number] != Stage::Timer(due_ms) {
+                    self.stages[number] = Stage::Timer(due_ms);
+                    changed.push((index, Stage::Timer(due_ms)));
+                }
+                continue;
+            }
+            if let Action::Wait(Wait::Http(_)) = &plan.steps()[index].action {
+                self.stages[number] = Stage::Queued;
+                changed.push((index, Stage::Queued));
+            } else {
+                self.news.over.push(done(wait, 1, Value::Null, now_ms));
+            }
+        }
+        changed
+    }
+
+    /// Goes to where the execution stands once what is written now is committed; None: to its end. Returns the calls that are given up.
+    pub(super) fn move_to(&mut self, checkpoint: Option<Arc<Checkpoint>>) -> Vec<CallId> {
+        self.is_unsettled = true;
+        self.has_ended = checkpoint.is_none();
+        let stages = match &checkpoint {
+            Some(checkpoint) => self.by_step(checkpoint),
+            None => vec![Stage::New; self.stages.len()],
+        };
+        let calling = |stage: &Stage| if let Stage::Calling(call) = stage { Some(*call) } else { None };
+        let given_up = self.stages.iter().filter(|stage| !stages.contains(stage)).filter_map(calling).collect();
+        self.stages = stages;
+        if let Some(checkpoint) = checkpoint {
+            self.checkpoint = checkpoint;
+        }
+        given_up
+    }
+
+    /// The stages of the steps that wait in a checkpoint: as they are for those that wait already and are as they were.
+    fn by_step(&self, checkpoint: &Checkpoint) -> Vec<Stage> {
+        let stage = |wait: &StepWait| {
+            let known = self.checkpoint.waits.iter().position(|before| before == wait);
+            known.map_or(Stage::New, |number| self.stages[number])
+        };
+        checkpoint.waits.iter().map(stage).collect()
+    }
+
+    /// What was written is certain. True if the execution goes on.
+    pub(super) fn settle(&mut self, replaced: Option<&Replaced>) -> bool {
+        self.is_unsettled = false;
+        match replaced {
+            None => !self.has_ended,
+            Some(Replaced { checkpoint: None, .. }) => false,
+            Some(Replaced { checkpoint: Some(checkpoint), .. }) => {
+                self.stages = self.by_step(checkpoint);
+                (self.checkpoint, self.has_ended) = (checkpoint.clone(), false);
+                true
+            }
+        }
+    }
+
+    fn number(&self, step: &str) -> Option<usize> {
+        self.checkpoint.waits.iter().position(|wait| *wait.step == *step)
+    }
+
+    pub(super) fn is_queued(&self, step: &str) -> bool {
+        self.number(step).is_some_and(|number| self.stages[number] == Stage::Queued)
+    }
+
+    pub(super) fn set_stage(&mut self, step: &str, stage: Stage) {
+        if let Some(number) = self.number(step) {
+            self.stages[number] = stage;
+        }
+    }
+
+    /// How many attempts of a step have been made.
+    pub(super) fn attempts(&self, step: &str) -> u32 {
+        self.number(step).map_or(0, |number| self.checkpoint.waits[number].attempts)
+    }
+
+    /// The request of a step that waits.
+    pub(super) fn request(
+        &self,
+        execution: ExecutionId,
+        definition: &Definition,
+        call: &HttpCall,
+        around: &Around<'_>,
+    ) -> Result<Request, StepError> {
+        let permanent = |message| StepError::new(ErrorClass::Permanent, message, FailureCause::Step);
+        let event = (around.decode)(self.checkpoint.record.clone())
+            .map_err(|(_, why)| permanent(format!("its event cannot be understood any more: {}", why.message)))?;
+        let progress = self.checkpoint.progress(&definition.plan).map_err(|unknown| permanent(unknown.to_string()))?;
+        let mut views = vec![StepView::default(); definition.plan.steps().len()];
+        for ended in progress.ended {
+            views[ended.step] = ended.view;
+        }
+        let id = execution.to_string();
+        let scope = Scope {
+            event: &event,
+            steps: &views,
+            execution_id: &id,
+            workflow_id: definition.workflow.id.as_str(),
+            workflow_version: &definition.workflow.version,
+            vars: &definition.plan.vars,
+        };
+        call.request(&scope, &mut Budget::new(limits::EXECUTION_BUDGET))
+    }
+
+    /// A step that waits has failed before it could be called.
+    pub(super) fn fail(&mut self, step: &str, error: &StepError, now_ms: i64) {
+        let Some(number) = self.number(step) else { return };
+        let wait = &self.checkpoint.waits[number];
+        self.news.over.push(failed(wait, wait.attempts, error, now_ms));
+        self.stages[number] = Stage::New;
+    }
+
+    /// What the answer to a step's call came to.
+    pub(super) fn judged(&mut self, step: &str, judged: Judged, now_ms: i64) {
+        let Some(number) = self.number(step) else { return };
+        let wait = &self.checkpoint.waits[number];
+        let attempts = wait.attempts.saturating_add(1);
+        match judged {
+            Judged::Done(output) => self.news.over.push(done(wait, attempts, output, now_ms)),
+            Judged::Retry(Some(delay_ms), error) => {
+                let due_ms = now_ms.saturating_add(i64::try_from(delay_ms).unwrap_or(i64::MAX));
+                let first_ms = wait.failed.as_ref().map_or(now_ms, |failed| failed.first_ms);
+                let failed = Failed { first_ms, last_ms: now_ms, failure: failure(wait, &error) };
+                let wait = StepWait { attempts, due_ms: Some(due_ms), failed: Some(failed), ..wait.clone() };
+                self.news.changed.push(wait);
+            }
+            Judged::Retry(None, error) | Judged::Failed(error) => {
+                self.news.over.push(failed(wait, attempts, &error, now_ms));
+            }
+            Judged::Hold(_) => {}
+        }
+        self.stages[number] = Stage::New;
+    }
+}
+
+fn done(wait: &StepWait, attempts: u32, output: Value, now_ms: i64) -> Over {
+    Over {
+        step: FinishedStep {
+            id: wait.step.clone(),
+            status: StepStatus::Completed,
+            started_ms: wait.since_ms,
+            ended_ms: now_ms,
+            attempts,
+            output,
+            failure: None,
+        },
+        first_failure_ms: now_ms,
+        reason: Reason::Step,
+    }
+}
+
+fn failed(wait: &StepWait, attempts: u32, error: &StepError, now_ms: i64) -> Over {
+    let mut over = done(wait, attempts, Value::Null, now_ms);
+    over.step.status = StepStatus::Failed;
+    over.step.failure = Some(failure(wait, error));
+    over.first_failure_ms = wait.failed.as_ref().map_or(now_ms, |failed| failed.first_ms);
+    over
+}
+
+fn failure(wait: &StepWait, error: &StepError) -> Failure {
+    Failure { step: Some(wait.step.clone()), class: error.class, message: error.message.clone() }
+}

@@ -1,0 +1,315 @@
+//! One owner, step by step: what it does with mail, answers, time and commits.
+
+use std::time::Duration;
+
+use super::*;
+use crate::engine::call::{Expected, HttpCall};
+use crate::engine::event::{Origin, Topic};
+use crate::engine::execution::StepResults;
+use crate::engine::expression::Template;
+use crate::engine::journal::{Entry, Record};
+use crate::engine::plan::{OnError, Step};
+use crate::engine::record::Output;
+use crate::engine::retry::{FailedCall, RetryPolicy};
+use crate::engine::value::Value;
+use crate::engine::workflow::{ContentHash, Status};
+
+/// A workflow that waits a second and calls at the same time.
+fn definition(path: &str) -> Definition {
+    let call = HttpCall {
+        connector: "billing".into(),
+        method: "GET".into(),
+        path: Template::Literal(Value::text(path)),
+        query: Vec::new(),
+        headers: Vec::new(),
+        body: None,
+        expect: vec![Expected::Class(2)],
+        timeout: Duration::from_secs(1),
+        retry: RetryPolicy { max_retries: 1, jitter_factor: 0.0, ..RetryPolicy::default() },
+    };
+    let step = |id: &str, wait| Step {
+        id: id.into(),
+        action: Action::Wait(wait),
+        dependencies: Vec::new(),
+        when: None,
+        on_error: OnError::Fail,
+        order: 0,
+    };
+    let steps = vec![step("pause", Wait::Delay(Duration::from_secs(1))), step("charge", Wait::Http(Box::new(call)))];
+    let workflow = Workflow {
+        id: WorkflowId::new("w").unwrap(),
+        version: "1".into(),
+        status: Status::Active,
+        content_hash: ContentHash([0; 32]),
+        triggers: Vec::new(),
+    };
+    Definition { workflow: Arc::new(workflow), plan: Arc::new(Plan::new(steps).unwrap()) }
+}
+
+fn event() -> Arc<Event> {
+    let topic = Arc::new(Topic { name: "events".into(), id: [1; 16] });
+    let origin = Origin { topic, partition: 0, offset: 7 };
+    Arc::new(decode(SourceRecord::new(origin, 0, None, None, [])).unwrap())
+}
+
+fn decode(record: SourceRecord) -> Result<Event, (SourceRecord, Undecodable)> {
+    let nothing = || Arc::from("");
+    let (id, kind, source) = (nothing(), nothing(), nothing());
+    Ok(Event { record, id, kind, source, subject: None, time: None, data: Value::Null })
+}
+
+/// An owner of the only partition of a journal, and the log that it writes.
+struct World {
+    owner: Owner,
+    identity: Arc<Identity>,
+    definition: Option<Definition>,
+    journal_takes: usize,
+    log: Vec<JournalRecord>,
+    now_ms: i64,
+    /// What was written since it was asked last.
+    said: Vec<String>,
+    is_committed: bool,
+}
+
+impl World {
+    fn new(path: &str) -> World {
+        let identity = Identity { environment: "test".into(), journal_partitions: 1, step_results: StepResults::All };
+        let identity = Arc::new(identity);
+        let mut world = World {
+            owner: Owner::new(identity.clone(), LEASE_MS),
+            identity,
+            definition: Some(definition(path)),
+            journal_takes: usize::MAX,
+            log: Vec::new(),
+            now_ms: 0,
+            said: Vec::new(),
+            is_committed: true,
+        };
+        world.assign();
+        world
+    }
+
+    fn partition() -> SourcePartition {
+        SourcePartition { topic: Arc::new(Topic { name: "journal".into(), id: [2; 16] }), partition: 0 }
+    }
+
+    /// A new owner, which reads the log from its beginning.
+    fn assign(&mut self) {
+        self.owner = Owner::new(self.identity.clone(), LEASE_MS);
+        let end = self.log.len() as i64;
+        self.owner.handle_assigned(World::partition(), AssignmentId(1), (0, end), self.now_ms);
+        (0..self.log.len()).for_each(|offset| self.feed(offset));
+    }
+
+    fn feed(&mut self, offset: usize) {
+        let JournalRecord { execution, run, entry, content } = self.log[offset].clone();
+        self.owner.handle_record(Record { offset: offset as i64, bytes: 10, execution, run, entry, content });
+    }
+
+    fn append(&mut self, record: JournalRecord) {
+        self.log.push(record);
+        self.feed(self.log.len() - 1);
+    }
+
+    /// The event comes: its execution is mailed.
+    fn start(&mut self) -> ExecutionId {
+        let Definition { workflow, plan } = definition("/");
+        let execution = Execution::new(&self.identity, workflow, plan, event(), self.now_ms);
+        let id = execution.id;
+        let left = Subject::Execution(Box::new(execution)).leave(self.now_ms);
+        self.take(&left);
+        id
+    }
+
+    fn take(&mut self, left: &Left) {
+        for (_, output) in &left.outputs {
+            match output {
+                Output::Journal(record) => self.append((**record).clone()),
+                Output::StepResult(result) => {
+                    let step = &result.step;
+                    self.said.push(format!("{} {} after {}", step.id, step.status.name(), step.attempts));
+                }
+                Output::Execution(record) => self.said.push(record.status.name().to_owned()),
+                Output::DeadLetter(letter) => {
+                    let (reason, failure) = (letter.reason.name(), &letter.failure);
+                    self.said.push(format!("dead letter {reason} {}: {}", failure.class.name(), failure.message));
+                }
+                Output::Produced(_) => {}
+            }
+        }
+    }
+
+    /// Everything that goes on now is written, and committed unless that is held up.
+    fn go(&mut self) {
+        let (definition, now_ms, takes) = (self.definition.clone(), self.now_ms, self.journal_takes);
+        let found = |_: &WorkflowId, _: &str| definition.clone().map(Ok);
+        let fits = |_: &JournalRecord| if takes == 0 { Err("too large for the journal".to_owned()) } else { Ok(()) };
+        let around = Around { definition: &found, decode: &decode, fits: &fits, now_ms };
+        while let Some(emitted) = self.owner.poll(&around) {
+            self.take(&emitted.left);
+            if self.is_committed {
+                self.commit(emitted.sequence);
+            }
+        }
+        if !self.owner.renewals(now_ms).is_empty() && self.is_committed {
+            self.commit(0);
+        }
+    }
+
+    fn commit(&mut self, sequence: u64) {
+        let named = [Dependency { partition: World::partition(), assignment: AssignmentId(1) }];
+        let sent_ms = self.now_ms;
+        self.owner.handle_committed(Commit { sequence, sent_ms, named: &named, replaced: &[] });
+    }
+
+    /// The call that may start now, after a while in which everything that can happen does.
+    fn call_after(&mut self, passes_ms: i64) -> Option<Call> {
+        for _ in 0..passes_ms / 100 {
+            self.now_ms += 100;
+            self.go();
+        }
+        let (definition, now_ms) = (self.definition.clone(), self.now_ms);
+        let found = |_: &WorkflowId, _: &str| definition.clone().map(Ok);
+        let around = Around { definition: &found, decode: &decode, fits: &|_| Ok(()), now_ms };
+        let connector = self.owner.connectors(now_ms).pop_first()?;
+        self.owner.start_call(&connector, &around)
+    }
+
+    fn answer(&mut self, call: &Call, status: u16) -> Consequence {
+        let answer = Answer::Http { status, headers: Value::Null, body: Value::Null, retry_after_ms: None };
+        let consequence = self.owner.handle_answer(call.id, answer, 0.0, self.now_ms);
+        self.go();
+        consequence
+    }
+
+    #[track_caller]
+    fn says(&mut self, expected: &[&str]) {
+        assert_eq!(std::mem::take(&mut self.said), expected);
+    }
+}
+
+#[test]
+fn a_call_starts_under_a_lease_and_its_answer_is_written() {
+    let mut world = World::new("/");
+    world.start();
+    world.says(&["running"]);
+    assert!(world.call_after(LEASE_MS - 100).is_none(), "the owner before may still call");
+    let call = world.call_after(1_000).unwrap();
+    world.says(&["pause completed after 1"]);
+    assert_eq!((&*call.connector, &*call.step, call.attempt), ("billing", "charge", 1));
+    assert_eq!(world.answer(&call, 200), Consequence::None);
+    world.says(&["charge completed after 1", "completed"]);
+    assert_eq!(world.owner.live(), 0);
+    assert_eq!(world.log.last().unwrap().entry, Entry::End);
+    assert_eq!(world.answer(&call, 200), Consequence::None, "an answer that comes twice is nothing");
+    world.says(&[]);
+}
+
+#[test]
+fn a_failed_call_is_made_again_with_the_same_key_by_whoever_owns_it_then() {
+    let mut world = World::new("/");
+    world.start();
+    let first = world.call_after(3_000).unwrap();
+    world.answer(&first, 503);
+    world.said.clear();
+    assert!(world.call_after(100).is_none(), "the delay is not over");
+    world.assign();
+    let second = world.call_after(4_000).unwrap();
+    assert_eq!((second.attempt, &second.idempotency_key), (2, &first.idempotency_key));
+    world.answer(&second, 503);
+    world.says(&["charge failed after 2", "dead letter step retryable: billing answered 503, not 2xx", "failed"]);
+}
+
+#[test]
+fn nothing_starts_before_what_was_written_is_committed() {
+    let mut world = World::new("/");
+    world.start();
+    world.is_committed = false;
+    assert!(world.call_after(5_000).is_none());
+    world.says(&["running", "pause completed after 1"]);
+    world.is_committed = true;
+    world.commit(1);
+    assert!(world.call_after(1_000).is_some());
+}
+
+#[test]
+fn refused_credentials_cost_no_attempt() {
+    let mut world = World::new("/");
+    world.start();
+    for _ in 0..5 {
+        let call = world.call_after(3_000).unwrap();
+        assert_eq!(call.attempt, 1);
+        assert_eq!(world.answer(&call, 401), Consequence::Hold);
+    }
+    world.says(&["running", "pause completed after 1"]);
+}
+
+#[test]
+fn a_cancel_ends_it_and_breaks_off_its_call() {
+    let mut world = World::new("/");
+    let execution = world.start();
+    let call = world.call_after(3_000).unwrap();
+    world.said.clear();
+    let cancel = Entry::Mail(Mail::Cancel);
+    world.append(JournalRecord { execution, run: 1, entry: cancel, content: Content::None });
+    world.go();
+    world.says(&["dead letter cancelled permanent: it was cancelled", "cancelled"]);
+    assert_eq!(world.owner.take_aborted(), [call.id]);
+    world.answer(&call, 200);
+    world.says(&[]);
+    world.assign();
+    assert_eq!(world.owner.live(), 0);
+}
+
+#[test]
+fn a_version_that_is_not_there_is_waited_for_and_then_fails_it() {
+    let mut world = World::new("/");
+    world.definition = None;
+    world.start();
+    world.said.clear();
+    assert!(world.call_after(UNKNOWN_DEFINITION_MS / 2).is_none());
+    world.says(&[]);
+    let there = definition("/");
+    world.definition = Some(there);
+    assert!(world.call_after(3_000).is_some());
+    world.assign();
+    world.definition = None;
+    world.said.clear();
+    world.call_after(UNKNOWN_DEFINITION_MS + 2_000);
+    world.says(&["dead letter match config: version 1 of w is not installed; apply it again", "failed"]);
+    assert_eq!(world.log.last().unwrap().entry, Entry::End);
+}
+
+#[test]
+fn a_path_that_leads_elsewhere_fails_the_step_before_any_call() {
+    let mut world = World::new("//elsewhere");
+    world.start();
+    assert!(world.call_after(3_000).is_none());
+    world.go();
+    let said = std::mem::take(&mut world.said);
+    assert!(said[3].starts_with("dead letter step permanent: `path` starts with `//`"), "{said:?}");
+}
+
+#[test]
+fn what_the_journal_does_not_take_fails() {
+    let mut world = World::new("/");
+    world.start();
+    let call = world.call_after(3_000).unwrap();
+    world.said.clear();
+    world.journal_takes = 0;
+    world.answer(&call, 503);
+    world.says(&["dead letter too-large permanent: too large for the journal", "failed"]);
+}
+
+#[test]
+fn calls_of_a_partition_that_goes_are_named() {
+    let mut world = World::new("/");
+    world.start();
+    let call = world.call_after(3_000).unwrap();
+    assert_eq!(world.owner.handle_revoked(0), [call.id]);
+    assert!(!matches!(call.request.body, Value::Text(_)));
+    let failed = Answer::Failed { failed: FailedCall::Timeout, message: "late".into() };
+    assert_eq!(world.owner.handle_answer(call.id, failed, 0.0, world.now_ms), Consequence::None);
+    world.go();
+    assert!(world.call_after(5_000).is_none());
+}

@@ -1,0 +1,164 @@
+//! A partition of the journal that is held: what of it is alive, and whether calls may start for it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use rustc_hash::FxHashMap;
+
+use super::task::Task;
+use super::{Replaced, Terms};
+use crate::engine::batch::{AssignmentId, SourcePartition};
+use crate::engine::checkpoint::Content;
+use crate::engine::ids::ExecutionId;
+use crate::engine::journal::Log;
+use crate::engine::plan::{Action, Step, Wait};
+use crate::engine::position::Position;
+
+/// Calls that wait for one connector, by the place of their execution.
+type Queue = BTreeSet<(i64, ExecutionId, Arc<str>)>;
+
+#[derive(Debug)]
+pub(super) struct Ward {
+    partition: SourcePartition,
+    assignment: AssignmentId,
+    /// What of the partition is alive. Contents are kept while it is restored only.
+    pub log: Log<Option<Content>>,
+    pub tasks: FxHashMap<ExecutionId, Task>,
+    queues: BTreeMap<Arc<str>, Queue>,
+    terms: Terms,
+    /// Where its end was when it was assigned; None once that is reached.
+    restore_to: Option<i64>,
+    not_before_ms: i64,
+    leased_until_ms: i64,
+    pushed: Option<i64>,
+    pushed_ms: i64,
+}
+
+impl Ward {
+    pub(super) fn new(
+        partition: SourcePartition,
+        assignment: AssignmentId,
+        (from, end): (i64, i64),
+        terms: Terms,
+        now_ms: i64,
+    ) -> Ward {
+        Ward {
+            partition,
+            assignment,
+            log: Log::starting_at(from),
+            tasks: FxHashMap::default(),
+            queues: BTreeMap::new(),
+            terms,
+            restore_to: Some(end),
+            not_before_ms: now_ms + terms.lease,
+            leased_until_ms: i64::MIN,
+            pushed: None,
+            pushed_ms: now_ms,
+        }
+    }
+
+    pub(super) fn is(&self, partition: &SourcePartition, assignment: AssignmentId) -> bool {
+        self.assignment == assignment && self.partition == *partition
+    }
+
+    pub(super) fn is_restoring(&self) -> bool {
+        self.restore_to.is_some()
+    }
+
+    /// Takes note of how far it was read; true if that restores it.
+    pub(super) fn reaches(&mut self, offset: i64) -> bool {
+        if self.restore_to.is_none_or(|end| offset < end) {
+            return false;
+        }
+        self.restore_to = None;
+        self.log.restored();
+        true
+    }
+
+    /// Makes tasks of all that is alive, and names them, those that began first before the others.
+    pub(super) fn wake_all(&mut self) -> Vec<ExecutionId> {
+        let Ward { log, tasks, .. } = self;
+        let mut woken = Vec::new();
+        log.each_live(|execution, live| {
+            let first = live.mail.front_mut().map(|(_, kept)| &mut kept.content);
+            let held = live.state.as_mut().map(|kept| &mut kept.content).or(first);
+            // A partition's live executions begin with a start, a resume or a state, all of which hold a checkpoint.
+            let Some(Content::Checkpoint(checkpoint)) = held.and_then(Option::take) else { return };
+            let mut task = Task::new(live.run, live.place, checkpoint);
+            for (mail, kept) in &mut live.mail {
+                kept.content = None;
+                task.take_mail(*mail);
+            }
+            woken.push((live.place, execution));
+            tasks.insert(execution, task);
+        });
+        woken.sort_unstable();
+        woken.into_iter().map(|(_, execution)| execution).collect()
+    }
+
+    pub(super) fn leased_from(&mut self, sent_ms: i64) {
+        self.leased_until_ms = self.leased_until_ms.max(sent_ms + self.terms.lease);
+    }
+
+    /// Whether calls may start: the owner before cannot start any more, and this one still is the owner.
+    pub(super) fn may_start(&self, now_ms: i64) -> bool {
+        !self.is_restoring() && now_ms >= self.not_before_ms && now_ms < self.leased_until_ms
+    }
+
+    pub(super) fn wants_renewal(&self, now_ms: i64) -> bool {
+        let Terms { renew_below, renew_every, position_age, .. } = self.terms;
+        if self.is_restoring() || now_ms < self.pushed_ms + renew_every {
+            return false;
+        }
+        let has_moved = self.pushed.is_none_or(|pushed| pushed != self.log.position());
+        let needs_lease = !self.queues.is_empty() && now_ms + renew_below >= self.not_before_ms;
+        (needs_lease && self.leased_until_ms < now_ms + renew_below)
+            || (has_moved && now_ms >= self.pushed_ms + position_age)
+    }
+
+    /// The position to be committed now.
+    pub(super) fn push(&mut self, now_ms: i64) -> (SourcePartition, AssignmentId, Position) {
+        let position = self.log.position();
+        (self.pushed, self.pushed_ms) = (Some(position), now_ms);
+        (self.partition.clone(), self.assignment, Position::at(position))
+    }
+
+    /// Up to where a part that is written now includes an execution's mail: all of it was taken.
+    pub(super) fn includes(&self, execution: ExecutionId) -> i64 {
+        self.log.includes(execution, self.log.live(execution).map_or(0, |live| live.mail.len()))
+    }
+
+    /// What was written of an execution is certain. True if it goes on.
+    pub(super) fn settle(&mut self, execution: ExecutionId, run: u32, replaced: Option<&Replaced>) -> bool {
+        let Some(task) = self.tasks.get_mut(&execution).filter(|task| task.run == run) else { return false };
+        let goes_on = task.settle(replaced);
+        if !goes_on {
+            self.tasks.remove(&execution);
+        }
+        goes_on
+    }
+
+    pub(super) fn enqueue(&mut self, step: &Step, place: i64, execution: ExecutionId) {
+        if let Action::Wait(Wait::Http(call)) = &step.action {
+            self.queues.entry(call.connector.clone()).or_default().insert((place, execution, step.id.clone()));
+        }
+    }
+
+    pub(super) fn connectors(&self) -> impl Iterator<Item = &Arc<str>> {
+        self.queues.keys()
+    }
+
+    /// The place of the first that waits for a connector.
+    pub(super) fn first_of(&self, connector: &str) -> Option<i64> {
+        self.queues.get(connector)?.first().map(|(place, ..)| *place)
+    }
+
+    pub(super) fn take_first(&mut self, connector: &str) -> Option<(ExecutionId, Arc<str>)> {
+        let queue = self.queues.get_mut(connector)?;
+        let (_, execution, step) = queue.pop_first()?;
+        if queue.is_empty() {
+            self.queues.remove(connector);
+        }
+        Some((execution, step))
+    }
+}

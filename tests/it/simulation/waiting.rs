@@ -1,0 +1,214 @@
+//! Executions that wait, in a lane of the simulated cluster: the real owner, around the fake journal and a fake target.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+
+use tidegate::bench::workload::Random;
+use tidegate::engine::batch::{AssignmentId, Dependency};
+use tidegate::engine::call::Answer;
+use tidegate::engine::checkpoint::Content;
+use tidegate::engine::execution::{Left, Subject};
+use tidegate::engine::ids::ExecutionId;
+use tidegate::engine::journal::Record;
+use tidegate::engine::owner::{Around, Call, CallId, Commit, Owner, Replaced};
+use tidegate::engine::record::{JournalRecord, Output};
+use tidegate::engine::retry::FailedCall;
+use tidegate::engine::run::Refusal;
+use tidegate::engine::value::Value;
+
+use super::cluster::{MAY_BE_GONE, Shared, wrote_of};
+use super::log::{FakeLog, Line, Wrote};
+
+/// How long calls may start after a commit: far less than in life, as is every time here.
+pub const LEASE_MS: i64 = 60;
+/// How long a call takes, at most.
+const CALL_MS: usize = 80;
+
+/// Who starts calls: a lane in one of its lives, under one assignment.
+pub type Tenure = (String, u64, AssignmentId);
+
+/// A call that is under way.
+pub struct UnderWay {
+    id: CallId,
+    ends_ms: i64,
+    answer: Answer,
+}
+
+/// The target of all calls, and what it has seen.
+#[derive(Default)]
+pub struct Target {
+    /// Who called for each execution and step last, and who had before.
+    tenures: RefCell<HashMap<(ExecutionId, String), Vec<Tenure>>>,
+    /// What was wrong.
+    pub violations: RefCell<Vec<String>>,
+    /// How many calls were made.
+    pub calls: RefCell<u32>,
+}
+
+impl Target {
+    fn called(&self, call: &Call, tenure: Tenure, log: &FakeLog) {
+        *self.calls.borrow_mut() += 1;
+        let name = format!("{}/{}", call.execution, call.step);
+        let mut violations = self.violations.borrow_mut();
+        // What is committed says that this step waits, and how often it was tried: every attempt but this one.
+        let stands = log.stands.get(&call.execution).map(|record| &record.content);
+        let waits = match stands {
+            Some(Content::Checkpoint(checkpoint)) => checkpoint.waits.iter().find(|wait| wait.step == call.step),
+            Some(Content::None | Content::Signal(_)) | None => None,
+        };
+        if waits.map(|wait| wait.attempts + 1) != Some(call.attempt) {
+            violations.push(format!("{name} was called for attempt {}, but stands at {waits:?}", call.attempt));
+        }
+        let mut tenures = self.tenures.borrow_mut();
+        let tenures = tenures.entry((call.execution, call.step.to_string())).or_default();
+        if tenures.last() != Some(&tenure) {
+            if tenures.contains(&tenure) {
+                violations.push(format!("{name} was called by {tenure:?}, which somebody else had replaced"));
+            }
+            tenures.push(tenure);
+        }
+    }
+}
+
+/// What the target answers: some steps of some executions never succeed, the others now and then do not.
+fn answer(call: &Call, random: Option<&mut Random>) -> Answer {
+    let sum: u32 = call.idempotency_key.bytes().map(u32::from).sum();
+    let http = |status| Answer::Http { status, headers: Value::Null, body: Value::Null, retry_after_ms: None };
+    match random.map_or(9, |random| random.below(10)) {
+        _ if call.request.path == MAY_BE_GONE && sum.is_multiple_of(4) => http(404),
+        0 => Answer::Failed { failed: FailedCall::Timeout, message: "no answer".into() },
+        1 | 2 => http(503),
+        _ => http(200),
+    }
+}
+
+/// A record of the journal as its owner reads it.
+pub fn record(offset: i64, record: JournalRecord) -> Record<Content> {
+    let JournalRecord { execution, run, entry, content } = record;
+    Record { offset, bytes: 100, execution, run, entry, content }
+}
+
+/// Does something with what an owner asks.
+pub fn around<T>(shared: &Shared, now_ms: i64, act: impl FnOnce(&Around<'_>) -> T) -> T {
+    let around = Around {
+        definition: &|id, _| shared.definition(id).map(Ok),
+        decode: &|record| Ok(super::cluster::decode(record)),
+        fits: &|_| Ok(()),
+        now_ms,
+    };
+    act(&around)
+}
+
+/// Calls of one lane.
+#[derive(Default)]
+pub struct Calls(Vec<UnderWay>);
+
+impl Calls {
+    /// Whether any is under way.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Breaks calls off.
+    pub fn abort(&mut self, gone: &[CallId]) {
+        self.0.retain(|call| !gone.contains(&call.id));
+    }
+
+    /// Takes the answers that have come.
+    pub fn finish(&mut self, owner: &mut Owner, random: &mut Random, now_ms: i64) {
+        let (done, left) = std::mem::take(&mut self.0).into_iter().partition(|call| call.ends_ms <= now_ms);
+        self.0 = left;
+        for UnderWay { id, answer, .. } in done {
+            owner.handle_answer(id, answer, random.below(100) as f64 / 100.0, now_ms);
+        }
+    }
+
+    /// Starts calls that may start.
+    pub fn start(
+        &mut self,
+        owner: &mut Owner,
+        shared: &Shared,
+        log: &FakeLog,
+        random: &mut Random,
+        (now_ms, tenure): (i64, &dyn Fn(u16) -> Option<Tenure>),
+    ) {
+        for connector in owner.connectors(now_ms) {
+            let Some(call) = around(shared, now_ms, |around| owner.start_call(&connector, around)) else { continue };
+            if let Some(tenure) = tenure(call.execution.journal_partition) {
+                shared.target.called(&call, tenure, log);
+            }
+            let ends_ms = now_ms + random.below(CALL_MS) as i64;
+            self.0.push(UnderWay { id: call.id, ends_ms, answer: answer(&call, Some(random)) });
+        }
+    }
+}
+
+/// What is written for a subject until it has ended, by one owner without faults. What it writes first is in `lines` already.
+pub fn finish_alone(shared: &Shared, start: JournalRecord, lines: &mut Vec<Line>) {
+    let mut owner = Owner::new(shared.identity.clone(), LEASE_MS);
+    let partition = shared.journal_partition(start.execution.journal_partition);
+    let assignment = AssignmentId(1);
+    owner.handle_assigned(partition.clone(), assignment, (0, 0), 0);
+    let named = [Dependency { partition, assignment }];
+    let (mut offset, mut now_ms) = (0, 0);
+    let mut feed = |owner: &mut Owner, it: JournalRecord| {
+        owner.handle_record(record(offset, it));
+        offset += 1;
+    };
+    feed(&mut owner, start);
+    while owner.live() > 0 {
+        now_ms += 5;
+        assert!(now_ms < 100_000, "an execution without faults does not end");
+        while let Some(emitted) = around(shared, now_ms, |around| owner.poll(around)) {
+            let (subject, left) = refuse(emitted.subject, emitted.left, now_ms);
+            let replaced = Replaced { execution: execution_of(&subject), checkpoint: left.checkpoint.clone() };
+            let (sequence, sent_ms) = (emitted.sequence, now_ms);
+            owner.handle_committed(Commit { sequence, sent_ms, named: &named, replaced: &[replaced] });
+            for wrote in wrote_of(&subject, &left) {
+                match wrote {
+                    Wrote::Line(line) => lines.push(line),
+                    Wrote::Journal(record) => feed(&mut owner, record),
+                }
+            }
+        }
+        if !owner.renewals(now_ms).is_empty() {
+            owner.handle_committed(Commit { sequence: 0, sent_ms: now_ms, named: &named, replaced: &[] });
+        }
+        for connector in owner.connectors(now_ms) {
+            if let Some(call) = around(shared, now_ms, |around| owner.start_call(&connector, around)) {
+                owner.handle_answer(call.id, answer(&call, None), 0.0, now_ms);
+            }
+        }
+    }
+}
+
+/// The execution of a subject that has one.
+pub fn execution_of(subject: &Subject) -> ExecutionId {
+    match subject {
+        Subject::Execution(execution) => execution.id,
+        Subject::Unrunnable(unrunnable) => unrunnable.id,
+        Subject::Undecodable(_) => panic!("an owner has none of these"),
+    }
+}
+
+/// The same as the log takes it: without what it refuses.
+pub fn refuse(subject: Subject, left: Left, now_ms: i64) -> (Subject, Left) {
+    let steps: Vec<usize> = wrote_steps(&left);
+    let refusals: Vec<Refusal> = steps.iter().map(|step| Refusal { step: *step, message: "refused".into() }).collect();
+    match subject.refused(&refusals) {
+        Some(other) => {
+            let left = other.leave(now_ms);
+            (other, left)
+        }
+        None => (subject, left),
+    }
+}
+
+/// The steps that wrote what the log refuses.
+fn wrote_steps(left: &Left) -> Vec<usize> {
+    let refused = left
+        .outputs
+        .iter()
+        .filter(|(_, output)| matches!(output, Output::Produced(produced) if &*produced.record.topic == "refuses"));
+    refused.filter_map(|(step, _)| *step).collect()
+}
