@@ -12,8 +12,9 @@
 // Every rule of the product, and no I/O.
 pub mod engine;
 
-// The edges: text to programs, bytes to events and back, Kafka, settings, what operators see, a broker for development.
+// The edges: text to programs, bytes to events and back, Kafka, calls, settings, what operators see, a broker for development.
 pub mod codec;
+pub mod connector;
 pub mod dev_broker;
 pub mod expression;
 pub mod kafka;

@@ -5,6 +5,7 @@ mod architecture;
 mod codec;
 mod commands;
 mod conformance;
+mod connector;
 mod definition;
 mod exactly_once;
 mod figures;

@@ -9,6 +9,7 @@
 mod compare;
 mod document;
 mod json;
+mod read;
 #[cfg(test)]
 mod tests;
 mod time;
@@ -21,6 +22,7 @@ use bytes::Bytes;
 pub use compare::{Number, compare, equal, hash};
 pub use document::{Document, DocumentBuilder, Node, NodeRef, Span};
 pub use json::write_json;
+pub use read::{JsonError, JsonLimits, read_json};
 pub use time::{duration_text, timestamp_text};
 pub use view::{ListIter, ListView, MapIter, MapView, ValueRef, View};
 

@@ -10,6 +10,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("telemetry", &["engine"]),
     ("expression", &["engine"]),
     ("codec", &["engine"]),
+    ("connector", &["engine"]),
     ("kafka", &["engine"]),
     ("dev_broker", &[]),
     ("definition", &["engine", "expression"]),

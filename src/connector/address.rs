@@ -1,0 +1,89 @@
+//! Where a connector's calls go: its URL, and below it the path and the query of each request.
+
+use hyper::Uri;
+use hyper::http::uri::{Authority, PathAndQuery, Scheme};
+use percent_encoding::{AsciiSet, CONTROLS, NON_ALPHANUMERIC, percent_encode, utf8_percent_encode};
+
+/// What a path may not hold as it is (RFC 3986, section 3.3). `%` is among it: paths of requests are not encoded yet, and data that is
+/// already encoded is data.
+const NOT_IN_PATH: &AsciiSet = &NOT_IN_QUERY
+    .remove(b'/')
+    .remove(b':')
+    .remove(b'@')
+    .remove(b'!')
+    .remove(b'$')
+    .remove(b'&')
+    .remove(b'\'')
+    .remove(b'(')
+    .remove(b')')
+    .remove(b'*')
+    .remove(b'+')
+    .remove(b',')
+    .remove(b';')
+    .remove(b'=');
+/// What names and values in a query do not hold as they are: all but what is unreserved, so that nobody reads a `+` as a space.
+const NOT_IN_QUERY: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+/// What the path of a connector's URL may not hold as it is; it is written encoded, but parsers let these through.
+const NOT_IN_URL: &AsciiSet =
+    &CONTROLS.add(b' ').add(b'"').add(b'<').add(b'>').add(b'\\').add(b'^').add(b'`').add(b'{').add(b'|').add(b'}');
+
+/// A connector's URL, taken apart.
+#[derive(Clone)]
+pub(super) struct Address {
+    scheme: Scheme,
+    authority: Authority,
+    /// Encoded, without a slash at its end.
+    path: String,
+}
+
+impl Address {
+    /// Takes a URL apart. The error says what is wrong, without the URL.
+    pub fn parse(url: &str) -> Result<Address, &'static str> {
+        let parts = url.parse::<Uri>().map_err(|_| "is no URL")?.into_parts();
+        let scheme = parts.scheme.filter(|it| *it == Scheme::HTTP || *it == Scheme::HTTPS);
+        let scheme = scheme.ok_or("is neither http nor https")?;
+        let authority = parts.authority.filter(|it| !it.host().is_empty()).ok_or("names no host")?;
+        if authority.as_str().contains('@') {
+            return Err("has credentials in it");
+        }
+        let port = authority.as_str().get(authority.host().len()..).and_then(|rest| rest.strip_prefix(':'));
+        if port.is_some_and(|port| !matches!(port.parse::<u16>(), Ok(1..))) {
+            return Err("has no port from 1 to 65535 after its `:`");
+        }
+        let path = parts.path_and_query.unwrap_or(PathAndQuery::from_static("/"));
+        if path.query().is_some() || url.contains('#') {
+            return Err("has a query or a fragment");
+        }
+        let path = percent_encode(path.path().trim_end_matches('/').as_bytes(), NOT_IN_URL).to_string();
+        Ok(Address { scheme, authority, path })
+    }
+
+    /// Whether calls go over TLS.
+    pub fn is_https(&self) -> bool {
+        self.scheme == Scheme::HTTPS
+    }
+
+    /// The URI of a request: a path and query parameters that are not encoded yet, below this address. The error says why there is none,
+    /// without what they hold.
+    pub fn join<'a>(&self, path: &str, query: impl Iterator<Item = (&'a str, &'a str)>) -> Result<Uri, &'static str> {
+        if !path.starts_with('/') || path.starts_with("//") {
+            return Err("the path does not start with one `/`");
+        }
+        // Some servers cut parameters off a segment before they walk the path.
+        let up = |segment: &str| matches!(segment.split(';').next(), Some("." | ".."));
+        if path.split('/').any(up) {
+            return Err("the path holds `.` or `..`, which would lead out of the connector's path");
+        }
+        let mut target = self.path.clone();
+        target.extend(utf8_percent_encode(path, NOT_IN_PATH));
+        for (position, (name, value)) in query.enumerate() {
+            target.push(if position == 0 { '?' } else { '&' });
+            target.extend(utf8_percent_encode(name, NOT_IN_QUERY));
+            target.push('=');
+            target.extend(utf8_percent_encode(value, NOT_IN_QUERY));
+        }
+        let target = PathAndQuery::from_maybe_shared(target).map_err(|_| "path and query together are too long")?;
+        let uri = Uri::builder().scheme(self.scheme.clone()).authority(self.authority.clone()).path_and_query(target);
+        uri.build().map_err(|_| "path and query make no URI")
+    }
+}
