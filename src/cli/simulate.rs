@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context as _, anyhow};
 use serde_json::{Value, json};
@@ -15,6 +16,7 @@ use crate::definition::{Definition, read_files};
 use crate::engine::event::{Event, Origin, SourceRecord, Topic};
 use crate::engine::expression::{Budget, Scope};
 use crate::engine::limits;
+use crate::engine::plan::{Action, Step, Wait};
 use crate::engine::run::{self, Effect, Run, RunInput};
 use crate::engine::value::{self, Value as EngineValue};
 
@@ -68,10 +70,11 @@ fn workflow(definition: &Definition, event: &Event) -> Value {
                 let Run { steps, waits, failure, output_bytes: _ } =
                     run::run(plan, RunInput::from_the_beginning(scope, &[]));
                 let steps: Vec<Value> = steps.iter().map(|step| step_json(definition, step)).collect();
+                let waiting: Vec<Value> = waits.iter().filter_map(|step| wait_json(&plan.steps()[*step])).collect();
                 let ended = if waits.is_empty() { "completed" } else { "waiting" };
                 let status = if failure.is_some() { "failed" } else { ended };
                 return json!({ "id": workflow.id.as_str(), "version": &*workflow.version, "matches": true,
-                    "workflowStatus": workflow.status.name(), "trigger": number, "status": status, "steps": steps });
+                    "workflowStatus": workflow.status.name(), "trigger": number, "status": status, "steps": steps, "waits": waiting });
             }
             Some(Ok(false)) => why_not.push(json!({ "trigger": number, "clauses": ["where: is false"] })),
             Some(Err(error)) => {
@@ -93,6 +96,26 @@ fn step_json(definition: &Definition, step: &run::StepRun) -> Value {
     };
     json!({ "id": &*planned.id, "type": planned.action.name(), "status": step.status.name(),
         "output": plain(&step.output), "effect": effect, "error": step.error.as_ref().map(|error| &error.message) })
+}
+
+/// What a step waits for. Nobody is called and no time passes, so what depends on it is not run: made-up answers would tell little.
+fn wait_json(step: &Step) -> Option<Value> {
+    let Action::Wait(wait) = &step.action else { return None };
+    let (id, kind) = (&*step.id, step.action.name());
+    Some(match wait {
+        Wait::Delay(delay) => json!({ "id": id, "type": kind, "for": duration_text(*delay) }),
+        Wait::Http(call) => {
+            json!({ "id": id, "type": kind, "connector": &*call.connector, "method": &*call.method })
+        }
+    })
+}
+
+/// A duration as definitions write it.
+fn duration_text(duration: Duration) -> String {
+    let milliseconds = duration.as_millis();
+    let units = [("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1_000)];
+    let whole = units.into_iter().find(|(_, unit)| milliseconds >= *unit && milliseconds.is_multiple_of(*unit));
+    whole.map_or_else(|| format!("{milliseconds}ms"), |(name, unit)| format!("{}{name}", milliseconds / unit))
 }
 
 fn plain(value: &EngineValue) -> Value {
@@ -127,5 +150,18 @@ fn show(told: &Value) {
                 line(&format!("        {}", text("error")));
             }
         }
+        let waits: Vec<String> = workflow["waits"].as_array().into_iter().flatten().map(wait_text).collect();
+        if !waits.is_empty() {
+            line(&format!("    waits: {}", waits.join(", ")));
+        }
+    }
+}
+
+fn wait_text(wait: &Value) -> String {
+    let text = |name: &str| wait[name].as_str().unwrap_or_default();
+    let (id, kind) = (text("id"), text("type"));
+    match wait.get("connector") {
+        Some(_) => format!("{id} ({kind} to {})", text("connector")),
+        None => format!("{id} ({kind} {})", text("for")),
     }
 }

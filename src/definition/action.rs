@@ -2,17 +2,18 @@
 
 use std::sync::Arc;
 
-use super::limits as definition_limits;
 use super::node::{Kind, Node, quote};
 use super::reader::{Fields, Reader, suggestion};
+use super::retry::Retries;
 use super::trigger::parsed;
+use super::{call, limits as definition_limits};
 use crate::engine::expression::{Program, Template};
-use crate::engine::plan::{Action, ErrorClass, LogLevel, Produce};
+use crate::engine::plan::{Action, ErrorClass, LogLevel, Produce, Wait};
 use crate::engine::trigger::parse_topic;
 use crate::engine::value::Value;
 use crate::expression::Names;
 
-/// The types of steps that run where the execution runs.
+/// The types of steps that this version runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum StepType {
     Transform,
@@ -21,30 +22,34 @@ pub(super) enum StepType {
     Produce,
     Log,
     Fail,
+    Http,
+    Delay,
 }
 
-const STEP_TYPES: [(&str, StepType); 6] = [
+const STEP_TYPES: [(&str, StepType); 8] = [
     ("transform", StepType::Transform),
     ("condition", StepType::Condition),
     ("switch", StepType::Switch),
     ("produce", StepType::Produce),
     ("log", StepType::Log),
     ("fail", StepType::Fail),
+    ("http", StepType::Http),
+    ("delay", StepType::Delay),
 ];
 
-/// The types of steps that wait for something outside. Known by name, and refused until executions can wait.
-const WAITING_STEP_TYPES: [&str; 6] = ["http", "delay", "workflow", "approval", "n8n", "temporal"];
+/// The types of steps that come later: known by name, and refused.
+const LATER_STEP_TYPES: [&str; 4] = ["workflow", "approval", "n8n", "temporal"];
 
 /// Reads the `type` of a step.
 pub(super) fn read_type(reader: &mut Reader<'_>, node: &Node) -> Option<StepType> {
     if let Kind::Text(text) = &node.kind {
         let runnable = STEP_TYPES.map(|(name, _)| name);
-        if WAITING_STEP_TYPES.contains(&&*text.value) {
-            let message = format!("steps of type `{}` wait, and this version runs only in-place steps", text.value);
+        if LATER_STEP_TYPES.contains(&&*text.value) {
+            let message = format!("this version does not run steps of type `{}`", text.value);
             return reader.wrong(node.at, message, format!("use {}", runnable.join(", ")));
         }
         if !runnable.contains(&&*text.value) {
-            let known: Vec<&str> = runnable.into_iter().chain(WAITING_STEP_TYPES).collect();
+            let known: Vec<&str> = runnable.into_iter().chain(LATER_STEP_TYPES).collect();
             let message = format!("there is no step type {}", quote(&text.value));
             return reader.wrong(node.at, message, suggestion(&text.value, &known));
         }
@@ -60,14 +65,15 @@ pub(super) fn case_names(step: &Fields<'_>) -> Vec<Arc<str>> {
     named.chain(config.field("default")).filter_map(Node::text).map(|text| text.value.clone()).collect()
 }
 
-/// Reads the `config` of a step.
+/// Reads the `config` of a step, and what only steps of its type read beside it. `retries` is what the workflow says about retries.
 pub(super) fn read(
     reader: &mut Reader<'_>,
     step_type: StepType,
     step: &Fields<'_>,
     names: &Names<'_>,
+    retries: Option<&Retries>,
 ) -> Option<Action> {
-    let node = reader.required(step, "the step", "config", "{…}")?;
+    let node = reader.required(step, "the step", "config", "{…}");
     let read = match step_type {
         StepType::Transform => transform,
         StepType::Condition => condition,
@@ -75,8 +81,10 @@ pub(super) fn read(
         StepType::Produce => produce,
         StepType::Log => log,
         StepType::Fail => fail,
+        StepType::Delay => |reader: &mut Reader<'_>, node: &Node, _: &Names<'_>| delay(reader, node),
+        StepType::Http => return call::read(reader, step, node, names, retries),
     };
-    read(reader, node, names)
+    read(reader, node?, names)
 }
 
 fn transform(reader: &mut Reader<'_>, node: &Node, names: &Names<'_>) -> Option<Action> {
@@ -223,6 +231,20 @@ fn fail(reader: &mut Reader<'_>, node: &Node, names: &Names<'_>) -> Option<Actio
     let class = fields.get("class").map_or(Some(ErrorClass::Permanent), |node| reader.choice("class", node, &choices));
     let message = message(reader, &fields, what, names);
     Some(Action::Fail { message: message?, class: class? })
+}
+
+/// How long is written, not computed, so that it is right before anything waits.
+fn delay(reader: &mut Reader<'_>, node: &Node) -> Option<Action> {
+    let what = "the config of a delay";
+    let fields = reader.fields(node, what, &["for", "until"])?;
+    if let Some(until) = fields.get("until") {
+        let message = "this version cannot wait `until` a point in time";
+        reader.wrong::<()>(until.at, message, "write `for: 30s`, how long to wait");
+        fields.get("for").map(|node| reader.duration("for", node));
+        return None;
+    }
+    let node = reader.required(&fields, what, "for", "30s")?;
+    reader.duration("for", node).map(|it| Action::Wait(Wait::Delay(it)))
 }
 
 fn message(reader: &mut Reader<'_>, fields: &Fields<'_>, what: &str, names: &Names<'_>) -> Option<Template> {

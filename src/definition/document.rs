@@ -42,7 +42,7 @@ pub(super) fn read(reader: &mut Reader<'_>, node: &Node) -> Option<Document> {
     let triggers = triggers.map(|node| trigger::read_all(reader, node));
     let config = fields.get("config").map_or_else(Config::default, |node| config::read(reader, node));
     let steps = reader.required(&fields, what, "steps", "[{id: …, type: …, config: …}]");
-    let plan = steps.and_then(|node| step::read_all(reader, node));
+    let plan = steps.and_then(|node| step::read_all(reader, node, config.retries.as_ref()));
     if !reader.is_content() {
         return None;
     }

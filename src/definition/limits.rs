@@ -20,9 +20,15 @@ pub const NAME_BYTES: usize = 256;
 pub const DESCRIPTION_BYTES: usize = 8 * 1024;
 /// Cases of one switch: they are tried one after the other.
 pub const CASES_PER_SWITCH: usize = 64;
-/// Headers of one record that a step produces.
+/// Headers of one record that a step produces, and of one call that it makes.
 pub const HEADERS_PER_RECORD: usize = 64;
-/// The longest duration: longer ones are mistakes, and sums of several stay far from any overflow.
+/// Query parameters of one call: more make lines that servers refuse.
+pub const QUERY_PARAMETERS_PER_CALL: usize = 64;
+/// Statuses that one call expects: each answer is compared with all of them.
+pub const EXPECTED_PER_CALL: usize = 64;
+/// The longest that one attempt of a call may take: it holds one of the connector's calls all the while.
+pub const CALL_TIMEOUT: Duration = Duration::from_secs(60 * 60);
+/// The longest duration, and the longest delay of a step: longer ones are mistakes, and sums of several stay far from any overflow.
 pub const DURATION: Duration = Duration::from_secs(366 * 24 * 60 * 60);
 /// The longest text of a document that a message quotes.
 pub const QUOTED_CHARACTERS: usize = 60;

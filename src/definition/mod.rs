@@ -11,6 +11,7 @@
 //! [`compile`]s its plan at the first match.
 
 mod action;
+mod call;
 mod canonical;
 mod change;
 mod config;
@@ -26,6 +27,7 @@ pub mod limits;
 mod node;
 mod reader;
 mod record;
+mod retry;
 mod source;
 mod step;
 mod trigger;

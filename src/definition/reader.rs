@@ -167,16 +167,21 @@ impl<'a> Reader<'a> {
         Some(number)
     }
 
-    /// Checks that it is a number from 0 to 1.
-    pub fn check_fraction(&mut self, name: &str, node: &Node) {
-        let is_fraction = match node.kind {
-            Kind::Float(number) => (0.0..=1.0).contains(&number),
-            Kind::Int(number) => (0..=1).contains(&number),
-            Kind::Null | Kind::Bool(_) | Kind::UInt(_) | Kind::Text(_) | Kind::List(_) | Kind::Map(_) => false,
+    /// A number from 0 to 1.
+    pub fn fraction(&mut self, name: &str, node: &Node) -> Option<f64> {
+        let fraction = match node.kind {
+            Kind::Float(number) => Some(number).filter(|number| (0.0..=1.0).contains(number)),
+            Kind::Int(0) => Some(0.0),
+            Kind::Int(1) => Some(1.0),
+            Kind::Null
+            | Kind::Bool(_)
+            | Kind::Int(_)
+            | Kind::UInt(_)
+            | Kind::Text(_)
+            | Kind::List(_)
+            | Kind::Map(_) => None,
         };
-        if !is_fraction {
-            self.expected::<()>(name, node, "a number from 0 to 1", "one such as 0.2");
-        }
+        fraction.or_else(|| self.expected(name, node, "a number from 0 to 1", "one such as 0.2"))
     }
 
     /// A duration with its unit.
@@ -199,15 +204,14 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// A duration in milliseconds, for fields whose names end in `Ms`.
-    pub fn milliseconds(&mut self, name: &str, node: &Node) -> Option<Duration> {
+    /// A number of milliseconds from 1 to `most`, for fields whose names end in `Ms`.
+    pub fn milliseconds(&mut self, name: &str, node: &Node, most: u64) -> Option<u64> {
         if let Kind::Text(text) = &node.kind
             && let Some(duration) = parse_duration(&text.value)
         {
             return self.expected(name, node, "a number of milliseconds", &duration.as_millis().to_string());
         }
-        let most = u64::try_from(limits::DURATION.as_millis()).unwrap_or(u64::MAX);
-        self.integer(name, node, 1..=most).map(Duration::from_millis)
+        self.integer(name, node, 1..=most)
     }
 
     /// One of several names.

@@ -4,11 +4,11 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::action::{self, StepType};
-use super::config::check_retry_policy;
 use super::graph::Graph;
 use super::limits as definition_limits;
 use super::node::{Node, Text, quote};
 use super::reader::{Fields, Reader, suggestion};
+use super::retry::Retries;
 use crate::engine::limits;
 use crate::engine::plan::{Dependency, OnError, Plan, PlanError, Step};
 use crate::expression::{Names, StepName};
@@ -30,8 +30,8 @@ struct Shape<'n> {
     is_resolved: bool,
 }
 
-/// Reads the list of steps.
-pub(super) fn read_all(reader: &mut Reader<'_>, node: &Node) -> Option<Plan> {
+/// Reads the list of steps. `retries` is what the workflow says about retries; None if that was refused.
+pub(super) fn read_all(reader: &mut Reader<'_>, node: &Node, retries: Option<&Retries>) -> Option<Plan> {
     let items = reader.list("steps", node)?;
     if items.is_empty() {
         return reader.wrong(node.at, "`steps` is empty, so the workflow would do nothing", "add a step");
@@ -49,7 +49,7 @@ pub(super) fn read_all(reader: &mut Reader<'_>, node: &Node) -> Option<Plan> {
     let edges = shapes.iter().map(|shape| shape.dependencies.iter().map(|it| it.step).collect()).collect();
     let graph = Graph::new(edges);
     refuse_cycles(reader, &shapes, &graph);
-    let steps: Vec<_> = (0..shapes.len()).filter_map(|step| read(reader, &shapes, step, &graph)).collect();
+    let steps: Vec<_> = (0..shapes.len()).filter_map(|step| read(reader, &shapes, step, &graph, retries)).collect();
     if steps.len() < items.len() || !reader.is_content() {
         return None;
     }
@@ -200,7 +200,13 @@ fn refuse_cycles(reader: &mut Reader<'_>, shapes: &[Shape<'_>], graph: &Graph) {
 }
 
 /// Reads what a step does, knowing which steps come before it.
-fn read(reader: &mut Reader<'_>, shapes: &[Shape<'_>], step: usize, graph: &Graph) -> Option<Step> {
+fn read(
+    reader: &mut Reader<'_>,
+    shapes: &[Shape<'_>],
+    step: usize,
+    graph: &Graph,
+    retries: Option<&Retries>,
+) -> Option<Step> {
     let shape = &shapes[step];
     let before = graph.before(step);
     // Behind a dependency that was not understood, any step may come before: one mistake is told once.
@@ -210,12 +216,15 @@ fn read(reader: &mut Reader<'_>, shapes: &[Shape<'_>], step: usize, graph: &Grap
         .map(|(index, it)| StepName { id: &it.id, index, comes_before: comes_before(index) })
         .collect();
     let names = Names::of_step(&names);
-    check_inert(reader, &shape.fields);
+    shape.fields.get("name").map(|node| reader.text("name", node, definition_limits::NAME_BYTES));
+    if shape.step_type != Some(StepType::Http) {
+        check_inert(reader, &shape.fields);
+    }
     let when = shape.fields.get("when").map(|node| reader.condition("when", node, &names));
     let choices = [("fail", OnError::Fail), ("continue", OnError::Continue)];
     let on_error = shape.fields.get("onError").map(|node| reader.choice("onError", node, &choices));
     let order = shape.fields.get("order").map(|node| reader.signed("order", node));
-    let action = shape.step_type.and_then(|it| action::read(reader, it, &shape.fields, &names));
+    let action = shape.step_type.and_then(|it| action::read(reader, it, &shape.fields, &names, retries));
     Some(Step {
         id: shape.id.clone(),
         action: action?,
@@ -226,12 +235,11 @@ fn read(reader: &mut Reader<'_>, shapes: &[Shape<'_>], step: usize, graph: &Grap
     })
 }
 
-/// Checks what says nothing to in-place steps, and is part of every step all the same.
+/// Checks what says nothing to steps that call nobody, and is part of every step all the same.
 fn check_inert(reader: &mut Reader<'_>, fields: &Fields<'_>) {
-    fields.get("name").map(|node| reader.text("name", node, definition_limits::NAME_BYTES));
     fields.get("timeout").map(|node| reader.duration("timeout", node));
     if let Some(node) = fields.get("retryConfig") {
-        check_retry_policy(reader, "`retryConfig`", node);
+        Retries::read(reader, "`retryConfig`", node);
     }
 }
 

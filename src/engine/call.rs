@@ -223,8 +223,8 @@ fn text(value: &Value, what: &str, bytes_most: usize) -> Result<Option<String>, 
     Ok(Some(text))
 }
 
-/// What is wrong with a path, if anything: it must stay below the connector's.
-fn path_problem(path: &str) -> Option<&'static str> {
+/// What is wrong with the path of a request, if anything: it must stay below the connector's.
+pub fn path_problem(path: &str) -> Option<&'static str> {
     if !path.starts_with('/') {
         return Some("does not start with `/`");
     }
@@ -242,7 +242,7 @@ fn path_problem(path: &str) -> Option<&'static str> {
 }
 
 /// Whether HTTP takes it as a header's value (RFC 9110, section 5.5): no control characters but tab.
-fn is_header_value(value: &str) -> bool {
+pub fn is_header_value(value: &str) -> bool {
     value.bytes().all(|byte| byte == b'\t' || (byte >= b' ' && byte != 0x7f))
 }
 

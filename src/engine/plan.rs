@@ -1,6 +1,7 @@
 //! A plan: what a workflow does, compiled once. Valid by construction: [`Plan::new`] checks ids, references and cycles and
 //! puts the steps in the order in which they run.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -121,6 +122,20 @@ impl Action {
             Action::Wait(Wait::Http(_)) => "http",
         }
     }
+
+    /// The name of the connector that it calls, if it calls one.
+    pub fn connector(&self) -> Option<&Arc<str>> {
+        match self {
+            Action::Wait(Wait::Http(call)) => Some(&call.connector),
+            Action::Transform { .. }
+            | Action::Condition { .. }
+            | Action::Switch { .. }
+            | Action::Produce(_)
+            | Action::Log { .. }
+            | Action::Fail { .. }
+            | Action::Wait(Wait::Delay(_)) => None,
+        }
+    }
 }
 
 /// The record that a produce step writes.
@@ -219,6 +234,12 @@ impl Plan {
     /// Indices of the steps in the order in which they run.
     pub fn order(&self) -> &[usize] {
         &self.order
+    }
+
+    /// The names of the connectors that its steps call, each once. Whether there are such connectors only the settings know.
+    pub fn connectors(&self) -> impl Iterator<Item = &Arc<str>> {
+        let names: BTreeSet<&Arc<str>> = self.steps.iter().filter_map(|step| step.action.connector()).collect();
+        names.into_iter()
     }
 }
 

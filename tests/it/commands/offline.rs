@@ -127,3 +127,27 @@ fn bad_lines_of_an_event_file_are_all_told() {
     told.complains("bad.ndjson:2:");
     told.complains("bad.ndjson:4: unknown field `tpic`");
 }
+
+#[test]
+fn simulating_says_where_an_execution_would_wait() {
+    let project = Project::offline();
+    let events = std::fs::read_to_string(project.path("events.ndjson")).unwrap();
+    project.write("event.json", events.lines().next().unwrap());
+    project.replace("tidegate.toml", &project.topic("webhooks"), "webhooks");
+    let steps = "[{id: charge, type: http, config: {connector: billing, method: POST}}, {id: pause, type: delay, config: {for: 90s}}, \
+        {id: after, type: log, dependencies: [charge], config: {message: hi}}]";
+    let text = format!("id: waits\nversion: 1.0.0\ntriggers: [{{event: orders.created}}]\nsteps: {steps}\n");
+    project.write("waits.yaml", &text);
+    let simulate = ["simulate", "waits.yaml", "--event", "event.json"];
+    let told = project.run(&simulate).exits(0);
+    told.tells("waits: waiting");
+    told.tells("    waits: charge (http to billing), pause (delay 90s)\n");
+    let told = project.run(&[&simulate[..], &["-o", "json"]].concat()).exits(0).json();
+    let workflow = &told["workflows"][0];
+    assert_eq!((&workflow["status"], workflow["steps"].as_array().unwrap().len()), (&"waiting".into(), 0));
+    let expected = serde_json::json!([
+        { "id": "charge", "type": "http", "connector": "billing", "method": "POST" },
+        { "id": "pause", "type": "delay", "for": "90s" },
+    ]);
+    assert_eq!(workflow["waits"], expected);
+}

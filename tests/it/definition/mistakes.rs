@@ -242,8 +242,8 @@ fn config_is_checked() {
     check_config(
         "concurrency: 4, ordering: key",
         &[
-            "4:23: this version cannot limit the concurrency of a workflow: that needs executions that wait; write `concurrency: 0` (no limit) or leave it out",
-            "4:36: this version cannot order executions by key: that needs executions that wait; write `ordering: none` or leave it out",
+            "4:23: this version cannot limit the concurrency of a workflow; write `concurrency: 0` (no limit) or leave it out",
+            "4:36: this version cannot order executions by key; write `ordering: none` or leave it out",
         ],
     );
     check_config("concurrency: 0, ordering: none, maxAge: 7d", &[]);
@@ -297,10 +297,10 @@ fn steps_are_checked() {
         ],
     );
     check_steps(
-        &["{id: a, type: http, config: {connector: x}}", "{id: b, type: approval, config: {}}"],
+        &["{id: a, type: workflow, config: {id: x}}", "{id: b, type: approval, config: {}}"],
         &[
-            "5:19: steps of type `http` wait, and this version runs only in-place steps; use transform, condition, switch, produce, log, fail",
-            "6:19: steps of type `approval` wait, and this version runs only in-place steps; use transform, condition, switch, produce, log, fail",
+            "5:19: this version does not run steps of type `workflow`; use transform, condition, switch, produce, log, fail, http, delay",
+            "6:19: this version does not run steps of type `approval`; use transform, condition, switch, produce, log, fail, http, delay",
         ],
     );
     check_steps(

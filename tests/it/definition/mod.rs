@@ -10,6 +10,7 @@ mod files;
 mod hostile;
 mod mistakes;
 mod topic;
+mod waiting;
 
 /// What a workflow needs before its steps; the next line is line 4.
 const HEAD: &str = "id: order-paid\nversion: 1.0.0\ntriggers: [{event: orders.paid}]\n";
