@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 
 use super::topic_watch::SystemTopics;
+use super::versions::Versions;
 use crate::definition::{self, Change, ChangeKind, Definition, InUse, Installed, Record, plan_apply};
 use crate::engine::commit::Failure;
 use crate::engine::plan::Plan;
@@ -18,6 +19,7 @@ use crate::kafka::client::{ClientError, ClientSettings};
 use crate::kafka::log_reader::{self, LogReader, LogRecord, ReadError};
 use crate::kafka::producer::{ProducerFailure, TransactionalProducer};
 use crate::lane::StopSignal;
+use crate::settings::{ConnectorKind, Settings};
 
 /// How long reading the whole topic may take.
 const READ_TIMEOUT: Duration = Duration::from_secs(60);
@@ -59,6 +61,9 @@ pub enum ApplyError {
         /// Why, in Kafka's words.
         message: String,
     },
+    /// Some definitions call connectors that the settings do not have; nothing was written.
+    #[error("{}", .0.join("\n"))]
+    Connectors(Vec<String>),
     /// Some definitions are refused; nothing was written.
     #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))]
     Refused(Vec<Change>),
@@ -91,6 +96,26 @@ fn take_up(installed: &mut Installed, record: &LogRecord, mut changed: impl FnMu
             tracing::warn!(topic = %record.topic, offset = record.offset, cause = %error, "a definition cannot be read");
         }
     }
+}
+
+/// Refuses definitions whose steps call connectors that these settings do not have. Those of the instances are believed to be the same.
+pub fn check_connectors(settings: &Settings, wanted: &[Definition]) -> Result<(), ApplyError> {
+    let mut problems = Vec::new();
+    for definition in wanted {
+        // One that does not compile is refused for that.
+        let Ok(plan) = definition::compile(&definition.canonical) else { continue };
+        for name in plan.connectors() {
+            let problem = match settings.connectors.get(&**name).map(|connector| connector.kind) {
+                Some(ConnectorKind::Http) => continue,
+                Some(ConnectorKind::N8n | ConnectorKind::Temporal) => {
+                    "is of another kind; http steps need kind = \"http\""
+                }
+                None => "is not among the settings; add it to tidegate.toml, here and for the instances",
+            };
+            problems.push(format!("{}: [connectors.{name}] {problem}", definition.workflow.id.as_str()));
+        }
+    }
+    if problems.is_empty() { Ok(()) } else { Err(ApplyError::Connectors(problems)) }
 }
 
 /// Writes what applying the definitions changes, all of it or nothing. One tool at a time per environment: the transactional id is
@@ -183,6 +208,7 @@ impl Follower {
         topic: String,
         system: Arc<SystemTopics>,
         registry: Arc<RwLock<Registry>>,
+        versions: Arc<Versions>,
         stop: Arc<StopSignal>,
         mut caught_up: impl FnMut(bool) + Send + 'static,
     ) -> std::io::Result<Follower> {
@@ -195,7 +221,8 @@ impl Follower {
                         continue;
                     }
                     Ok(false) => {
-                        follow(&clients, &topic, &registry, &mut caught_up, &|| stop.is_set() || system.is_gone(&topic))
+                        let into = (&*registry, &*versions);
+                        follow(&clients, &topic, into, &mut caught_up, &|| stop.is_set() || system.is_gone(&topic))
                     }
                     Err(error) => Err(ReadError::Broker { topic: topic.clone(), cause: error.to_string() }),
                 };
@@ -219,7 +246,7 @@ impl Follower {
 fn follow(
     clients: &ClientSettings,
     topic: &str,
-    registry: &RwLock<Registry>,
+    (registry, versions): (&RwLock<Registry>, &Versions),
     caught_up: &mut impl FnMut(bool),
     is_over: &dyn Fn() -> bool,
 ) -> Result<(), ReadError> {
@@ -227,6 +254,7 @@ fn follow(
     let mut reader = LogReader::open(clients, &[topic], log_reader::From::Beginning)?;
     reader.read_to_end(READ_TIMEOUT, |record| take_up(&mut installed, &record, |_| ()))?;
     for id in &all_of(&installed, registry) {
+        versions.take_up(&installed, id);
         install(&installed, id, registry);
     }
     let mut touched = Vec::new();
@@ -236,6 +264,7 @@ fn follow(
         if let Some(record) = reader.poll(FOLLOW_POLL)? {
             take_up(&mut installed, &record, |id| touched.push(id.clone()));
             while let Some(id) = touched.pop() {
+                versions.take_up(&installed, &id);
                 install(&installed, &id, registry);
             }
         }

@@ -26,6 +26,8 @@ use crate::settings::{KafkaSettings, Overrides, ProcessEnvironment, Settings, To
 
 /// How often files and progress are looked at.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
+/// So often in a row everything must look done: what one event has mailed to the journal is known to its owner a moment later.
+const IDLE_LOOKS: u32 = 3;
 /// How long sending a file may take.
 const SEND_WITHIN: Duration = Duration::from_secs(120);
 /// Partitions of source topics that `dev` creates.
@@ -85,6 +87,7 @@ pub fn dev(options: &DevOptions, stop: &Arc<StopSignal>, reporter: &mut dyn Repo
     }
     let offsets = GroupOffsets::of(&clients, &settings.group)?;
     let mut looked = Instant::now();
+    let mut idle_looks = 0;
     while !stop.is_set() {
         let seen = view.poll(reporter);
         if looked.elapsed() < LOOK_EVERY {
@@ -92,7 +95,9 @@ pub fn dev(options: &DevOptions, stop: &Arc<StopSignal>, reporter: &mut dyn Repo
         }
         looked = Instant::now();
         files.look(reporter);
-        if options.exit_when_idle && !seen && is_idle(&settings, &offsets) {
+        let is_idle = options.exit_when_idle && !seen && running.waiting() == 0 && is_idle(&settings, &offsets);
+        idle_looks = if is_idle { idle_looks + 1 } else { 0 };
+        if idle_looks >= IDLE_LOOKS {
             // What was committed last may not have been seen yet.
             view.drain(reporter);
             break;
@@ -185,6 +190,7 @@ impl Files<'_> {
         let applied = definitions::read_installed(self.clients, &topic)
             .map_err(definitions::ApplyError::from)
             .map(|installed| with_versions_of_their_own(&installed, look.definitions))
+            .and_then(|wanted| definitions::check_connectors(self.settings, &wanted).map(|()| wanted))
             .and_then(|wanted| definitions::apply(self.clients, &self.settings.environment, &topic, &wanted));
         match applied {
             Ok(changes) => {

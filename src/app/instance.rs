@@ -10,11 +10,13 @@ use super::ledger::Ledger;
 use super::observer::{LaneObserver, Watcher};
 use super::refusals::Refusals;
 use super::sources::SourceTable;
+use super::versions::Versions;
+use super::waiting::SharedWaiting;
 use crate::codec::record::Encoder;
 use crate::engine::execution::{Identity, StepResults};
 use crate::engine::registry::Registry;
 use crate::kafka::client::ClientSettings;
-use crate::lane::{Lane, LaneContext, StopSignal, TopicIds};
+use crate::lane::{Caller, Lane, LaneContext, StopSignal, TopicIds};
 use crate::settings::{self, Settings};
 use crate::telemetry::health::Health;
 use crate::telemetry::metrics::Metrics;
@@ -40,6 +42,10 @@ pub struct Parts {
     pub metrics: Metrics,
     /// What the lanes hold, for whoever compares it with what is there.
     pub topic_ids: Arc<TopicIds>,
+    /// Every version of the workflows.
+    pub versions: Arc<Versions>,
+    /// Makes calls of connectors.
+    pub caller: Arc<dyn Caller>,
     /// Who else is told what was committed.
     pub watcher: Option<Arc<dyn Watcher>>,
     /// Set to end it.
@@ -49,6 +55,7 @@ pub struct Parts {
 /// An instance that runs.
 pub struct Instance {
     lanes: Vec<Lane>,
+    waiting: Arc<SharedWaiting>,
     stop: Arc<StopSignal>,
 }
 
@@ -59,7 +66,15 @@ impl Instance {
         let table = Arc::new(SourceTable::new(&parts.settings));
         let control = cluster::topic(&parts.settings, "control").into();
         let group = parts.settings.group.clone();
+        let waiting = Arc::new(SharedWaiting::new(
+            &parts.settings,
+            parts.encoder.journal.clone(),
+            parts.versions.clone(),
+            parts.caller.clone(),
+            parts.health.clone(),
+        ));
         let shared = Shared {
+            waiting: waiting.clone(),
             ledger: Arc::new(Ledger::new(table.clone(), parts.clients.clone(), control, group)),
             table,
             refusals: Arc::new(Refusals::new(parts.health.clone())),
@@ -75,7 +90,12 @@ impl Instance {
         });
         let count = parts.settings.lanes.get();
         let lanes = (0..count).map(|number| Lane::start(context(&parts, &stop, &shared, &identity, number)));
-        Ok(Instance { lanes: lanes.collect::<Result<_, _>>()?, stop })
+        Ok(Instance { lanes: lanes.collect::<Result<_, _>>()?, waiting, stop })
+    }
+
+    /// How many executions wait; more than there are until what waited before was read.
+    pub fn waiting(&self) -> usize {
+        self.waiting.live()
     }
 
     /// Commits what is in flight and ends. False if that took longer than [`STOP_WITHIN`]: then threads are left behind, and the
@@ -102,6 +122,7 @@ impl Instance {
 
 /// What the lanes of an instance share.
 struct Shared {
+    waiting: Arc<SharedWaiting>,
     table: Arc<SourceTable>,
     ledger: Arc<Ledger>,
     refusals: Arc<Refusals>,
@@ -137,6 +158,7 @@ fn context(
         compile: Box::new(definitions::compile),
         decode: Box::new(move |record| for_decode.decode(record)),
         encode: Box::new(move |subject, left| encoder.encode(subject, left)),
+        waiting: Some(Arc::new(shared.waiting.of_lane(number))),
         observer: Arc::new(observer),
         topic_ids: parts.topic_ids.clone(),
         stop: stop.clone(),

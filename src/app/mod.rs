@@ -1,6 +1,7 @@
 //! The composition: instances made of the edges and the engine.
 
 pub mod alerts;
+pub mod caller;
 pub mod cluster;
 pub mod definitions;
 pub mod dev;
@@ -15,3 +16,5 @@ pub mod run;
 pub mod sources;
 pub mod topic_watch;
 pub mod totals;
+pub mod versions;
+pub mod waiting;

@@ -93,6 +93,15 @@ impl LaneObserver {
                 let Some(count) = whole(*count) else { continue };
                 counts.executions(slot, status.name(), count, duration);
             }
+            if let Some(began) = whole(workflow.began) {
+                counts.executions_began(slot, began);
+            }
+            for (status, (count, took_ms)) in &workflow.ended {
+                let Some(count) = whole(*count) else { continue };
+                // One batch holds few of one workflow: what they took on average stands for each.
+                let took = Duration::from_millis(took_ms.unsigned_abs() / count);
+                counts.executions_ended(slot, status.name(), count, took);
+            }
             for ((step, status), count) in &workflow.steps {
                 // A skipped step was never tried.
                 let Some(count) = whole(*count).filter(|_| *status != StepStatus::Skipped) else { continue };

@@ -5,12 +5,14 @@ use std::sync::{Arc, RwLock};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use super::alerts::{AlertTarget, AlertWriter};
+use super::caller::Connectors;
 use super::cluster;
 use super::definitions::Follower;
 use super::instance::{Instance, Parts};
 use super::observer::Watcher;
 use super::problems::TOPICS;
 use super::topic_watch::{SystemTopics, TopicWatch, Watched};
+use super::versions::Versions;
 use crate::engine::registry::Registry;
 use crate::kafka::client::ClientSettings;
 use crate::lane::{StopSignal, TopicIds};
@@ -82,6 +84,7 @@ impl Running {
         let alerts = AlertWriter::start(clients.clone(), alert_target(&settings), &health, metrics.clone())?;
         let system = Arc::new(SystemTopics::new(known.system_ids));
         let registry = Arc::new(RwLock::new(Registry::new()));
+        let versions = Arc::new(Versions::default());
         let caught_up = Arc::new(StopSignal::default());
         let (for_health, signal) = (health.clone(), caught_up.clone());
         let follower = Follower::start(
@@ -89,6 +92,7 @@ impl Running {
             cluster::topic(&settings, "workflows"),
             system.clone(),
             registry.clone(),
+            versions.clone(),
             stop.clone(),
             move |done| {
                 for_health.set_definitions_caught_up(done);
@@ -102,6 +106,7 @@ impl Running {
                 return Ok(None);
             }
         }
+        let caller = Arc::new(Connectors::of(runtime.handle().clone(), &settings)?);
         let topic_ids = Arc::new(TopicIds::default());
         let parts = Parts {
             settings,
@@ -112,6 +117,8 @@ impl Running {
             health: health.clone(),
             metrics,
             topic_ids: topic_ids.clone(),
+            versions,
+            caller,
             watcher,
             stop: stop.clone(),
         };
@@ -124,6 +131,11 @@ impl Running {
     /// Where the admin address really listens.
     pub fn admin_address(&self) -> SocketAddr {
         self.admin.address()
+    }
+
+    /// How many executions wait; more than there are until what waited before was read.
+    pub fn waiting(&self) -> usize {
+        self.instance.waiting()
     }
 
     /// What says whether all is well.

@@ -59,6 +59,9 @@ impl Watcher for Totals {
             for (status, count) in &workflow.finished {
                 *counts.executions.entry((id.to_owned(), status.name())).or_default() += count;
             }
+            for (status, (count, _)) in &workflow.ended {
+                *counts.executions.entry((id.to_owned(), status.name())).or_default() += count;
+            }
             for (reason, count) in &workflow.dead_letters {
                 *counts.dead_letters.entry((id.to_owned(), reason.name())).or_default() += count;
             }

@@ -73,6 +73,7 @@ impl Instance {
             compile: Box::new(|_, document| definition::compile(document).map_err(|refused| refused.to_string())),
             decode: Box::new(|record| Format::CloudEvents.decode(record)),
             encode: Box::new(move |subject, left| encoder.encode(subject, left)),
+            waiting: None,
             observer: Arc::new(Watch(progress)),
             topic_ids: Arc::default(),
             stop,

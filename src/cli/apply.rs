@@ -30,6 +30,7 @@ pub(super) fn run(common: &Common, args: &Apply) -> anyhow::Result<u8> {
     let (settings, clients) = setup::with_clients(common)?;
     let wanted = read_files(&args.paths.paths).map_err(|mistakes| setup::refused(&mistakes))?;
     let topic = cluster::topic(&settings, "workflows");
+    definitions::check_connectors(&settings, &wanted)?;
     let changes = if args.dry_run {
         let changes = plan_apply(&definitions::read_installed(&clients, &topic)?, &wanted);
         let refused: Vec<Change> = changes.iter().filter(|it| it.kind == ChangeKind::Refused).cloned().collect();

@@ -19,4 +19,4 @@ mod produced;
 pub mod record;
 pub mod source_start;
 mod step;
-mod trace;
+pub mod trace;

@@ -35,6 +35,14 @@ pub(super) fn context(record: &SourceRecord) -> Option<Context<'_>> {
     Some((parent, state))
 }
 
+/// The headers with which a record's trace context is passed on over HTTP; none if it has none.
+pub fn headers(record: &SourceRecord) -> Vec<(&'static str, String)> {
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    let Some((parent, state)) = context(record) else { return Vec::new() };
+    let state = state.map(|state| ("tracestate", text(state)));
+    std::iter::once(("traceparent", text(parent))).chain(state).collect()
+}
+
 /// The trace id of a record, 32 hex digits.
 pub(super) fn trace_id(record: &SourceRecord) -> Option<&[u8]> {
     context(record).map(|(parent, _)| &parent[3..35])

@@ -9,11 +9,12 @@ use super::limits;
 use super::node::{Field, Kind, Node, quote};
 use super::reader::{Fields, Reader};
 use super::retry::Retries;
-use crate::engine::call::{Expected, HttpCall, PATH_BYTES, TEXT_BYTES, is_header_value, path_problem};
+use crate::engine::call::{
+    Expected, HttpCall, PATH_BYTES, TEXT_BYTES, is_connector_name, is_header_value, path_problem,
+};
 use crate::engine::expression::Template;
 use crate::engine::plan::{Action, Wait};
 use crate::engine::value::Value;
-use crate::engine::workflow::is_id;
 use crate::expression::Names;
 
 const FIELDS: [&str; 7] = ["connector", "method", "path", "query", "headers", "body", "expect"];
@@ -94,7 +95,7 @@ fn timeout(reader: &mut Reader<'_>, node: &Node) -> Option<Duration> {
 /// The name is plain text, so that it is known before anything runs which connectors a workflow needs.
 fn connector(reader: &mut Reader<'_>, node: &Node) -> Option<Arc<str>> {
     let text = reader.text("connector", node, limits::DESCRIPTION_BYTES)?;
-    if is_id(&text.value) {
+    if is_connector_name(&text.value) {
         return Some(text.value.clone());
     }
     if text.value.contains("${{") {
@@ -102,7 +103,7 @@ fn connector(reader: &mut Reader<'_>, node: &Node) -> Option<Arc<str>> {
         return reader.wrong(node.at, message, "write its name; a `switch` can choose between steps");
     }
     let message = format!("{} cannot be the name of a connector", quote(&text.value));
-    reader.wrong(node.at, message, "write 1 to 64 lower-case letters, digits and `-`, as in `[connectors.NAME]`")
+    reader.wrong(node.at, message, "write 1 to 64 of a-z A-Z 0-9 . _ -, as in `[connectors.NAME]`")
 }
 
 fn path(reader: &mut Reader<'_>, node: &Node, names: &Names<'_>) -> Option<Template> {

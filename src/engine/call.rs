@@ -16,6 +16,12 @@ pub const PATH_BYTES: usize = 8 * 1024;
 /// The longest value of a header or a query parameter of a request.
 pub const TEXT_BYTES: usize = 8 * 1024;
 
+/// Whether a connector can be called so: 1 to 64 of a-z, A-Z, 0-9, `.`, `_` and `-`, as settings take it.
+pub fn is_connector_name(name: &str) -> bool {
+    let legal = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-');
+    (1..=limits::ID_BYTES).contains(&name.len()) && name.bytes().all(legal)
+}
+
 /// What an `http` step calls.
 #[derive(Debug)]
 pub struct HttpCall {

@@ -23,6 +23,8 @@ pub enum FailedCall {
     Http(u16),
     /// An answer that can never do: too large, no text, malformed.
     Unusable,
+    /// The instance has no connector of that name.
+    Unknown,
 }
 
 /// What is to be done about a failed call.
@@ -93,6 +95,7 @@ impl FailedCall {
         match self {
             _ if named(true) => Verdict::Retry,
             FailedCall::Unusable => Verdict::Permanent,
+            FailedCall::Unknown => Verdict::Config,
             FailedCall::Http(401 | 403) => Verdict::Hold,
             FailedCall::Http(404 | 410) => Verdict::Config,
             _ if policy.retryable_errors.is_some() => {
@@ -114,7 +117,7 @@ impl FailedCall {
         match self {
             FailedCall::Timeout | FailedCall::Connection => true,
             FailedCall::Http(status) => status == 429 || status >= 500,
-            FailedCall::Unusable => false,
+            FailedCall::Unusable | FailedCall::Unknown => false,
         }
     }
 }
@@ -126,6 +129,7 @@ impl fmt::Display for FailedCall {
             FailedCall::Connection => formatter.write_str("connection"),
             FailedCall::Http(status) => write!(formatter, "http-{status}"),
             FailedCall::Unusable => formatter.write_str("unusable"),
+            FailedCall::Unknown => formatter.write_str("unknown"),
         }
     }
 }
@@ -226,6 +230,7 @@ mod tests {
         check(Some(&["404", "401"]), FailedCall::Http(401), Verdict::Retry);
         check(Some(&[]), FailedCall::Http(503), Verdict::Permanent);
         check(Some(&["5xx"]), FailedCall::Unusable, Verdict::Permanent);
+        check(Some(&["5xx"]), FailedCall::Unknown, Verdict::Config);
     }
 
     #[test]

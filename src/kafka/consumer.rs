@@ -69,13 +69,15 @@ pub enum PollError {
 }
 
 impl<H: Rebalance> Consumer<H> {
-    /// Joins the group as the static member `instance`. Topics are names, or regular expressions that start with `^`.
+    /// Joins the group as the static member `instance`. Topics are names, or regular expressions that start with `^`. `on_news` is called
+    /// from threads of the client when there is something to poll; it must not block.
     pub fn join(
         settings: &ClientSettings,
         group: &str,
         instance: &str,
         topics: &[String],
         handler: Arc<H>,
+        on_news: impl Fn() + Send + Sync + 'static,
     ) -> Result<Consumer<H>, ClientError> {
         let context = Context {
             handler,
@@ -86,7 +88,8 @@ impl<H: Rebalance> Consumer<H> {
             closing: AtomicBool::new(false),
         };
         let config = settings.group_consumer(group, instance);
-        let inner: BaseConsumer<Context<H>> = config.create_with_context(context).map_err(ClientError::from)?;
+        let mut inner: BaseConsumer<Context<H>> = config.create_with_context(context).map_err(ClientError::from)?;
+        inner.set_nonempty_callback(on_news);
         let topics: Vec<&str> = topics.iter().map(String::as_str).collect();
         inner.subscribe(&topics).map_err(ClientError::from)?;
         Ok(Consumer { inner })

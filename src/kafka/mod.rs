@@ -11,4 +11,5 @@ pub mod producer;
 pub mod sender;
 pub mod start;
 pub mod topic_files;
+pub mod topic_reader;
 pub mod topics;

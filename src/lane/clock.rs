@@ -8,6 +8,26 @@ pub fn now_ms() -> i64 {
     i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }
 
+/// A clock that never goes back and never jumps: it starts at the time of day and counts on.
+#[derive(Clone, Copy, Debug)]
+pub struct Steady {
+    started_ms: i64,
+    started: Instant,
+}
+
+impl Default for Steady {
+    fn default() -> Steady {
+        Steady { started_ms: now_ms(), started: Instant::now() }
+    }
+}
+
+impl Steady {
+    /// Milliseconds since the Unix epoch, as counted from the start.
+    pub fn now_ms(&self) -> i64 {
+        self.started_ms.saturating_add(i64::try_from(self.started.elapsed().as_millis()).unwrap_or(i64::MAX))
+    }
+}
+
 /// Waits: a backoff, never for something that could be asked.
 pub fn pause(duration: Duration) {
     let started = Instant::now();

@@ -13,14 +13,16 @@
 
 use std::time::{Duration, Instant};
 
+use super::inbox::{Certain, Event, Inbox};
 use super::pipeline::{Next, Pipeline};
 use super::reader::Chunk;
 use super::tally::Tally;
 use super::tenure::Tenure;
 use super::{LaneContext, clock};
-use crate::engine::batch::{Batch, Group, Mark};
+use crate::engine::batch::{Batch, Dependency, Group, Mark};
 use crate::engine::commit::{self, Attempt, Failure, Reaction, RestartReason};
-use crate::engine::execution::Kept;
+use crate::engine::execution::{Kept, Subject};
+use crate::engine::owner::Replaced;
 use crate::engine::run::Refusal;
 use crate::engine::wire::WireRecord;
 use crate::kafka::native::GroupMetadata;
@@ -42,8 +44,15 @@ const RENEWAL_WAIT: Duration = Duration::from_secs(5);
 /// Bits of a token that number the record inside its group.
 const TOKEN_RECORD_BITS: u32 = 24;
 
-/// What a lane's batch holds of an execution, and of a record that could not be understood: nothing.
-pub type LaneSubject = Option<Box<Kept>>;
+/// What a lane's batch holds of what wrote a group.
+#[derive(Debug, Default)]
+pub struct LaneSubject {
+    /// The execution, as it can be run again; none of a record that could not be understood.
+    pub kept: Option<Box<Kept>>,
+    /// Which part of an execution that waits it is, as its owner counts them; 0 for any other.
+    pub sequence: u64,
+}
+
 /// The batch of a lane.
 pub type LaneBatch = Batch<LaneSubject, WireRecord>;
 
@@ -63,8 +72,13 @@ pub struct Committer<'a> {
     context: &'a LaneContext,
     pipeline: &'a Pipeline<Chunk>,
     tenure: &'a Tenure<GroupMetadata>,
+    inbox: &'a Inbox,
     producer: TransactionalProducer,
     batch: LaneBatch,
+    /// Executions of the batch that are written otherwise than their owner handed them over.
+    replaced: Vec<Replaced>,
+    /// The moment before the offsets of the batch were sent, milliseconds since the Unix epoch.
+    sent_ms: i64,
     tally: Tally,
     taken_bytes: usize,
     opened: Option<Instant>,
@@ -82,14 +96,18 @@ impl<'a> Committer<'a> {
         context: &'a LaneContext,
         pipeline: &'a Pipeline<Chunk>,
         tenure: &'a Tenure<GroupMetadata>,
+        inbox: &'a Inbox,
         producer: TransactionalProducer,
     ) -> Self {
         Committer {
             context,
             pipeline,
             tenure,
+            inbox,
             producer,
             batch: Batch::default(),
+            replaced: Vec::new(),
+            sent_ms: 0,
             tally: Tally::default(),
             taken_bytes: 0,
             opened: None,
@@ -172,6 +190,7 @@ impl<'a> Committer<'a> {
     /// The batch is committed: says so to whoever waits for it or counts it.
     fn finish(&mut self, started: Instant) -> Result<(), RestartReason> {
         let records = self.batch.record_count();
+        self.tell_owner();
         let spent = Chunk { batch: std::mem::take(&mut self.batch), ..Chunk::empty() };
         self.opened = None;
         let tally = std::mem::take(&mut self.tally);
@@ -179,6 +198,20 @@ impl<'a> Committer<'a> {
         self.context.observer.committed(Committed { tally, records, duration: started.elapsed() });
         // What is committed is committed; but this producer may still have a request on its way.
         if self.in_doubt { Err(RestartReason::Uncertain) } else { Ok(()) }
+    }
+
+    /// Says to the lane's owner of the journal what is certain now, if the batch is any of its business.
+    fn tell_owner(&mut self) {
+        if self.context.waiting.is_none() {
+            return;
+        }
+        let sequence = self.batch.groups().map(|group| group.subject.sequence).max().unwrap_or(0);
+        let named: Vec<Dependency> =
+            self.batch.dependencies().iter().filter(|it| self.context.is_journal(&it.partition)).cloned().collect();
+        let replaced = std::mem::take(&mut self.replaced);
+        if sequence > 0 || !named.is_empty() {
+            self.inbox.push(Event::Committed(Certain { sequence, sent_ms: self.sent_ms, named, replaced }));
+        }
     }
 
     fn try_commit(&mut self) -> Result<(), ProducerFailure> {
@@ -189,6 +222,7 @@ impl<'a> Committer<'a> {
         };
         self.epoch_used = membership.epoch;
         let positions = self.batch.positions();
+        self.sent_ms = self.context.waiting.as_ref().map_or(0, |waiting| waiting.clock.now_ms());
         repeat(&mut self.in_doubt, || self.producer.send_offsets(&positions, &membership.metadata))?;
         self.commit_called = true;
         repeat(&mut self.in_doubt, || self.producer.commit())
@@ -258,6 +292,7 @@ impl<'a> Committer<'a> {
         if let Err(failure) = self.write_again() {
             self.recover(failure)?;
         }
+        self.tell_owner();
         self.opened = None;
         self.batch = second;
         if self.in_doubt { self.renew() } else { Ok(()) }
@@ -338,19 +373,27 @@ impl<'a> Committer<'a> {
 
     fn fail(&mut self, refusals_of: impl Fn(usize, &Group<LaneSubject, WireRecord>) -> Vec<Refusal>) -> bool {
         let (context, tally, now_ms) = (self.context, &mut self.tally, clock::now_ms());
+        let replaced = &mut self.replaced;
         let mut failed = false;
         self.batch.replace_groups(|place, group| {
             let refusals = refusals_of(place, group);
             if refusals.is_empty() {
                 return None;
             }
-            let before = group.subject.as_ref()?.execution(|record| context.decode(record))?;
+            let LaneSubject { kept, sequence } = &group.subject;
+            let before = kept.as_ref()?.execution(|record| context.decode(record))?;
             let subject = before.refused(&refusals)?;
             failed = true;
-            tally.uncount(&before, &before.leave(now_ms));
-            let left = subject.leave(now_ms);
-            tally.count(&subject, &left);
-            Some(context.group(&subject, left))
+            tally.uncount(&before, &before.leave(now_ms), now_ms);
+            let (subject, left) = context.leave(subject, now_ms);
+            tally.count(&subject, &left, now_ms);
+            if let Subject::Execution(execution) = &subject
+                && *sequence > 0
+            {
+                replaced.retain(|it| it.execution != execution.id);
+                replaced.push(Replaced { execution: execution.id, checkpoint: left.checkpoint.clone() });
+            }
+            Some(context.group(&subject, left, *sequence))
         });
         failed
     }

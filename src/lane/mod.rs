@@ -10,14 +10,20 @@
 //! is also how it starts the first time; there is no other recovery.
 
 mod backoff;
+mod calls;
 pub(crate) mod clock;
 mod committer;
+mod gates;
+mod inbox;
+mod journal;
 mod pipeline;
 mod reader;
 mod stop;
 mod tally;
+mod tending;
 mod tenure;
 mod topic_ids;
+mod waiting;
 mod weight;
 
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -40,14 +46,20 @@ use crate::kafka::start::{Refusal, Sources};
 
 use backoff::Backoff;
 use committer::{Committer, LaneSubject};
+use inbox::Inbox;
 use pipeline::Pipeline;
 use reader::Reader;
 use tenure::Tenure;
+use waiting::Tender;
 
+pub use calls::{Caller, OnAnswer, Running};
+pub use clock::Steady;
 pub use committer::Committed;
+pub use gates::{Gates, OnTransition};
 pub use stop::StopSignal;
 pub use tally::{SourceTally, Tally, WorkflowTally};
 pub use topic_ids::TopicIds;
+pub use waiting::{Find, Fits, ReadJournal, Waiting};
 
 /// What a lane holds in flight at most, in bytes of memory: what was read and not committed, with the records to be written and the
 /// client's copies of them. Room for two batches, one that fills while the other commits, of what a lane reads in their age.
@@ -87,6 +99,8 @@ pub struct LaneContext {
     pub decode: Box<Decode>,
     /// See [`Encode`].
     pub encode: Box<Encode>,
+    /// What it needs for executions that wait; None where none does.
+    pub waiting: Option<Arc<Waiting>>,
     /// Who is told.
     pub observer: Arc<dyn Observer>,
     /// What the lanes of the instance hold, against what is there.
@@ -141,11 +155,25 @@ impl LaneContext {
         (self.decode)(record)
     }
 
-    /// What a subject leaves, as the batch holds it.
-    fn group(&self, subject: &Subject, left: Left) -> Group<LaneSubject, WireRecord> {
+    /// Runs a subject, and says what it leaves where it must fit into the journal if it waits.
+    fn leave(&self, subject: Subject, now_ms: i64) -> (Subject, Left) {
+        match &self.waiting {
+            Some(waiting) => subject.leave_within(now_ms, &*waiting.fits),
+            // Without a journal nothing can wait.
+            None => subject.leave_within(now_ms, &|_| Err("executions that wait need the journal".to_owned())),
+        }
+    }
+
+    /// What a subject leaves, as the batch holds it. `sequence` is 0 for what no owner of the journal has handed over.
+    fn group(&self, subject: &Subject, left: Left, sequence: u64) -> Group<LaneSubject, WireRecord> {
         let records = (self.encode)(subject, left);
         let bytes = records.iter().map(WireRecord::size_bytes).sum();
-        Group { subject: subject.keep(), records, bytes }
+        Group { subject: LaneSubject { kept: subject.keep(), sequence }, records, bytes }
+    }
+
+    /// Whether a partition is one of the journal.
+    fn is_journal(&self, partition: &SourcePartition) -> bool {
+        self.waiting.as_ref().is_some_and(|waiting| waiting.topic == partition.topic.name)
     }
 
     fn beat(&self) {
@@ -204,12 +232,19 @@ fn once(context: &Arc<LaneContext>) -> Result<(), RestartReason> {
     let producer = start_producer(context)?;
     let pipeline = Arc::new(Pipeline::new(PIPELINE_BYTES));
     let tenure = Arc::new(Tenure::default());
-    let reader = Reader::new(context.clone(), pipeline.clone(), tenure.clone());
-    let consumer = Consumer::join(&context.clients, &context.group, &context.name, &context.topics, reader.clone())
-        .map_err(|error| failed_to_start(context, &error.to_string()))?;
+    let inbox = Arc::new(Inbox::default());
+    let tender = Tender::start(context, inbox.clone()).map_err(|error| failed_to_start(context, &error.to_string()))?;
+    let reader = Reader::new(context.clone(), (pipeline.clone(), tenure.clone(), inbox.clone()), tender);
+    let topics: Vec<String> =
+        context.topics.iter().cloned().chain(context.waiting.iter().map(|waiting| waiting.topic.to_string())).collect();
+    let nudged = inbox.clone();
+    let joined = Consumer::join(&context.clients, &context.group, &context.name, &topics, reader.clone(), move || {
+        nudged.nudge();
+    });
+    let consumer = joined.map_err(|error| failed_to_start(context, &error.to_string()))?;
     let ended = std::thread::scope(|threads| {
         let committing = std::thread::Builder::new().name(format!("commit-{}", context.name));
-        let committer = Committer::new(context, &pipeline, &tenure, producer);
+        let committer = Committer::new(context, &pipeline, &tenure, &inbox, producer);
         let watched = pipeline.clone();
         let thread = committing.spawn_scoped(threads, move || {
             let ended = committer.run();
@@ -228,6 +263,7 @@ fn once(context: &Arc<LaneContext>) -> Result<(), RestartReason> {
         pipeline.stop();
         ended
     });
+    inbox.close();
     consumer.close();
     ended.and_then(|()| pipeline.failure().map_or(Ok(()), Err))
 }

@@ -7,14 +7,16 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::committer::LaneBatch;
+use super::inbox::Inbox;
 use super::pipeline::{Pipeline, Refused};
 use super::tally::Tally;
 use super::tenure::Tenure;
+use super::waiting::Tender;
 use super::{InFlight, LaneContext, clock, weight};
 use crate::engine::batch::{AssignmentId, SourcePartition};
 use crate::engine::commit::RestartReason;
 use crate::engine::event::SourceRecord;
-use crate::engine::execution::Subject;
+use crate::engine::execution::{Left, Subject};
 use crate::engine::machine::{Emitted, Machine};
 use crate::engine::position::Position;
 use crate::engine::run::Effect;
@@ -27,7 +29,7 @@ const POLL_RECORDS: usize = 500;
 /// How long a poll waits for the first record when there is nothing to do.
 const POLL_WAIT: Duration = Duration::from_millis(100);
 /// What a chunk may weigh before it is handed on, even inside an event.
-const CHUNK_BYTES: usize = 1024 * 1024;
+pub(super) const CHUNK_BYTES: usize = 1024 * 1024;
 /// How long the reader waits for room before it pauses the sources.
 const PATIENCE: Duration = Duration::from_secs(1);
 /// The sources go on when no more than this share of the bound is in flight; pausing throws away what was fetched, so it must
@@ -39,6 +41,10 @@ const REVOKE_WAIT: Duration = Duration::from_secs(3);
 const COMMIT_AGE_MAX: Duration = Duration::from_secs(60);
 /// How often positions and lag are reported.
 const REPORT_EVERY: Duration = Duration::from_secs(1);
+
+/// What is to be written and the position that holds then, for a partition under an assignment: the subject, what it leaves, and which part
+/// of an execution that waits it is.
+pub(super) type Leaving = (SourcePartition, AssignmentId, Position, Option<(Subject, Left, u64)>);
 
 /// What the reader hands to the committer at once.
 #[derive(Debug)]
@@ -69,14 +75,17 @@ impl Chunk {
 
 /// The reader of one lane. Also what the consumer calls into when the group rebalances.
 pub struct Reader {
-    context: Arc<LaneContext>,
+    pub(super) context: Arc<LaneContext>,
     pipeline: Arc<Pipeline<Chunk>>,
     tenure: Arc<Tenure<GroupMetadata>>,
+    inbox: Arc<Inbox>,
     state: Mutex<State>,
 }
 
-struct State {
+pub(super) struct State {
     machine: Machine,
+    /// Goes on with what waits; None where nothing can.
+    pub(super) tender: Option<Tender>,
     /// Taken up, and waiting for the membership that holds them.
     fresh: Vec<(SourcePartition, AssignmentId)>,
     held: Vec<SourcePartition>,
@@ -93,14 +102,14 @@ impl Reader {
     /// A reader that holds nothing yet.
     pub fn new(
         context: Arc<LaneContext>,
-        pipeline: Arc<Pipeline<Chunk>>,
-        tenure: Arc<Tenure<GroupMetadata>>,
+        (pipeline, tenure, inbox): (Arc<Pipeline<Chunk>>, Arc<Tenure<GroupMetadata>>, Arc<Inbox>),
+        tender: Option<Tender>,
     ) -> Arc<Reader> {
         let machine = Machine::new(context.identity.clone());
         let topic_changes = context.topic_ids.changes();
         let (fresh, held, refused) = (Vec::new(), Vec::new(), Vec::new());
-        let state = State { machine, fresh, held, refused, topic_changes, must_restart: None, ended: false };
-        Arc::new(Reader { context, pipeline, tenure, state: Mutex::new(state) })
+        let state = State { machine, tender, fresh, held, refused, topic_changes, must_restart: None, ended: false };
+        Arc::new(Reader { context, pipeline, tenure, inbox, state: Mutex::new(state) })
     }
 
     /// Reads until the lane is to stop, or has to start again.
@@ -116,10 +125,12 @@ impl Reader {
         while !self.context.stop.is_set() {
             self.check()?;
             self.make_room(consumer)?;
+            let went_on = self.tend()?;
             // Asking without waiting first lets the committer know at once that nothing more is there.
-            if self.poll(consumer, Duration::ZERO, &mut records)? == 0 {
+            if self.poll(consumer, Duration::ZERO, &mut records)? == 0 && !went_on {
                 self.pipeline.source_is_idle();
-                self.poll(consumer, POLL_WAIT, &mut records)?;
+                self.inbox.wait(self.patience());
+                self.poll(consumer, Duration::ZERO, &mut records)?;
             }
             if !records.is_empty() {
                 self.take(&mut records)?;
@@ -130,6 +141,9 @@ impl Reader {
                 self.report(consumer);
             }
         }
+        // Whoever goes on with what waits need not repeat what has ended.
+        let held = self.state().held.clone();
+        self.finish_calls(&held)?;
         self.pipeline.source_is_idle();
         self.pipeline.flush(REVOKE_WAIT).map_err(|refused| match refused {
             Refused::TimedOut => RestartReason::Stalled,
@@ -143,6 +157,9 @@ impl Reader {
         }
         if self.pipeline.commit_age() > COMMIT_AGE_MAX {
             return Err(RestartReason::Stalled);
+        }
+        if self.state().tender.as_ref().is_some_and(Tender::has_failed) {
+            return Err(RestartReason::Fatal);
         }
         self.check_topics()?;
         self.context.beat();
@@ -163,7 +180,9 @@ impl Reader {
 
     /// Says what is held, to those who need to know.
     fn tell_held(&self, state: &State) {
-        self.context.topic_ids.hold(&self.context.name, &state.held);
+        // The journal is looked after with the other system topics.
+        let sources: Vec<_> = state.held.iter().filter(|held| !self.context.is_journal(held)).cloned().collect();
+        self.context.topic_ids.hold(&self.context.name, &sources);
         self.context.observer.joined(&state.held);
         // A lane that ends lets go of what it refuses, which mends nothing.
         if !state.ended {
@@ -234,6 +253,11 @@ impl Reader {
         RestartReason::Fatal
     }
 
+    /// How long it may be waited for something to do.
+    fn patience(&self) -> Duration {
+        self.state().tender.as_ref().map_or(POLL_WAIT, |tender| tender.patience().min(POLL_WAIT))
+    }
+
     /// Runs records through the machine and hands on what they cause.
     fn take(&self, records: &mut Vec<SourceRecord>) -> Result<(), RestartReason> {
         let mut state = self.state();
@@ -270,22 +294,30 @@ impl Reader {
         if done == Some(0) && !matches!(subject, Some(Subject::Undecodable(_))) {
             chunk.tally.source(&partition).unmatched += 1;
         }
-        let group = subject.map(|subject| {
-            let left = subject.leave(now_ms);
-            chunk.tally.count(&subject, &left);
+        let left = subject.map(|subject| {
+            let (subject, left) = self.context.leave(subject, now_ms);
+            (subject, left, 0)
+        });
+        self.push(chunk, (partition, assignment, position, left));
+    }
+
+    /// Adds what was left to a chunk.
+    pub(super) fn push(&self, chunk: &mut Chunk, (partition, assignment, position, left): Leaving) {
+        let group = left.map(|(subject, left, sequence)| {
+            chunk.tally.count(&subject, &left, clock::now_ms());
             for step in &left.steps {
                 if let Effect::Log(level, line) = &step.effect {
                     self.context.observer.step_log(*level, &subject, line);
                 }
             }
-            self.context.group(&subject, left)
+            self.context.group(&subject, left, sequence)
         });
         chunk.bytes += group.as_ref().map_or(0, |group| group.records.iter().map(weight::of_record).sum());
         chunk.batch.push(&partition, assignment, position, group);
     }
 
     /// Hands a chunk on. Inside an event there may be no room for long; the broker's time-outs bound the wait.
-    fn hand_on(&self, chunk: &mut Chunk) -> Result<(), RestartReason> {
+    pub(super) fn hand_on(&self, chunk: &mut Chunk) -> Result<(), RestartReason> {
         if chunk.batch.is_empty() {
             return Ok(());
         }
@@ -310,18 +342,32 @@ impl Reader {
         self.context.observer.positions(&positions.collect::<Vec<_>>(), in_flight);
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    pub(super) fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Rebalance for Reader {
     fn assigned(&self, partitions: &[SourcePartition], member: &Member<'_>) -> Result<Vec<Option<Position>>, String> {
-        let outcomes = start::resolve(partitions, member, &*self.context.sources)
-            .inspect_err(|message| self.context.observer.trouble(message))?;
+        let (journal, sources): (Vec<_>, Vec<_>) =
+            partitions.iter().cloned().partition(|partition| self.context.is_journal(partition));
+        let told = |message: &String| self.context.observer.trouble(message);
+        let mut outcomes = start::resolve(&sources, member, &*self.context.sources).inspect_err(told)?.into_iter();
+        let mut places = start::journal(&journal, member).inspect_err(told)?.into_iter();
         let mut state = self.state();
         let mut positions = Vec::with_capacity(partitions.len());
-        for (partition, outcome) in partitions.iter().zip(outcomes) {
+        for partition in partitions {
+            if self.context.is_journal(partition) {
+                let assignment = state.machine.next_assignment();
+                if let (Some(tender), Some(from)) = (&mut state.tender, places.next()) {
+                    tender.assigned(partition, assignment, from);
+                }
+                state.fresh.push((partition.clone(), assignment));
+                state.held.push(partition.clone());
+                positions.push(None);
+                continue;
+            }
+            let Some(outcome) = outcomes.next() else { return Err("the group asks for more than it named".into()) };
             let decision = match outcome {
                 Ok(decision) => decision,
                 Err(refusal) => {
@@ -356,6 +402,9 @@ impl Rebalance for Reader {
 
     fn revoked(&self, partitions: &[SourcePartition], member: &Member<'_>, lost: bool) {
         // What is revoked is still this member's in the generation it has now; what was lost is not.
+        if !lost && let Err(reason) = self.finish_calls(partitions) {
+            self.state().must_restart.get_or_insert(reason);
+        }
         let metadata = if lost { None } else { member.metadata() };
         let outcome = if metadata.is_some_and(|metadata| self.tenure.renew(metadata)) {
             self.pipeline.source_is_idle();
@@ -365,7 +414,10 @@ impl Rebalance for Reader {
         };
         let mut state = self.state();
         for partition in partitions {
-            state.machine.handle_revoked(partition);
+            match &mut state.tender {
+                Some(tender) if tender.owns(partition) => tender.revoked(partition),
+                Some(_) | None => state.machine.handle_revoked(partition),
+            }
         }
         state.held.retain(|held| !partitions.contains(held));
         state.refused.retain(|(held, _)| !partitions.contains(held));

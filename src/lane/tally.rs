@@ -37,8 +37,12 @@ pub struct SourceTally {
 /// Counts of one workflow.
 #[derive(Clone, Debug, Default)]
 pub struct WorkflowTally {
-    /// Executions by how they ended.
+    /// Executions that began and ended without a wait, by how they ended.
     pub finished: FxHashMap<ExecutionStatus, i64>,
+    /// Executions that began and wait.
+    pub began: i64,
+    /// Executions that had waited, by how they ended, with how long they took in all, in milliseconds.
+    pub ended: FxHashMap<ExecutionStatus, (i64, i64)>,
     /// Steps by id and outcome.
     pub steps: FxHashMap<(Arc<str>, StepStatus), i64>,
     /// Dead letters by reason.
@@ -52,19 +56,29 @@ impl Tally {
     }
 
     /// Counts what a subject leaves.
-    pub fn count(&mut self, subject: &Subject, left: &Left) {
-        self.change(subject, left, 1);
+    pub fn count(&mut self, subject: &Subject, left: &Left, now_ms: i64) {
+        self.change(subject, left, 1, now_ms);
     }
 
     /// Takes back what was counted for a subject whose records are replaced.
-    pub fn uncount(&mut self, subject: &Subject, left: &Left) {
-        self.change(subject, left, -1);
+    pub fn uncount(&mut self, subject: &Subject, left: &Left, now_ms: i64) {
+        self.change(subject, left, -1, now_ms);
     }
 
-    fn change(&mut self, subject: &Subject, left: &Left, by: i64) {
+    fn change(&mut self, subject: &Subject, left: &Left, by: i64, now_ms: i64) {
         let of = self.workflow(subject.workflow());
-        if let Some(status) = left.status {
-            *of.finished.entry(status).or_default() += by;
+        match (left.status, subject.waited_since_ms()) {
+            (Some(ExecutionStatus::Running), None) => of.began += by,
+            (Some(ExecutionStatus::Running), Some(_)) | (None, _) => {}
+            (Some(status), None) => *of.finished.entry(status).or_default() += by,
+            (Some(status), Some(since_ms)) => {
+                let (count, took_ms) = of.ended.entry(status).or_default();
+                *count += by;
+                *took_ms += by * now_ms.saturating_sub(since_ms).max(0);
+            }
+        }
+        for (step, status) in &left.over {
+            *of.steps.entry((step.clone(), *status)).or_default() += by;
         }
         if let Subject::Execution(execution) = subject {
             for step in &left.steps {
@@ -97,6 +111,11 @@ impl Tally {
         for (id, workflow) in other.workflows {
             let mine = self.workflows.entry(id).or_default();
             add(&mut mine.finished, workflow.finished);
+            mine.began += workflow.began;
+            for (status, (count, took_ms)) in workflow.ended {
+                let of = mine.ended.entry(status).or_default();
+                *of = (of.0 + count, of.1 + took_ms);
+            }
             add(&mut mine.steps, workflow.steps);
             add(&mut mine.dead_letters, workflow.dead_letters);
         }

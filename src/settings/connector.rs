@@ -1,5 +1,5 @@
-//! `[connectors.NAME]` and `[registry]`: other systems that are called over HTTP. They are read and checked now, so that a project that
-//! names them is valid; the steps that call connectors and the formats that need a registry come in a later version.
+//! `[connectors.NAME]` and `[registry]`: other systems that are called over HTTP. A registry, and connectors to n8n and Temporal, are read
+//! and checked, so that a project that names them is valid; what needs them comes in a later version.
 
 use std::collections::BTreeMap;
 use std::time::Duration;

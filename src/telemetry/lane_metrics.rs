@@ -210,6 +210,21 @@ impl LaneMetrics {
         self.flush_if_full(|lane| &lane.workflows[workflow.0].duration);
     }
 
+    /// So many executions began and wait: each was matched and started.
+    pub fn executions_began(&mut self, workflow: WorkflowSlot, count: u64) {
+        let cells = self.change_workflow(workflow);
+        cells.matched.pending += count;
+        cells.started.pending += count;
+    }
+
+    /// So many executions ended that had waited, and each took that long.
+    pub fn executions_ended(&mut self, workflow: WorkflowSlot, status: &'static str, count: u64, duration: Duration) {
+        let cells = self.change_workflow(workflow);
+        cells.finished.add(status, count);
+        cells.duration.add(duration, count);
+        self.flush_if_full(|lane| &lane.workflows[workflow.0].duration);
+    }
+
     /// An attempt of a step ended.
     pub fn step_attempted(&mut self, step: StepSlot, outcome: &'static str) {
         self.steps_attempted(step, outcome, 1);

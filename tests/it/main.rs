@@ -15,3 +15,4 @@ mod positions;
 mod promtool;
 mod simulation;
 mod support;
+mod waiting;

@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use super::checkpoint::{Checkpoint, Content, Progress, StepWait, UnknownStep};
 use super::event::{Event, SourceRecord, Undecodable};
+use super::expression::StepStatus;
 use super::ids::{DeadLetterId, ExecutionId, ExecutionOrigin, MailboxKey};
 use super::journal::Entry;
 use super::plan::{ErrorClass, Plan};
@@ -171,6 +172,8 @@ pub struct Left {
     pub status: Option<ExecutionStatus>,
     /// How each step ended that ran in place, with the lines that `log` steps write.
     pub steps: Vec<StepRun>,
+    /// How each step ended whose wait was over.
+    pub over: Vec<(Arc<str>, StepStatus)>,
     /// Where the execution stands now, if it waits.
     pub checkpoint: Option<Arc<Checkpoint>>,
 }
@@ -258,6 +261,15 @@ impl Subject {
     /// A record that could not be understood.
     pub fn undecodable((record, reason): (SourceRecord, Undecodable), at_ms: i64) -> Subject {
         Subject::Undecodable(Box::new(UndecodableRecord { record, reason, at_ms }))
+    }
+
+    /// When the execution began that goes on here, milliseconds since the Unix epoch; None for one that begins here, and for what is none.
+    pub fn waited_since_ms(&self) -> Option<i64> {
+        match self {
+            Subject::Execution(execution) => execution.before.as_ref().map(|_| execution.started_ms),
+            Subject::Unrunnable(unrunnable) => unrunnable.waited.as_ref().map(|checkpoint| checkpoint.started_ms),
+            Subject::Undecodable(_) => None,
+        }
     }
 
     /// The workflow that it is about, if it is about one.
@@ -394,7 +406,7 @@ impl Unrunnable {
         let ended = self.waited.is_some().then(|| Output::Journal(Box::new(end)));
         let outputs = [Output::DeadLetter(Box::new(dead_letter)), Output::Execution(Box::new(record))];
         let outputs = outputs.into_iter().chain(ended).map(|output| (None, output)).collect();
-        Left { outputs, status: Some(ExecutionStatus::Failed), steps: Vec::new(), checkpoint: None }
+        Left { outputs, status: Some(ExecutionStatus::Failed), steps: Vec::new(), over: Vec::new(), checkpoint: None }
     }
 }
 
@@ -415,6 +427,6 @@ impl UndecodableRecord {
             last_failure_ms: self.at_ms,
         };
         let outputs = vec![(None, Output::DeadLetter(Box::new(dead_letter)))];
-        Left { outputs, status: None, steps: Vec::new(), checkpoint: None }
+        Left { outputs, status: None, steps: Vec::new(), over: Vec::new(), checkpoint: None }
     }
 }

@@ -75,11 +75,12 @@ impl Execution {
         if !goes_on || self.before.is_none() {
             outputs.push((None, Output::Execution(Box::new(self.record(status, &over, &steps, now_ms)))));
         }
+        let waited = over.iter().map(|it| (it.step.id.clone(), it.step.status)).collect();
         let checkpoint = goes_on.then(|| Arc::new(self.checkpoint(over, &steps, waits, output_bytes, now_ms)));
         if let Some(record) = self.journal_record(checkpoint.clone()) {
             outputs.push((None, Output::Journal(Box::new(record))));
         }
-        Left { outputs, status: Some(status), steps, checkpoint }
+        Left { outputs, status: Some(status), steps, over: waited, checkpoint }
     }
 
     fn go(&self, now_ms: i64) -> Part {

@@ -1,7 +1,7 @@
 //! The owner of journal partitions: goes on with the executions that wait in those that a lane holds.
 //!
 //! ```text
-//!  handle_assigned · handle_record · handle_reached      a partition comes, and is read to its end before anything starts
+//!  handle_assigned · handle_record · handle_restored     a partition comes, and is read to its end before anything starts
 //!  handle_committed · handle_answer · handle_revoked     what was written is certain; a call has ended; a partition goes
 //!  poll ─▶ Emitted                                       an execution that goes on: what it leaves, for the next batch
 //!  start_call ─▶ Call                                    a call that may start, once its connector's gate grants one
@@ -211,17 +211,17 @@ impl Owner {
         }
     }
 
-    /// Takes up a partition, to be read from an offset; `end` is its high watermark now, whatever is committed of what lies before it.
-    pub fn handle_assigned(
-        &mut self,
-        partition: SourcePartition,
-        assignment: AssignmentId,
-        (from, end): (i64, i64),
-        now_ms: i64,
-    ) {
+    /// Takes up a partition, to be read from an offset on.
+    pub fn handle_assigned(&mut self, partition: SourcePartition, assignment: AssignmentId, from: i64, now_ms: i64) {
         let number = partition.partition;
-        self.wards.insert(number, Ward::new(partition, assignment, (from, end), self.terms, now_ms));
-        self.handle_reached(number, from);
+        self.wards.insert(number, Ward::new(partition, assignment, from, self.terms, now_ms));
+    }
+
+    /// A partition was read up to its high watermark, asked for after it was assigned, whatever is committed of what lies before that.
+    pub fn handle_restored(&mut self, partition: i32) {
+        if let Some(ward) = self.wards.get_mut(&partition) {
+            self.work.extend(ward.restored());
+        }
     }
 
     /// Lets a partition go. Returns the calls that are under way for it.
@@ -241,7 +241,7 @@ impl Owner {
         if ward.is_restoring() {
             let journal::Record { offset, bytes, execution, run, entry, content } = record;
             ward.log.apply(journal::Record { offset, bytes, execution, run, entry, content: Some(content) });
-            return self.handle_reached(i32::from(execution.journal_partition), offset + 1);
+            return;
         }
         let journal::Record { bytes, content, .. } = record;
         let applied = ward.log.apply(journal::Record { offset, bytes, execution, run, entry, content: None });
@@ -258,14 +258,6 @@ impl Owner {
             }
             // What comes back of what this owner wrote: it knows more of that already.
             (Applied::Wanted | Applied::Moved | Applied::Ended | Applied::Nothing, _, _) => {}
-        }
-    }
-
-    /// Everything of a partition before an offset was read, or is not there to be read.
-    pub fn handle_reached(&mut self, partition: i32, offset: i64) {
-        let Some(ward) = self.wards.get_mut(&partition) else { return };
-        if ward.reaches(offset) {
-            self.work.extend(ward.wake_all());
         }
     }
 
@@ -452,6 +444,11 @@ impl Owner {
         if holds { Consequence::Hold } else { Consequence::None }
     }
 
+    /// How many calls of a partition are under way.
+    pub fn calls_of(&self, partition: i32) -> usize {
+        self.calls.values().filter(|it| i32::from(it.execution.journal_partition) == partition).count()
+    }
+
     /// Calls to be broken off: their executions have ended.
     pub fn take_aborted(&mut self) -> Vec<CallId> {
         std::mem::take(&mut self.aborted)
@@ -461,6 +458,12 @@ impl Owner {
     pub fn renewals(&mut self, now_ms: i64) -> Vec<(SourcePartition, AssignmentId, Position)> {
         let wards = self.wards.values_mut().filter(|ward| ward.wants_renewal(now_ms));
         wards.map(|ward| ward.push(now_ms)).collect()
+    }
+
+    /// Where a partition stands: what is to be committed for it. None while it is not held, or not read to its end.
+    pub fn position(&self, partition: i32) -> Option<Position> {
+        let ward = self.wards.get(&partition).filter(|ward| !ward.is_restoring())?;
+        Some(Position::at(ward.log.position()))
     }
 
     /// How many executions have not ended, of the partitions that are restored.

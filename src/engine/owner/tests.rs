@@ -96,9 +96,9 @@ impl World {
     /// A new owner, which reads the log from its beginning.
     fn assign(&mut self) {
         self.owner = Owner::new(self.identity.clone(), LEASE_MS);
-        let end = self.log.len() as i64;
-        self.owner.handle_assigned(World::partition(), AssignmentId(1), (0, end), self.now_ms);
+        self.owner.handle_assigned(World::partition(), AssignmentId(1), 0, self.now_ms);
         (0..self.log.len()).for_each(|offset| self.feed(offset));
+        self.owner.handle_restored(0);
     }
 
     fn feed(&mut self, offset: usize) {

@@ -26,8 +26,7 @@ pub(super) struct Ward {
     pub tasks: FxHashMap<ExecutionId, Task>,
     queues: BTreeMap<Arc<str>, Queue>,
     terms: Terms,
-    /// Where its end was when it was assigned; None once that is reached.
-    restore_to: Option<i64>,
+    is_restoring: bool,
     not_before_ms: i64,
     leased_until_ms: i64,
     pushed: Option<i64>,
@@ -38,7 +37,7 @@ impl Ward {
     pub(super) fn new(
         partition: SourcePartition,
         assignment: AssignmentId,
-        (from, end): (i64, i64),
+        from: i64,
         terms: Terms,
         now_ms: i64,
     ) -> Ward {
@@ -49,7 +48,7 @@ impl Ward {
             tasks: FxHashMap::default(),
             queues: BTreeMap::new(),
             terms,
-            restore_to: Some(end),
+            is_restoring: true,
             not_before_ms: now_ms + terms.lease,
             leased_until_ms: i64::MIN,
             pushed: None,
@@ -62,21 +61,20 @@ impl Ward {
     }
 
     pub(super) fn is_restoring(&self) -> bool {
-        self.restore_to.is_some()
+        self.is_restoring
     }
 
-    /// Takes note of how far it was read; true if that restores it.
-    pub(super) fn reaches(&mut self, offset: i64) -> bool {
-        if self.restore_to.is_none_or(|end| offset < end) {
-            return false;
+    /// It was read to its end. Names the executions that are alive.
+    pub(super) fn restored(&mut self) -> Vec<ExecutionId> {
+        if !std::mem::replace(&mut self.is_restoring, false) {
+            return Vec::new();
         }
-        self.restore_to = None;
         self.log.restored();
-        true
+        self.wake_all()
     }
 
     /// Makes tasks of all that is alive, and names them, those that began first before the others.
-    pub(super) fn wake_all(&mut self) -> Vec<ExecutionId> {
+    fn wake_all(&mut self) -> Vec<ExecutionId> {
         let Ward { log, tasks, .. } = self;
         let mut woken = Vec::new();
         log.each_live(|execution, live| {

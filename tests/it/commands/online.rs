@@ -60,6 +60,21 @@ fn a_version_never_changes() {
 }
 
 #[test]
+fn a_step_that_calls_what_the_settings_do_not_have_is_not_applied() {
+    let Some(project) = created() else { return };
+    let step = "id: calls\nversion: 1.0.0\nstatus: active\ntriggers: [{ event: x }]\nsteps: [{ id: a, type: http, config: { connector: billing } }]\n";
+    project.write("calls.yaml", step);
+    for arguments in [&["apply", "calls.yaml"][..], &["apply", "calls.yaml", "--dry-run"]] {
+        project.run(arguments).exits(1).complains("calls: [connectors.billing] is not among the settings");
+    }
+    let connector = "[connectors.billing]\nkind = \"n8n\"\nurl = \"http://127.0.0.1:1\"\n[kafka]";
+    project.replace("tidegate.toml", "[kafka]", connector);
+    project.run(&["apply", "calls.yaml"]).exits(1).complains("is of another kind");
+    project.replace("tidegate.toml", "kind = \"n8n\"", "kind = \"http\"");
+    project.run(&["apply", "calls.yaml"]).exits(0).tells("created");
+}
+
+#[test]
 fn of_two_who_apply_at_once_neither_is_lost_without_a_word() {
     let Some(project) = created() else { return };
     let workflow = |version: u32| audit(&project).replace("version: 1.0.0", &format!("version: {version}.0.0"));

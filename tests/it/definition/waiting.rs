@@ -104,9 +104,9 @@ fn connectors_methods_and_bodies_are_checked() {
         ],
     );
     check(
-        "connector: Billing",
+        "connector: bill ing",
         &[
-            "8:18: \"Billing\" cannot be the name of a connector; write 1 to 64 lower-case letters, digits and `-`, as in `[connectors.NAME]`",
+            "8:18: \"bill ing\" cannot be the name of a connector; write 1 to 64 of a-z A-Z 0-9 . _ -, as in `[connectors.NAME]`",
         ],
     );
     check(

@@ -31,7 +31,7 @@ fn fault_lasts() -> Duration {
 /// A member that takes partitions, commits nothing, and leaves.
 fn visit(world: &World<'_>) {
     let visitor = world.broker.consumer(&world.group, &[("partition.assignment.strategy", "cooperative-sticky")]);
-    visitor.subscribe(&[&world.source]).expect("subscribes");
+    visitor.subscribe(&[&world.source, &world.topic("journal")]).expect("subscribes");
     let joined = Instant::now();
     while joined.elapsed() < VISIT {
         drop(visitor.poll(LOOK));

@@ -34,14 +34,28 @@ pub struct World<'a> {
     pub group: String,
     directory: TempDir,
     prefix: String,
+    /// What the settings hold beside what every project has.
+    settings: String,
 }
 
 impl<'a> World<'a> {
     /// A project with these workflows, applied, and its topics.
     pub fn new(broker: &'a TestBroker, workflows: &[String]) -> World<'a> {
+        World::with(broker, workflows, "")
+    }
+
+    /// The same, with more settings: whole sections.
+    pub fn with(broker: &'a TestBroker, workflows: &[String], settings: &str) -> World<'a> {
         let prefix = format!("{}.", unique("world"));
         let source = broker.topic("events", PARTITIONS);
-        let world = World { broker, source, directory: tempfile::tempdir().unwrap(), group: unique("group"), prefix };
+        let world = World {
+            broker,
+            source,
+            directory: tempfile::tempdir().unwrap(),
+            group: unique("group"),
+            prefix,
+            settings: settings.to_owned(),
+        };
         let folder = world.directory.path().join("workflows");
         fs::create_dir(&folder).unwrap();
         for (number, text) in workflows.iter().enumerate() {
@@ -56,13 +70,14 @@ impl<'a> World<'a> {
         let path = self.directory.path().join(format!("{instance}.toml"));
         let text = format!(
             "environment = \"{}\"\ntopic_prefix = \"{}\"\ninstance = \"{instance}\"\ngroup = \"{}\"\nadmin = \"127.0.0.1:0\"\nlanes = 1\n\
-             [kafka]\n\"bootstrap.servers\" = \"{}\"\n[[sources]]\ntopic = \"{}\"\nformat = \"cloudevents\"\nstart = \"earliest\"\n",
+             [kafka]\n\"bootstrap.servers\" = \"{}\"\n[[sources]]\ntopic = \"{}\"\nformat = \"cloudevents\"\nstart = \"earliest\"\n{}",
             // Whoever applies to one environment fences others who do; tests run side by side.
             self.group,
             self.prefix,
             self.group,
             self.broker.bootstrap(),
-            self.source
+            self.source,
+            self.settings
         );
         fs::write(&path, text).unwrap();
         path

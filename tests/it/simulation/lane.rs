@@ -86,6 +86,8 @@ pub(super) struct Running {
     pub(super) held: BTreeMap<i32, AssignmentId>,
     pub(super) wanted: Vec<i32>,
     pub(super) fetch: BTreeMap<i32, i64>,
+    /// Where partitions of the journal ended when they were assigned, of those that were not read so far.
+    pub(super) restore_to: BTreeMap<u16, i64>,
     pub(super) filling: LineBatch,
     pub(super) queue: VecDeque<LineBatch>,
     pub(super) stage: Stage,
@@ -168,6 +170,7 @@ impl Lane {
             held: BTreeMap::new(),
             wanted: Vec::new(),
             fetch: BTreeMap::new(),
+            restore_to: BTreeMap::new(),
             filling: Batch::default(),
             queue: VecDeque::new(),
             stage: Stage::Begin,
@@ -260,7 +263,8 @@ impl Lane {
                 };
                 let assignment = running.machine.next_assignment();
                 let from = position.next_offset;
-                running.owner.handle_assigned(shared.journal_partition(number), assignment, (from, end), now_ms);
+                running.owner.handle_assigned(shared.journal_partition(number), assignment, from, now_ms);
+                running.restore_to.insert(number, end);
                 running.fetch.insert(partition, from);
                 running.held.insert(partition, assignment);
                 continue;
@@ -327,7 +331,10 @@ impl Lane {
             if let Some((offset, record)) = found {
                 running.owner.handle_record(waiting::record(offset, record));
             }
-            running.owner.handle_reached(i32::from(number), next);
+            if running.restore_to.get(&number).is_some_and(|end| next >= *end) {
+                running.restore_to.remove(&number);
+                running.owner.handle_restored(i32::from(number));
+            }
         }
         Ok(())
     }

@@ -148,7 +148,8 @@ pub fn finish_alone(shared: &Shared, start: JournalRecord, lines: &mut Vec<Line>
     let mut owner = Owner::new(shared.identity.clone(), LEASE_MS);
     let partition = shared.journal_partition(start.execution.journal_partition);
     let assignment = AssignmentId(1);
-    owner.handle_assigned(partition.clone(), assignment, (0, 0), 0);
+    owner.handle_assigned(partition.clone(), assignment, 0, 0);
+    owner.handle_restored(partition.partition);
     let named = [Dependency { partition, assignment }];
     let (mut offset, mut now_ms) = (0, 0);
     let mut feed = |owner: &mut Owner, it: JournalRecord| {

@@ -53,7 +53,7 @@ impl TestBroker {
     pub fn shared() -> Option<&'static TestBroker> {
         static SHARED: LazyLock<Result<TestBroker, String>> = LazyLock::new(|| {
             let broker = match Kind::chosen() {
-                Kind::Embedded => TestBroker::embedded(|_| ()),
+                Kind::Embedded => TestBroker::embedded(|options| options.clean_every = embedded::COMPACTS_EVERY),
                 Kind::Kafka => TestBroker::kafka(&[])?,
             };
             // SAFETY: registers a plain function that touches nothing but the static above it.

@@ -88,6 +88,14 @@ impl TestBroker {
         answers.into_iter().next().expect("one answer per topic").map(drop).map_err(|(_, code)| code)
     }
 
+    /// How many partitions a topic has.
+    #[track_caller]
+    pub fn partitions(&self, topic: &str) -> usize {
+        let client: BaseConsumer = config(self.bootstrap()).create().expect("a client");
+        let found = wait::until("the topic's partitions", || self.leaders(&client, topic).filter(|it| *it > 0));
+        usize::try_from(found).expect("a count")
+    }
+
     /// How many partitions of a topic have a leader.
     fn leaders(&self, client: &BaseConsumer, topic: &str) -> Option<i32> {
         let metadata = client.fetch_metadata(Some(topic), CALL).ok()?;

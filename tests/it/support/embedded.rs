@@ -15,10 +15,15 @@ const PORT: &str = "TIDEGATE_TEST_BROKER_PORT";
 /// The name of the test that a child runs.
 const CHILD_TEST: &str = "support::embedded::runs_until_killed";
 
-/// The settings of every embedded broker in tests: as real Kafka's, but for compaction that need not be waited for.
+/// How often the broker compacts that all tests share: what it does need not be waited for.
+pub const COMPACTS_EVERY: Duration = Duration::from_secs(1);
+/// The others do not within a test, as real Kafka does not: whoever counts records finds those that are there twice under one key.
+const NEVER: Duration = Duration::from_secs(3_600);
+
+/// The settings of every embedded broker in tests: as real Kafka's.
 fn options(port: u16, data_dir: Option<PathBuf>) -> Options {
     let listen = SocketAddr::from(([127, 0, 0, 1], port));
-    Options { listen, data_dir, clean_every: Duration::from_secs(1), ..Options::default() }
+    Options { listen, data_dir, clean_every: NEVER, ..Options::default() }
 }
 
 /// A broker in this process, in memory.

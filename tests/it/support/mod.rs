@@ -6,6 +6,7 @@ pub mod embedded;
 pub mod kafka;
 pub mod late_broker;
 pub mod late_proxy;
+pub mod ledger;
 pub mod process;
 pub mod skip;
 pub mod topic_id;

@@ -1,0 +1,100 @@
+//! What an instance's lanes need for executions that wait: the journal, versions of workflows, gates and calls.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::SystemTime;
+
+use super::versions::Versions;
+use crate::codec::journal;
+use crate::codec::record::SystemTopic;
+use crate::engine::breaker::{BreakerPolicy, BreakerState, Transition};
+use crate::engine::gate::{GatePolicy, LaneId};
+use crate::engine::record::JournalRecord;
+use crate::lane::{Caller, Gates, Steady, Waiting};
+use crate::settings::Settings;
+use crate::telemetry::health::Health;
+
+/// What the instance says of a circuit breaker that lets no call through.
+const BREAKER: &str = "breaker";
+/// What a record takes in a batch beside what it weighs, with room to spare.
+const OVERHEAD_BYTES: usize = 2 * 1024;
+
+/// Shared by the lanes of an instance.
+pub struct SharedWaiting {
+    journal: SystemTopic,
+    versions: Arc<Versions>,
+    gates: Arc<Gates>,
+    caller: Arc<dyn Caller>,
+    clock: Steady,
+    live: Vec<Arc<AtomicUsize>>,
+}
+
+impl SharedWaiting {
+    /// For so many lanes.
+    pub fn new(
+        settings: &Settings,
+        journal: SystemTopic,
+        versions: Arc<Versions>,
+        caller: Arc<dyn Caller>,
+        health: Health,
+    ) -> SharedWaiting {
+        let clock = Steady::default();
+        let policies = settings.connectors.iter().map(|(name, connector)| {
+            let recovery_ms = u64::try_from(connector.breaker.recovery_timeout.as_millis()).unwrap_or(u64::MAX);
+            let breaker = BreakerPolicy::simple(connector.breaker.failure_threshold, recovery_ms);
+            (Arc::from(name.as_str()), GatePolicy { concurrency: connector.concurrency, rate: None, breaker })
+        });
+        let told = move |connector: &str, transition: Transition| tell(&health, connector, transition);
+        let gates = Arc::new(Gates::new(policies.collect::<BTreeMap<_, _>>(), clock, Box::new(told)));
+        let live = (0..settings.lanes.get()).map(|_| Arc::new(AtomicUsize::new(1))).collect();
+        SharedWaiting { journal, versions, gates, caller, clock, live }
+    }
+
+    /// For one of the lanes.
+    pub fn of_lane(&self, number: usize) -> Waiting {
+        let (journal, versions) = (self.journal.clone(), self.versions.clone());
+        Waiting {
+            topic: self.journal.name.clone(),
+            read: Box::new(|record| journal::decode(record).map_err(|damaged| damaged.to_string())),
+            fits: Box::new(move |record| fits(&journal, record)),
+            definition: Box::new(move |id, version| versions.find(id, version)),
+            gates: self.gates.clone(),
+            caller: self.caller.clone(),
+            clock: self.clock,
+            lane: LaneId(u32::try_from(number).unwrap_or(u32::MAX)),
+            live: self.live.get(number).cloned().unwrap_or_default(),
+        }
+    }
+
+    /// How many executions wait in all lanes; more than there are while a partition is read for the first time.
+    pub fn live(&self) -> usize {
+        self.live.iter().map(|live| live.load(Ordering::Relaxed)).sum()
+    }
+}
+
+fn fits(topic: &SystemTopic, record: &JournalRecord) -> Result<(), String> {
+    let bytes = journal::encode(&topic.name, record).size_bytes();
+    if bytes + OVERHEAD_BYTES <= topic.max_message_bytes {
+        return Ok(());
+    }
+    Err(format!(
+        "where the execution stands takes {bytes} bytes, more than the topic {} takes ({}); output less, pass a reference, or raise \
+         the topic's max.message.bytes",
+        topic.name, topic.max_message_bytes
+    ))
+}
+
+/// Says what a circuit breaker does.
+fn tell(health: &Health, connector: &str, Transition { from, to }: Transition) {
+    tracing::info!(connector, from = from.name(), to = to.name(), "a circuit breaker changes");
+    match to {
+        BreakerState::Open | BreakerState::ForcedOpen => {
+            let message = "its circuit breaker is open: calls wait, and are made when it closes".to_owned();
+            health.raise(BREAKER, connector, &message, SystemTime::now());
+        }
+        BreakerState::Closed | BreakerState::Disabled => health.clear(BREAKER, connector, SystemTime::now()),
+        // A call decides.
+        BreakerState::HalfOpen => {}
+    }
+}

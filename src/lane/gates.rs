@@ -1,0 +1,135 @@
+//! The gates of an instance's connectors, shared by its lanes.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+
+use super::clock::Steady;
+use super::inbox::{Event, Inbox};
+use crate::engine::breaker::{
+    Breaker, BreakerPolicy, BreakerState, CallOutcome, Permit, SLIDING_WINDOW_CALLS, Transition,
+};
+use crate::engine::gate::{Gate, GatePolicy, LaneId, News, Parked};
+
+/// Who is told when a circuit breaker changes. Called from any thread; must not block.
+pub type OnTransition = dyn Fn(&str, Transition) + Send + Sync;
+
+/// How long a connector is held open whose credentials are refused, in milliseconds; then one call tries again.
+const HOLD_MS: u64 = 60_000;
+/// Calls at once of a connector that the instance does not know: they end at once.
+const UNKNOWN_CONCURRENCY: u32 = 64;
+
+/// The gates.
+pub struct Gates {
+    state: Mutex<State>,
+    clock: Steady,
+    on_transition: Box<OnTransition>,
+}
+
+struct State {
+    gates: BTreeMap<Arc<str>, Gate>,
+    /// The inboxes of the lanes that live.
+    lanes: BTreeMap<LaneId, Weak<Inbox>>,
+}
+
+impl Gates {
+    /// Gates with these policies.
+    pub fn new(policies: BTreeMap<Arc<str>, GatePolicy>, clock: Steady, on_transition: Box<OnTransition>) -> Gates {
+        let gate = |policy: GatePolicy| Gate::new(policy, Breaker::new(policy.breaker));
+        let gates = policies.into_iter().map(|(name, policy)| (name, gate(policy))).collect();
+        Gates { state: Mutex::new(State { gates, lanes: BTreeMap::new() }), clock, on_transition }
+    }
+
+    /// A lane lives: it is told in this inbox that it may ask again.
+    pub fn enter(&self, lane: LaneId, inbox: &Arc<Inbox>) {
+        self.lock().lanes.insert(lane, Arc::downgrade(inbox));
+    }
+
+    /// A lane has ended: nobody waits for it.
+    pub fn leave(&self, lane: LaneId) {
+        let mut state = self.lock();
+        state.lanes.remove(&lane);
+        let news: Vec<News> = state.gates.values_mut().map(|gate| gate.pass(lane)).collect();
+        news.iter().for_each(|news| state.wake(news));
+    }
+
+    /// Asks for a call.
+    pub fn ask(&self, connector: &Arc<str>, lane: LaneId) -> Result<Permit, Parked> {
+        let now_ms = self.now_ms();
+        let mut state = self.lock();
+        let gate = state.gate(connector);
+        let (asked, transition) = gate.ask(lane, now_ms);
+        drop(state);
+        self.tell(connector, transition);
+        asked
+    }
+
+    /// A lane has no call of a connector to ask for.
+    pub fn pass(&self, connector: &Arc<str>, lane: LaneId) {
+        let mut state = self.lock();
+        let news = state.gate(connector).pass(lane);
+        state.wake(&news);
+    }
+
+    /// A call has ended; what the target asked for counts for the whole connector.
+    pub fn finish(&self, connector: &Arc<str>, permit: Permit, outcome: CallOutcome, retry_after_ms: Option<u64>) {
+        let now_ms = self.now_ms();
+        let mut state = self.lock();
+        let gate = state.gate(connector);
+        if let Some(wait_ms) = retry_after_ms {
+            gate.retry_after(now_ms.saturating_add(wait_ms), now_ms);
+        }
+        let news = gate.finish(permit, outcome, now_ms);
+        state.wake(&news);
+        drop(state);
+        self.tell(connector, news.transition);
+    }
+
+    /// The target refuses our credentials: nobody calls it for a while.
+    pub fn hold(&self, connector: &Arc<str>) {
+        let now_ms = self.now_ms();
+        let mut state = self.lock();
+        let news = state.gate(connector).hold(now_ms.saturating_add(HOLD_MS), now_ms);
+        state.wake(&news);
+        drop(state);
+        self.tell(connector, news.transition);
+    }
+
+    /// Where each connector's circuit breaker stands.
+    pub fn states(&self) -> Vec<(Arc<str>, BreakerState)> {
+        let state = self.lock();
+        state.gates.iter().map(|(name, gate)| (name.clone(), gate.breaker().state())).collect()
+    }
+
+    fn now_ms(&self) -> u64 {
+        self.clock.now_ms().unsigned_abs()
+    }
+
+    fn tell(&self, connector: &str, transition: Option<Transition>) {
+        if let Some(transition) = transition {
+            (self.on_transition)(connector, transition);
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // A gate is changed by calls that do not panic.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn gate(&mut self, connector: &Arc<str>) -> &mut Gate {
+        // The names come from definitions, of which an instance knows a bounded number.
+        self.gates.entry(connector.clone()).or_insert_with(|| {
+            let breaker = BreakerPolicy::simple(SLIDING_WINDOW_CALLS, 1);
+            Gate::new(GatePolicy { concurrency: UNKNOWN_CONCURRENCY, rate: None, breaker }, Breaker::new(breaker))
+        })
+    }
+
+    fn wake(&self, news: &News) {
+        for lane in &news.wake {
+            if let Some(inbox) = self.lanes.get(lane).and_then(Weak::upgrade) {
+                inbox.push(Event::Wake);
+            }
+        }
+    }
+}

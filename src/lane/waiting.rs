@@ -1,0 +1,266 @@
+//! Executions that wait, in a lane: its owner, what it reads of the journal, and its calls.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use super::LaneContext;
+use super::calls::{Caller, Calls};
+use super::clock::Steady;
+use super::gates::Gates;
+use super::inbox::{Certain, Event, Inbox};
+use super::journal::JournalThread;
+use crate::engine::batch::{AssignmentId, SourcePartition};
+use crate::engine::breaker::CallOutcome;
+use crate::engine::call::Answer;
+use crate::engine::checkpoint::Content;
+use crate::engine::event::SourceRecord;
+use crate::engine::gate::LaneId;
+use crate::engine::journal::Record;
+use crate::engine::owner::{Around, CallId, Commit, Definition, Emitted, LEASE_MS, Owner};
+use crate::engine::position::Position;
+use crate::engine::record::JournalRecord;
+use crate::engine::workflow::WorkflowId;
+
+/// Parts of executions that are run in one go, so that sources get their turn.
+const PARTS_AT_ONCE: usize = 500;
+
+/// Damaged records that are kept until their partition is read to its end.
+const PUT_OFF_MOST: usize = 1_000;
+
+/// Reads a record of the journal, or says what is wrong with it.
+pub type ReadJournal = dyn Fn(&SourceRecord) -> Result<Record<Content>, String> + Send + Sync;
+/// Whether the journal takes a record; the error says why not.
+pub type Fits = dyn Fn(&JournalRecord) -> Result<(), String> + Send + Sync;
+/// Finds a version of a workflow.
+pub type Find = dyn Fn(&WorkflowId, &str) -> Option<Result<Definition, String>> + Send + Sync;
+
+/// What lanes need for executions that wait.
+pub struct Waiting {
+    /// The journal's topic.
+    pub topic: Arc<str>,
+    /// See [`ReadJournal`].
+    pub read: Box<ReadJournal>,
+    /// See [`Fits`].
+    pub fits: Box<Fits>,
+    /// See [`Find`].
+    pub definition: Box<Find>,
+    /// The gates of the instance.
+    pub gates: Arc<Gates>,
+    /// Makes calls.
+    pub caller: Arc<dyn Caller>,
+    /// The clock of the gates.
+    pub clock: Steady,
+    /// The lane, as gates know it.
+    pub lane: LaneId,
+    /// How many executions wait in this lane; more than there are while a partition is read for the first time.
+    pub live: Arc<AtomicUsize>,
+}
+
+/// A damaged record of the journal, and under which assignment it was read.
+pub(super) struct Damaged {
+    pub assignment: AssignmentId,
+    pub record: SourceRecord,
+    pub why: String,
+}
+
+/// The part of a lane's reader that goes on with what waits.
+pub(super) struct Tender {
+    waiting: Arc<Waiting>,
+    owner: Owner,
+    calls: Calls,
+    journal: JournalThread,
+    inbox: Arc<Inbox>,
+    clock: Steady,
+    /// The partitions that are held, and under which assignment.
+    held: BTreeMap<i32, AssignmentId>,
+    /// Until when a connector's calls need not be asked for.
+    parked_ms: BTreeMap<Arc<str>, i64>,
+    /// Damaged records of partitions that are still read for the first time: nothing is committed for those yet.
+    put_off: Vec<Damaged>,
+}
+
+impl Tender {
+    pub(super) fn start(context: &Arc<LaneContext>, inbox: Arc<Inbox>) -> std::io::Result<Option<Tender>> {
+        let Some(waiting) = context.waiting.clone() else { return Ok(None) };
+        let journal = JournalThread::start(context, &waiting, &inbox)?;
+        let calls = Calls::new(waiting.lane, waiting.gates.clone(), waiting.caller.clone(), inbox.clone());
+        Ok(Some(Tender {
+            owner: Owner::new(context.identity.clone(), LEASE_MS),
+            calls,
+            journal,
+            inbox,
+            clock: waiting.clock,
+            held: BTreeMap::new(),
+            parked_ms: BTreeMap::new(),
+            put_off: Vec::new(),
+            waiting,
+        }))
+    }
+
+    /// Whether a partition is one of the journal.
+    pub(super) fn owns(&self, partition: &SourcePartition) -> bool {
+        partition.topic.name == self.waiting.topic
+    }
+
+    pub(super) fn assigned(&mut self, partition: &SourcePartition, assignment: AssignmentId, from: i64) {
+        self.owner.handle_assigned(partition.clone(), assignment, from, self.clock.now_ms());
+        self.held.insert(partition.partition, assignment);
+        self.journal.add(partition.topic.clone(), partition.partition, assignment, from);
+    }
+
+    pub(super) fn revoked(&mut self, partition: &SourcePartition) {
+        self.held.remove(&partition.partition);
+        self.journal.remove(partition.partition);
+        for call in self.owner.handle_revoked(partition.partition) {
+            self.calls.abort(call);
+        }
+    }
+
+    /// How long nothing becomes due.
+    pub(super) fn patience(&self) -> Duration {
+        let left_ms = self.owner.wake_ms().map_or(i64::MAX, |due_ms| due_ms.saturating_sub(self.clock.now_ms()));
+        Duration::from_millis(u64::try_from(left_ms).unwrap_or(0))
+    }
+
+    /// Whether the thread that reads the journal has given up.
+    pub(super) fn has_failed(&self) -> bool {
+        self.inbox.is_closed()
+    }
+
+    /// Takes what other threads have left. Returns the records of the journal that cannot be understood and can be put aside now.
+    pub(super) fn take_events(&mut self) -> Vec<Damaged> {
+        let mut damaged = std::mem::take(&mut self.put_off);
+        for event in self.inbox.take() {
+            match event {
+                Event::Journal(assignment, record) if self.holds(record.execution.journal_partition, assignment) => {
+                    self.owner.handle_record(*record);
+                }
+                Event::Restored(assignment, number) if self.held.get(&number) == Some(&assignment) => {
+                    self.owner.handle_restored(number);
+                }
+                Event::Damaged(assignment, record, why) => damaged.push(Damaged { assignment, record: *record, why }),
+                // Of a partition that has gone meanwhile.
+                Event::Journal(..) | Event::Restored(..) => {}
+                Event::Answer(call, answer) => self.answered(call, *answer),
+                Event::Wake => self.parked_ms.clear(),
+                Event::Committed(Certain { sequence, sent_ms, named, replaced }) => {
+                    self.owner.handle_committed(Commit { sequence, sent_ms, named: &named, replaced: &replaced });
+                }
+            }
+        }
+        let held = |it: &Damaged| self.held.get(&it.record.origin.partition) == Some(&it.assignment);
+        let is_restored = |it: &Damaged| self.owner.position(it.record.origin.partition).is_some();
+        let (now, later) = damaged.into_iter().filter(held).partition(is_restored);
+        self.put_off = later;
+        // Who writes so many does it on purpose; each of them was told.
+        self.put_off.truncate(PUT_OFF_MOST);
+        now
+    }
+
+    fn holds(&self, number: u16, assignment: AssignmentId) -> bool {
+        self.held.get(&i32::from(number)) == Some(&assignment)
+    }
+
+    fn answered(&mut self, call: CallId, answer: Answer) {
+        let Some(connector) = self.calls.finish(call, &answer) else { return };
+        let consequence = self.owner.handle_answer(call, answer, chance(), self.clock.now_ms());
+        self.calls.conclude(&connector, consequence);
+    }
+
+    /// The parts of executions that go on now, for the next batch.
+    pub(super) fn parts(&mut self, context: &LaneContext, mut take: impl FnMut(Emitted)) -> usize {
+        let Tender { waiting, owner, clock, .. } = self;
+        let around = around(waiting, context, clock.now_ms());
+        let mut count = 0;
+        with(&around, |around| {
+            while count < PARTS_AT_ONCE
+                && let Some(emitted) = owner.poll(around)
+            {
+                take(emitted);
+                count += 1;
+            }
+        });
+        for call in self.owner.take_aborted() {
+            self.calls.abort(call);
+        }
+        let is_reading = self.held.is_empty() || !self.owner.is_restored();
+        self.waiting.live.store(self.owner.live() + usize::from(is_reading), Ordering::Relaxed);
+        count
+    }
+
+    /// Where a partition of the journal stands that is held.
+    pub(super) fn position(&self, number: i32) -> Option<Position> {
+        self.owner.position(number)
+    }
+
+    /// Positions that are to be committed by themselves.
+    pub(super) fn renewals(&mut self) -> Vec<(SourcePartition, AssignmentId, Position)> {
+        self.owner.renewals(self.clock.now_ms())
+    }
+
+    /// Starts the calls that may start.
+    pub(super) fn start_calls(&mut self, context: &LaneContext) {
+        let now_ms = self.clock.now_ms();
+        let lane = self.calls.lane();
+        for connector in self.owner.connectors(now_ms) {
+            if self.parked_ms.get(&connector).is_some_and(|until_ms| now_ms < *until_ms) {
+                continue;
+            }
+            loop {
+                let permit = match self.calls.gates().ask(&connector, lane) {
+                    Ok(permit) => permit,
+                    Err(parked) => {
+                        let until_ms =
+                            parked.until_ms.map_or(i64::MAX, |until| i64::try_from(until).unwrap_or(i64::MAX));
+                        self.parked_ms.insert(connector.clone(), until_ms);
+                        break;
+                    }
+                };
+                let Tender { waiting, owner, .. } = self;
+                let around = around(waiting, context, now_ms);
+                match with(&around, |around| owner.start_call(&connector, around)) {
+                    Some(call) => self.calls.start(call, permit),
+                    None => {
+                        self.calls.gates().finish(&connector, permit, CallOutcome::Ignored, None);
+                        self.calls.gates().pass(&connector, lane);
+                        break;
+                    }
+                }
+            }
+        }
+    }
+
+    /// How many calls of these partitions are under way.
+    pub(super) fn calls_of(&self, partitions: &[SourcePartition]) -> usize {
+        let ours = partitions.iter().filter(|partition| self.owns(partition));
+        ours.map(|partition| self.owner.calls_of(partition.partition)).sum()
+    }
+}
+
+/// What an owner asks, as closures that live as long as they are needed.
+struct Asked<'a> {
+    waiting: &'a Waiting,
+    context: &'a LaneContext,
+    now_ms: i64,
+}
+
+fn around<'a>(waiting: &'a Waiting, context: &'a LaneContext, now_ms: i64) -> Asked<'a> {
+    Asked { waiting, context, now_ms }
+}
+
+fn with<T>(asked: &Asked<'_>, act: impl FnOnce(&Around<'_>) -> T) -> T {
+    act(&Around {
+        definition: &|id, version| (asked.waiting.definition)(id, version),
+        decode: &|record| asked.context.decode(record),
+        fits: &|record| (asked.waiting.fits)(record),
+        now_ms: asked.now_ms,
+    })
+}
+
+/// A number from 0 to 1 that spreads retries.
+fn chance() -> f64 {
+    let bits = uuid::Uuid::new_v4().as_u128() as u32;
+    f64::from(bits) / f64::from(u32::MAX)
+}

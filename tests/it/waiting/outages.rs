@@ -1,0 +1,87 @@
+//! Targets that are away, busy, or fail now and then.
+
+use std::time::Duration;
+
+use super::{assert_completed, by_key, connector, two_calls};
+use crate::exactly_once::records::{execution_name, send_events};
+use crate::exactly_once::world::World;
+use crate::support::broker::TestBroker;
+use crate::support::ledger::{Ledger, Reply};
+use crate::support::wait;
+
+#[test]
+fn failures_that_pass_are_tried_again() {
+    let Some(broker) = TestBroker::own() else { return };
+    let events = 300;
+    // Three of ten calls fail, in each of the ways in which one can that may pass.
+    let ledger = Ledger::start(|_, before| match before % 10 {
+        0 => Reply::now(503),
+        3 => Reply::now(0),
+        7 => Reply::now(500),
+        _ => Reply::now(200),
+    });
+    let out = broker.topic("out", 6);
+    let settings = connector("target", &ledger, "concurrency = 8\nbreaker = { failureThreshold = 100 }");
+    let world = World::with(&broker, &[two_calls("pays", "target", &out)], &settings);
+    let _instance = world.instance("alone");
+    send_events(&broker.producer(&[]), &world.source, 0..events, |_| Some("a.x"));
+    assert_completed(&world, "pays", events);
+    let entries = ledger.entries();
+    let by_key = by_key(&entries);
+    assert_eq!(by_key.len(), 2 * events);
+    assert!(entries.len() > 2 * events + events / 2, "{} calls", entries.len());
+    assert!(by_key.values().all(|calls| calls.len() <= 6), "no step has more attempts than its policy gives it");
+}
+
+#[test]
+fn an_open_breaker_parks_its_own_work_and_nothing_else() {
+    let Some(broker) = TestBroker::own() else { return };
+    let (down, up) = (Ledger::start(|_, _| Reply::now(503)), Ledger::start(|_, _| Reply::now(200)));
+    let out = broker.topic("out", 6);
+    let breaker = "concurrency = 4\nbreaker = { failureThreshold = 3, recoveryTimeoutMs = 1000 }";
+    let settings = connector("down", &down, breaker) + &connector("up", &up, "");
+    let workflows = [two_calls("parked", "down", &out), two_calls("pays", "up", &out)];
+    let world = World::with(&broker, &workflows, &settings);
+    let _instance = world.instance("alone");
+    let events = 200;
+    send_events(&broker.producer(&[]), &world.source, 0..events, |_| Some("a.x"));
+    let executions = world.topic("executions");
+    // What needs the target that is up ends; the rest has begun and waits.
+    world.wait_for(&executions, 3 * events);
+    wait::pass(Duration::from_secs(3));
+    let attempts = down.len();
+    assert!(attempts < 30, "{attempts} calls of a target that is down");
+    let ended: Vec<String> = broker.committed(&executions).iter().map(execution_name).collect();
+    assert_eq!(ended.iter().filter(|it| it.contains(" parked ") && !it.ends_with(" running")).count(), 0);
+    down.behave(|_, _| Reply::now(200));
+    world.wait_for(&executions, 4 * events);
+    let ended: Vec<String> = broker.committed(&executions).iter().map(execution_name).collect();
+    assert_eq!(ended.iter().filter(|it| it.ends_with(" parked completed")).count(), events);
+    assert!(by_key(&down.entries()).len() == 2 * events);
+}
+
+#[test]
+fn what_is_not_there_fails_at_once_and_says_so() {
+    let Some(broker) = TestBroker::own() else { return };
+    let ledger = Ledger::start(|entry, _| Reply::now(if entry.path.ends_with("/notes") { 404 } else { 200 }));
+    let out = broker.topic("out", 6);
+    let world = World::with(&broker, &[two_calls("pays", "target", &out)], &connector("target", &ledger, ""));
+    let _instance = world.instance("alone");
+    send_events(&broker.producer(&[]), &world.source, 0..3, |_| Some("a.x"));
+    world.wait_for(&world.topic("dead-letters"), 3);
+    for letter in broker.committed(&world.topic("dead-letters")) {
+        let header = |name: &str| header(&letter, name);
+        assert_eq!(
+            (header("tidegate-dlq-step").as_str(), header("tidegate-dlq-error-class").as_str()),
+            ("notify", "config")
+        );
+        assert_eq!(header("tidegate-dlq-error-message"), "target answered 404, not 2xx");
+    }
+    assert_eq!(ledger.len(), 6);
+}
+
+fn header(message: &rdkafka::message::OwnedMessage, name: &str) -> String {
+    use rdkafka::message::{Headers as _, Message as _};
+    let found = message.headers().and_then(|headers| headers.iter().find(|it| it.key == name));
+    String::from_utf8_lossy(found.and_then(|it| it.value).unwrap_or_default()).into_owned()
+}
