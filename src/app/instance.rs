@@ -8,6 +8,7 @@ use super::cluster;
 use super::definitions;
 use super::ledger::Ledger;
 use super::observer::{LaneObserver, Watcher};
+use super::purge::Done;
 use super::refusals::Refusals;
 use super::sources::SourceTable;
 use super::versions::Versions;
@@ -46,6 +47,8 @@ pub struct Parts {
     pub versions: Arc<Versions>,
     /// Makes calls of connectors.
     pub caller: Arc<dyn Caller>,
+    /// What of the journal is done.
+    pub done: Arc<Done>,
     /// Who else is told what was committed.
     pub watcher: Option<Arc<dyn Watcher>>,
     /// Set to end it.
@@ -71,6 +74,7 @@ impl Instance {
             parts.encoder.journal.clone(),
             parts.versions.clone(),
             parts.caller.clone(),
+            parts.done.clone(),
             parts.health.clone(),
         ));
         let shared = Shared {

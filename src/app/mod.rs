@@ -11,6 +11,7 @@ pub mod ledger;
 pub mod observer;
 pub mod problems;
 pub mod project;
+pub mod purge;
 pub mod refusals;
 pub mod run;
 pub mod sources;

@@ -11,6 +11,7 @@ use super::definitions::Follower;
 use super::instance::{Instance, Parts};
 use super::observer::Watcher;
 use super::problems::TOPICS;
+use super::purge::{Done, Purge};
 use super::topic_watch::{SystemTopics, TopicWatch, Watched};
 use super::versions::Versions;
 use crate::engine::registry::Registry;
@@ -33,6 +34,7 @@ pub struct Running {
     instance: Instance,
     follower: Follower,
     topics: TopicWatch,
+    purge: Purge,
     alerts: AlertWriter,
     admin: AdminServer,
     runtime: tokio::runtime::Runtime,
@@ -107,6 +109,7 @@ impl Running {
             }
         }
         let caller = Arc::new(Connectors::of(runtime.handle().clone(), &settings)?);
+        let done = Arc::new(Done::default());
         let topic_ids = Arc::new(TopicIds::default());
         let parts = Parts {
             settings,
@@ -119,13 +122,16 @@ impl Running {
             topic_ids: topic_ids.clone(),
             versions,
             caller,
+            done: done.clone(),
             watcher,
             stop: stop.clone(),
         };
         let watched = Watched { clients: parts.clients.clone(), sources: topic_ids, system, health: health.clone() };
         let topics = TopicWatch::start(watched, stop.clone())?;
+        let journal = parts.encoder.journal.name.clone();
+        let purge = Purge::start(parts.clients.clone(), journal, done, stop.clone())?;
         let instance = Instance::start(parts)?;
-        Ok(Some(Running { instance, follower, topics, alerts, admin, runtime, stop, health }))
+        Ok(Some(Running { instance, follower, topics, purge, alerts, admin, runtime, stop, health }))
     }
 
     /// Where the admin address really listens.
@@ -167,6 +173,7 @@ impl Running {
         if graceful {
             self.follower.join();
             self.topics.join();
+            self.purge.join();
         }
         self.alerts.finish();
         self.runtime.block_on(self.admin.stop(ADMIN_STOP));

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::SystemTime;
 
+use super::purge::Done;
 use super::versions::Versions;
 use crate::codec::journal;
 use crate::codec::record::SystemTopic;
@@ -27,6 +28,7 @@ pub struct SharedWaiting {
     gates: Arc<Gates>,
     caller: Arc<dyn Caller>,
     clock: Steady,
+    done: Arc<Done>,
     live: Vec<Arc<AtomicUsize>>,
 }
 
@@ -37,6 +39,7 @@ impl SharedWaiting {
         journal: SystemTopic,
         versions: Arc<Versions>,
         caller: Arc<dyn Caller>,
+        done: Arc<Done>,
         health: Health,
     ) -> SharedWaiting {
         let clock = Steady::default();
@@ -48,12 +51,12 @@ impl SharedWaiting {
         let told = move |connector: &str, transition: Transition| tell(&health, connector, transition);
         let gates = Arc::new(Gates::new(policies.collect::<BTreeMap<_, _>>(), clock, Box::new(told)));
         let live = (0..settings.lanes.get()).map(|_| Arc::new(AtomicUsize::new(1))).collect();
-        SharedWaiting { journal, versions, gates, caller, clock, live }
+        SharedWaiting { journal, versions, gates, caller, clock, done, live }
     }
 
     /// For one of the lanes.
     pub fn of_lane(&self, number: usize) -> Waiting {
-        let (journal, versions) = (self.journal.clone(), self.versions.clone());
+        let (journal, versions, done) = (self.journal.clone(), self.versions.clone(), self.done.clone());
         Waiting {
             topic: self.journal.name.clone(),
             read: Box::new(|record| journal::decode(record).map_err(|damaged| damaged.to_string())),
@@ -63,6 +66,7 @@ impl SharedWaiting {
             caller: self.caller.clone(),
             clock: self.clock,
             lane: LaneId(u32::try_from(number).unwrap_or(u32::MAX)),
+            done_before: Box::new(move |partition, offset| done.before(partition, offset)),
             live: self.live.get(number).cloned().unwrap_or_default(),
         }
     }

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, ResourceSpecifier, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::error::RDKafkaErrorCode;
+use rdkafka::{Offset, TopicPartitionList};
 
 use super::client::{ClientError, ClientSettings};
 use super::native;
@@ -102,6 +103,25 @@ impl Admin {
             }
         }
         Ok(found)
+    }
+
+    /// Deletes what lies before offsets of partitions of a topic. Done for those that are answered; the error is the first of the others.
+    pub fn delete_records(&self, topic: &str, before: &BTreeMap<i32, i64>) -> Result<(), AdminError> {
+        let what = format!("delete records of {topic}");
+        let mut list = TopicPartitionList::with_capacity(before.len());
+        for (partition, offset) in before {
+            let added = list.add_partition_offset(topic, *partition, Offset::Offset(*offset));
+            added.map_err(|error| AdminError::Refused { what: what.clone(), cause: error.to_string() })?;
+        }
+        let deleted = self.runtime.block_on(self.client.delete_records(&list, &options()));
+        let deleted = deleted.map_err(|error| unreachable(&what, &error))?;
+        for element in deleted.elements() {
+            if let Err(error) = element.error() {
+                let code = error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Unknown);
+                return Err(refused(&what, code));
+            }
+        }
+        Ok(())
     }
 
     /// The ids of the topics among `names` that exist and may be described.

@@ -206,8 +206,13 @@ impl<'a> Committer<'a> {
             return;
         }
         let sequence = self.batch.groups().map(|group| group.subject.sequence).max().unwrap_or(0);
-        let named: Vec<Dependency> =
-            self.batch.dependencies().iter().filter(|it| self.context.is_journal(&it.partition)).cloned().collect();
+        let positions = self.batch.positions();
+        let place = |it: &&Dependency| self.context.is_journal(&it.partition);
+        let named = self.batch.dependencies().iter().filter(place).filter_map(|it| {
+            let (_, position) = positions.iter().find(|(partition, _)| **partition == it.partition)?;
+            Some((it.clone(), position.next_offset))
+        });
+        let named: Vec<(Dependency, i64)> = named.collect();
         let replaced = std::mem::take(&mut self.replaced);
         if sequence > 0 || !named.is_empty() {
             self.inbox.push(Event::Committed(Certain { sequence, sent_ms: self.sent_ms, named, replaced }));

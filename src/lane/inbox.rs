@@ -42,8 +42,8 @@ pub struct Certain {
     pub sequence: u64,
     /// The moment before it was sent, milliseconds since the Unix epoch.
     pub sent_ms: i64,
-    /// The partitions whose positions it moved.
-    pub named: Vec<Dependency>,
+    /// The partitions of the journal whose positions it moved, and where to.
+    pub named: Vec<(Dependency, i64)>,
     /// The executions that were written otherwise than they were handed over.
     pub replaced: Vec<Replaced>,
 }

@@ -59,7 +59,7 @@ pub use gates::{Gates, OnTransition};
 pub use stop::StopSignal;
 pub use tally::{SourceTally, Tally, WorkflowTally};
 pub use topic_ids::TopicIds;
-pub use waiting::{Find, Fits, ReadJournal, Waiting};
+pub use waiting::{DoneBefore, Find, Fits, ReadJournal, Waiting};
 
 /// What a lane holds in flight at most, in bytes of memory: what was read and not committed, with the records to be written and the
 /// client's copies of them. Room for two batches, one that fills while the other commits, of what a lane reads in their age.

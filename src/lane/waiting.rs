@@ -11,7 +11,7 @@ use super::clock::Steady;
 use super::gates::Gates;
 use super::inbox::{Certain, Event, Inbox};
 use super::journal::JournalThread;
-use crate::engine::batch::{AssignmentId, SourcePartition};
+use crate::engine::batch::{AssignmentId, Dependency, SourcePartition};
 use crate::engine::breaker::CallOutcome;
 use crate::engine::call::Answer;
 use crate::engine::checkpoint::Content;
@@ -36,6 +36,9 @@ pub type Fits = dyn Fn(&JournalRecord) -> Result<(), String> + Send + Sync;
 /// Finds a version of a workflow.
 pub type Find = dyn Fn(&WorkflowId, &str) -> Option<Result<Definition, String>> + Send + Sync;
 
+/// Told that what lies before an offset of a partition of the journal is of no use any more, and certainly so.
+pub type DoneBefore = dyn Fn(i32, i64) + Send + Sync;
+
 /// What lanes need for executions that wait.
 pub struct Waiting {
     /// The journal's topic.
@@ -54,6 +57,8 @@ pub struct Waiting {
     pub clock: Steady,
     /// The lane, as gates know it.
     pub lane: LaneId,
+    /// See [`DoneBefore`].
+    pub done_before: Box<DoneBefore>,
     /// How many executions wait in this lane; more than there are while a partition is read for the first time.
     pub live: Arc<AtomicUsize>,
 }
@@ -146,6 +151,8 @@ impl Tender {
                 Event::Answer(call, answer) => self.answered(call, *answer),
                 Event::Wake => self.parked_ms.clear(),
                 Event::Committed(Certain { sequence, sent_ms, named, replaced }) => {
+                    named.iter().for_each(|(it, offset)| (self.waiting.done_before)(it.partition.partition, *offset));
+                    let named: Vec<Dependency> = named.into_iter().map(|(it, _)| it).collect();
                     self.owner.handle_committed(Commit { sequence, sent_ms, named: &named, replaced: &replaced });
                 }
             }

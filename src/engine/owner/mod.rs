@@ -284,6 +284,9 @@ impl Owner {
         while let Some((_, execution)) = self.timers.pop_first_if_due(around.now_ms) {
             self.work.push_back(execution);
         }
+        if self.work.is_empty() {
+            self.work.extend(self.wards.values_mut().flat_map(Ward::stragglers));
+        }
         while let Some(execution) = self.work.pop_front() {
             if let Some(emitted) = self.look(execution, around) {
                 return Some(emitted);

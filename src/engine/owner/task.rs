@@ -41,13 +41,29 @@ pub(super) struct Task {
     /// What was written is its end.
     has_ended: bool,
     unknown_since_ms: Option<i64>,
+    /// Its state is to be appended again: too much that is dead lies behind it.
+    is_straggler: bool,
+    /// The offset of the state that was appended again last.
+    appended_from: Option<i64>,
 }
 
 impl Task {
     pub(super) fn new(run: u32, place: i64, checkpoint: Arc<Checkpoint>) -> Task {
         let stages = vec![Stage::New; checkpoint.waits.len()];
         let (is_unsettled, has_ended, unknown_since_ms) = (false, false, None);
-        Task { run, place, checkpoint, stages, news: News::default(), is_unsettled, has_ended, unknown_since_ms }
+        let (is_straggler, appended_from, news) = (false, None, News::default());
+        Task {
+            run,
+            place,
+            checkpoint,
+            stages,
+            news,
+            is_unsettled,
+            has_ended,
+            unknown_since_ms,
+            is_straggler,
+            appended_from,
+        }
     }
 
     /// Mail for an execution that is alive.
@@ -68,8 +84,17 @@ impl Task {
         !self.is_unsettled
     }
 
+    /// Its state, which lies there, is to be appended again. False if that was asked for already, or something else of it is written now.
+    pub(super) fn append_again(&mut self, offset: i64) -> bool {
+        if self.is_unsettled || self.appended_from == Some(offset) {
+            return false;
+        }
+        (self.is_straggler, self.appended_from) = (true, Some(offset));
+        true
+    }
+
     pub(super) fn has_news(&self) -> bool {
-        !self.news.over.is_empty() || !self.news.changed.is_empty() || self.news.stop.is_some()
+        self.is_straggler || !self.news.over.is_empty() || !self.news.changed.is_empty() || self.news.stop.is_some()
     }
 
     pub(super) fn take_news(&mut self) -> News {
@@ -125,7 +150,7 @@ impl Task {
 
     /// Goes to where the execution stands once what is written now is committed; None: to its end. Returns the calls that are given up.
     pub(super) fn move_to(&mut self, checkpoint: Option<Arc<Checkpoint>>) -> Vec<CallId> {
-        self.is_unsettled = true;
+        (self.is_unsettled, self.is_straggler) = (true, false);
         self.has_ended = checkpoint.is_none();
         let stages = match &checkpoint {
             Some(checkpoint) => self.by_step(checkpoint),

@@ -46,9 +46,9 @@ fn definition(path: &str) -> Definition {
     Definition { workflow: Arc::new(workflow), plan: Arc::new(Plan::new(steps).unwrap()) }
 }
 
-fn event() -> Arc<Event> {
+fn event(offset: i64) -> Arc<Event> {
     let topic = Arc::new(Topic { name: "events".into(), id: [1; 16] });
-    let origin = Origin { topic, partition: 0, offset: 7 };
+    let origin = Origin { topic, partition: 0, offset };
     Arc::new(decode(SourceRecord::new(origin, 0, None, None, [])).unwrap())
 }
 
@@ -69,6 +69,8 @@ struct World {
     /// What was written since it was asked last.
     said: Vec<String>,
     is_committed: bool,
+    /// What each record weighs.
+    record_bytes: u64,
 }
 
 impl World {
@@ -84,6 +86,7 @@ impl World {
             now_ms: 0,
             said: Vec::new(),
             is_committed: true,
+            record_bytes: 10,
         };
         world.assign();
         world
@@ -103,7 +106,8 @@ impl World {
 
     fn feed(&mut self, offset: usize) {
         let JournalRecord { execution, run, entry, content } = self.log[offset].clone();
-        self.owner.handle_record(Record { offset: offset as i64, bytes: 10, execution, run, entry, content });
+        let bytes = self.record_bytes;
+        self.owner.handle_record(Record { offset: offset as i64, bytes, execution, run, entry, content });
     }
 
     fn append(&mut self, record: JournalRecord) {
@@ -113,8 +117,12 @@ impl World {
 
     /// The event comes: its execution is mailed.
     fn start(&mut self) -> ExecutionId {
+        self.start_for(7)
+    }
+
+    fn start_for(&mut self, offset: i64) -> ExecutionId {
         let Definition { workflow, plan } = definition("/");
-        let execution = Execution::new(&self.identity, workflow, plan, event(), self.now_ms);
+        let execution = Execution::new(&self.identity, workflow, plan, event(offset), self.now_ms);
         let id = execution.id;
         let left = Subject::Execution(Box::new(execution)).leave(self.now_ms);
         self.take(&left);
@@ -312,4 +320,31 @@ fn calls_of_a_partition_that_goes_are_named() {
     assert_eq!(world.owner.handle_answer(call.id, failed, 0.0, world.now_ms), Consequence::None);
     world.go();
     assert!(world.call_after(5_000).is_none());
+}
+
+#[test]
+fn the_state_of_a_straggler_is_appended_again_so_that_the_position_moves() {
+    let mut world = World::new("/");
+    world.record_bytes = 10 * 1024 * 1024;
+    let straggler = world.start_for(0);
+    let first = world.call_after(3_000).unwrap();
+    world.answer(&first, 401);
+    assert_eq!(world.owner.position(0).unwrap().next_offset, 1, "its state, written when the delay was over");
+    // Others come and end, until more than enough of the log is dead.
+    for offset in 1..12 {
+        world.start_for(offset);
+        world.now_ms += 1_100;
+        world.go();
+        let calls: Vec<Call> = std::iter::from_fn(|| world.call_after(100)).collect();
+        for call in &calls {
+            world.answer(call, if call.execution == straggler { 401 } else { 200 });
+        }
+    }
+    world.go();
+    let position = world.owner.position(0).unwrap().next_offset;
+    assert!(position > 5, "{position} of {}", world.log.len());
+    let states = world.log.iter().filter(|it| it.execution == straggler && matches!(it.entry, Entry::State { .. }));
+    assert!((2..6).contains(&states.count()), "it is appended again, and not for ever");
+    world.assign();
+    assert_eq!(world.owner.live(), 1, "it is what is left");
 }

@@ -14,6 +14,9 @@ use crate::engine::journal::Log;
 use crate::engine::plan::{Action, Step, Wait};
 use crate::engine::position::Position;
 
+/// What is appended again at once, in bytes: a tenth of a batch.
+const STRAGGLER_BYTES: u64 = 1_600 * 1024;
+
 /// Calls that wait for one connector, by the place of their execution.
 type Queue = BTreeSet<(i64, ExecutionId, Arc<str>)>;
 
@@ -92,6 +95,20 @@ impl Ward {
         });
         woken.sort_unstable();
         woken.into_iter().map(|(_, execution)| execution).collect()
+    }
+
+    /// Executions whose states are to be appended again now, so that the position can move.
+    pub(super) fn stragglers(&mut self) -> Vec<ExecutionId> {
+        if self.is_restoring {
+            return Vec::new();
+        }
+        let mut asked = self.log.stragglers(STRAGGLER_BYTES);
+        let Ward { log, tasks, .. } = self;
+        asked.retain(|execution| {
+            let state = log.live(*execution).and_then(|live| live.state.as_ref());
+            state.zip(tasks.get_mut(execution)).is_some_and(|(state, task)| task.append_again(state.offset))
+        });
+        asked
     }
 
     pub(super) fn leased_from(&mut self, sent_ms: i64) {

@@ -85,7 +85,8 @@ fn answer(call: &Call, random: Option<&mut Random>) -> Answer {
 /// A record of the journal as its owner reads it.
 pub fn record(offset: i64, record: JournalRecord) -> Record<Content> {
     let JournalRecord { execution, run, entry, content } = record;
-    Record { offset, bytes: 100, execution, run, entry, content }
+    // So much that a few that have ended make others be appended again.
+    Record { offset, bytes: 8 * 1024 * 1024, execution, run, entry, content }
 }
 
 /// Does something with what an owner asks.

@@ -2,10 +2,14 @@
 
 use std::time::{Duration, Instant};
 
+use rdkafka::consumer::Consumer as _;
+
 use super::assert_completed;
 use crate::exactly_once::records::send_events;
 use crate::exactly_once::world::World;
 use crate::support::broker::TestBroker;
+use crate::support::clients::CALL;
+use crate::support::wait;
 
 const DELAY: Duration = Duration::from_secs(3);
 
@@ -25,4 +29,14 @@ fn a_delay_outlives_the_instance_in_which_it_began() {
     assert_completed(&world, "later", events);
     assert!(sent.elapsed() >= DELAY, "the delay was cut short");
     assert!(instance.is_alive());
+    // What is done is deleted: the journal is kept without a limit.
+    let journal = world.topic("journal");
+    wait::until("the journal is purged", || {
+        let looked = broker.consumer("purged", &[]);
+        let bounds = |number| looked.fetch_watermarks(&journal, number, CALL).expect("the partition has bounds");
+        let (low, high): (Vec<i64>, Vec<i64>) =
+            (0..broker.partitions(&journal) as i32).map(bounds).filter(|(_, high)| *high > 0).unzip();
+        // The markers of the last transactions stay.
+        low.iter().zip(&high).all(|(low, high)| high - low <= 4).then_some(())
+    });
 }
