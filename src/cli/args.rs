@@ -66,6 +66,9 @@ pub enum Verb {
     /// Show one workflow, execution or dead letter whole
     #[command(after_help = "Example:\n  tidegate describe workflow order-paid")]
     Describe(Describe),
+    /// End an execution that waits; its calls under way are broken off
+    #[command(after_help = "Example:\n  tidegate cancel execution 0005-3c71e4a0ec27a9f59a0fcb1bd96ae9f8")]
+    Cancel(Cancel),
     /// Send events to a source topic
     #[command(
         after_help = "Example:\n  tidegate send --file events.ndjson\n  tidegate send --topic webhooks --key 42 --value '{\"specversion\":\"1.0\",\"id\":\"1\",\"source\":\"/shop\",\"type\":\"orders.paid\",\"data\":{}}'"
@@ -163,6 +166,23 @@ pub struct Describe {
     pub kind: Kind,
     /// Its id
     pub id: String,
+}
+
+/// Arguments of `cancel`.
+#[derive(Clone, Debug, Args)]
+pub struct Cancel {
+    /// What it is
+    #[arg(value_enum)]
+    pub kind: Cancelled,
+    /// Its id
+    pub id: String,
+}
+
+/// What can be cancelled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Cancelled {
+    /// An execution
+    Execution,
 }
 
 /// Arguments of `send`.

@@ -5,6 +5,7 @@
 mod apply;
 mod args;
 mod bench;
+mod cancel;
 mod dev;
 mod doctor;
 mod get;
@@ -45,6 +46,7 @@ pub fn main() -> ExitCode {
         Verb::Apply(args) => apply::run(common, args),
         Verb::Get(args) => get::list(common, args),
         Verb::Describe(args) => get::describe(common, args),
+        Verb::Cancel(args) => cancel::run(common, args),
         Verb::Send(args) => send::run(common, args),
         Verb::Watch(args) => watch::run(common, args),
         Verb::Simulate(args) => simulate::run(common, args),

@@ -19,12 +19,13 @@ pub(super) struct Config {
     pub timeout: Option<Duration>,
     /// `retryPolicy`; None if it was refused.
     pub retries: Option<Retries>,
+    pub age_max: Option<Duration>,
     pub vars: Value,
 }
 
 impl Default for Config {
     fn default() -> Self {
-        Config { timeout: None, retries: Some(Retries::default()), vars: Value::Null }
+        Config { timeout: None, retries: Some(Retries::default()), age_max: None, vars: Value::Null }
     }
 }
 
@@ -51,7 +52,8 @@ pub(super) fn read(reader: &mut Reader<'_>, node: &Node) -> Config {
         reader.check_constant("vars", node);
         node.to_value()
     });
-    Config { timeout, retries, vars: vars.unwrap_or_else(|| Value::map(Vec::new())) }
+    let age_max = age_max.map(|(_, age_max)| age_max);
+    Config { timeout, retries, age_max, vars: vars.unwrap_or_else(|| Value::map(Vec::new())) }
 }
 
 /// Concurrency and order hold executions back before they start.

@@ -1,5 +1,7 @@
 //! Every limit of the engine, each with its reason. Nothing that comes from outside is kept, walked or repeated without one.
 
+use std::time::Duration;
+
 /// The longest error message that a record carries: dead letters must stay readable and within their topic's limit.
 pub const ERROR_MESSAGE_BYTES: usize = 1024;
 /// The deepest nesting of a decoded document: parsers and writers recurse once a level.
@@ -41,6 +43,8 @@ pub const VALUE_DEPTH: usize = 100;
 pub const EXECUTION_BUDGET: u64 = 2_000_000;
 /// Outputs of all steps of one execution together, serialised; beyond, it fails as too large.
 pub const EXECUTION_OUTPUT_BYTES: usize = 4 * 1024 * 1024;
+/// How old an execution that waits becomes whose workflow does not say: what waits for longer is forgotten by those it is for.
+pub const EXECUTION_AGE: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 /// Work that the `where`s of one workflow may do for one event, in evaluated nodes; many workflows may have one.
 pub const CONDITION_BUDGET: u64 = 100_000;
 /// The longest event type, source or topic that a trigger names, and the longest text in a pattern: more than any real name.

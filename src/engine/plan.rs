@@ -19,8 +19,10 @@ pub struct Plan {
     pub vars: Value,
     /// The `where` of each trigger, in the order of the workflow's triggers.
     pub conditions: Vec<Option<Program>>,
-    /// How long one execution may take; None = no limit of its own.
+    /// How long an execution that waits may take, while nothing of it is parked; None = no limit of its own.
     pub timeout: Option<Duration>,
+    /// How old an execution that waits may become, parked or not.
+    pub age_max: Duration,
 }
 
 /// One step of a plan.
@@ -223,7 +225,14 @@ impl Plan {
             }
         }
         let order = run_order(&steps)?;
-        Ok(Plan { steps, order, vars: Value::Null, conditions: Vec::new(), timeout: None })
+        Ok(Plan {
+            steps,
+            order,
+            vars: Value::Null,
+            conditions: Vec::new(),
+            timeout: None,
+            age_max: limits::EXECUTION_AGE,
+        })
     }
 
     /// The steps, in the order of the file; dependencies are indices into this.

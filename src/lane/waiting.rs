@@ -137,13 +137,14 @@ impl Tender {
     /// Takes what other threads have left. Returns the records of the journal that cannot be understood and can be put aside now.
     pub(super) fn take_events(&mut self) -> Vec<Damaged> {
         let mut damaged = std::mem::take(&mut self.put_off);
+        let now_ms = self.clock.now_ms();
         for event in self.inbox.take() {
             match event {
                 Event::Journal(assignment, record) if self.holds(record.execution.journal_partition, assignment) => {
-                    self.owner.handle_record(*record);
+                    self.owner.handle_record(*record, now_ms);
                 }
                 Event::Restored(assignment, number) if self.held.get(&number) == Some(&assignment) => {
-                    self.owner.handle_restored(number);
+                    self.owner.handle_restored(number, now_ms);
                 }
                 Event::Damaged(assignment, record, why) => damaged.push(Damaged { assignment, record: *record, why }),
                 // Of a partition that has gone meanwhile.

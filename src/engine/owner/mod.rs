@@ -218,9 +218,9 @@ impl Owner {
     }
 
     /// A partition was read up to its high watermark, asked for after it was assigned, whatever is committed of what lies before that.
-    pub fn handle_restored(&mut self, partition: i32) {
+    pub fn handle_restored(&mut self, partition: i32, now_ms: i64) {
         if let Some(ward) = self.wards.get_mut(&partition) {
-            self.work.extend(ward.restored());
+            self.work.extend(ward.restored(now_ms));
         }
     }
 
@@ -234,7 +234,7 @@ impl Owner {
     }
 
     /// Takes the next record of a partition. One of a partition that is not held is nothing.
-    pub fn handle_record(&mut self, record: journal::Record<Content>) {
+    pub fn handle_record(&mut self, record: journal::Record<Content>, now_ms: i64) {
         let execution = record.execution;
         let Some(ward) = self.wards.get_mut(&i32::from(execution.journal_partition)) else { return };
         let (entry, run, offset) = (record.entry, record.run, record.offset);
@@ -247,7 +247,7 @@ impl Owner {
         let applied = ward.log.apply(journal::Record { offset, bytes, execution, run, entry, content: None });
         match (applied, entry, content) {
             (Applied::Wanted, journal::Entry::Mail(Mail::Start | Mail::Resume), Content::Checkpoint(checkpoint)) => {
-                ward.tasks.insert(execution, Task::new(run, offset, checkpoint));
+                ward.tasks.insert(execution, Task::new(run, offset, checkpoint, now_ms));
                 self.work.push_back(execution);
             }
             (Applied::Wanted, journal::Entry::Mail(mail), _) => {
@@ -335,6 +335,9 @@ impl Owner {
             }
             Err(message) => return Some(self.unrunnable(execution, task, &message, around)),
         };
+        if let Some(look_ms) = task.grow_old(&definition.plan, around.now_ms) {
+            self.timers.insert((look_ms, execution));
+        }
         for (index, stage) in task.due(&definition.plan, around.now_ms) {
             match stage {
                 Stage::Timer(due_ms) => {
@@ -396,7 +399,7 @@ impl Owner {
             // Its turn comes again once what was written of it is certain, or its definition is there.
             let definition = task.definition(around).ok().flatten().filter(|_| task.is_settled());
             let Some(definition) = definition else {
-                task.set_stage(&step, Stage::New);
+                task.set_stage(&step, Stage::New, around.now_ms);
                 self.work.push_back(execution);
                 continue;
             };
@@ -410,7 +413,9 @@ impl Owner {
                 Ok(request) => {
                     self.last_call += 1;
                     let id = CallId(self.last_call);
-                    task.set_stage(&step, Stage::Calling(id));
+                    task.set_stage(&step, Stage::Calling(id), around.now_ms);
+                    // Its time-out counts again.
+                    self.work.push_back(execution);
                     let call = Call {
                         id,
                         connector: call.connector.clone(),

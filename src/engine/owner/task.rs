@@ -1,6 +1,7 @@
 //! An execution that waits, in its owner's memory.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::{Around, CallId, Definition, Replaced, UNKNOWN_DEFINITION_MS};
 use crate::engine::call::{HttpCall, Judged, Request};
@@ -41,6 +42,15 @@ pub(super) struct Task {
     /// What was written is its end.
     has_ended: bool,
     unknown_since_ms: Option<i64>,
+    /// From when its time-out counts, milliseconds since the Unix epoch: from its start, or from when this owner took it up. How long it was
+    /// parked before, nobody knows.
+    counts_from_ms: i64,
+    /// How long it was parked since.
+    parked_ms: i64,
+    /// Since when it is parked.
+    parked_since_ms: Option<i64>,
+    /// When it was last asked to be looked at because of its age.
+    looked_for_ms: Option<i64>,
     /// Its state is to be appended again: too much that is dead lies behind it.
     is_straggler: bool,
     /// The offset of the state that was appended again last.
@@ -48,7 +58,8 @@ pub(super) struct Task {
 }
 
 impl Task {
-    pub(super) fn new(run: u32, place: i64, checkpoint: Arc<Checkpoint>) -> Task {
+    pub(super) fn new(run: u32, place: i64, checkpoint: Arc<Checkpoint>, now_ms: i64) -> Task {
+        let counts_from_ms = now_ms.max(checkpoint.started_ms);
         let stages = vec![Stage::New; checkpoint.waits.len()];
         let (is_unsettled, has_ended, unknown_since_ms) = (false, false, None);
         let (is_straggler, appended_from, news) = (false, None, News::default());
@@ -61,6 +72,10 @@ impl Task {
             is_unsettled,
             has_ended,
             unknown_since_ms,
+            counts_from_ms,
+            parked_ms: 0,
+            parked_since_ms: None,
+            looked_for_ms: None,
             is_straggler,
             appended_from,
         }
@@ -119,6 +134,44 @@ impl Task {
         }
     }
 
+    /// Ends the run if it is too old or took too long. Returns when to look again for that, if that is not known yet.
+    pub(super) fn grow_old(&mut self, plan: &Plan, now_ms: i64) -> Option<i64> {
+        self.note_parking(now_ms);
+        let millis = |duration: Duration| i64::try_from(duration.as_millis()).unwrap_or(i64::MAX);
+        let too_old_ms = self.checkpoint.started_ms.saturating_add(millis(plan.age_max));
+        // While it is parked, its time-out stands still; it is looked at again when that is over.
+        let running = plan.timeout.filter(|_| self.parked_since_ms.is_none());
+        let late_ms =
+            running.map(|timeout| self.counts_from_ms.saturating_add(millis(timeout)).saturating_add(self.parked_ms));
+        let message = match late_ms {
+            _ if now_ms >= too_old_ms => format!("it is older than its maxAge of {} s", plan.age_max.as_secs()),
+            Some(late_ms) if now_ms >= late_ms => {
+                format!("it took longer than its timeout of {} ms", plan.timeout.unwrap_or_default().as_millis())
+            }
+            Some(_) | None => {
+                let next_ms = late_ms.map_or(too_old_ms, |late_ms| late_ms.min(too_old_ms));
+                let is_known = self.looked_for_ms.is_some_and(|known_ms| known_ms > now_ms && known_ms <= next_ms);
+                return (!is_known).then(|| *self.looked_for_ms.insert(next_ms));
+            }
+        };
+        let failure = Failure { step: None, class: ErrorClass::Permanent, message };
+        let stop = Stop { status: ExecutionStatus::Failed, reason: Reason::Timeout, failure };
+        self.news.stop.get_or_insert(stop);
+        None
+    }
+
+    /// Takes note of whether something of it is parked.
+    fn note_parking(&mut self, now_ms: i64) {
+        match (self.stages.contains(&Stage::Queued), self.parked_since_ms) {
+            (true, None) => self.parked_since_ms = Some(now_ms),
+            (false, Some(since_ms)) => {
+                self.parked_ms += now_ms - since_ms;
+                self.parked_since_ms = None;
+            }
+            (true, Some(_)) | (false, None) => {}
+        }
+    }
+
     /// Looks at the steps that wait: what is due ends or is to be queued, what is not gets a timer. Returns what changed.
     pub(super) fn due(&mut self, plan: &Plan, now_ms: i64) -> Vec<(usize, Stage)> {
         let mut changed = Vec::new();
@@ -145,6 +198,7 @@ impl Task {
                 self.news.over.push(done(wait, 1, Value::Null, now_ms));
             }
         }
+        self.note_parking(now_ms);
         changed
     }
 
@@ -196,10 +250,12 @@ impl Task {
         self.number(step).is_some_and(|number| self.stages[number] == Stage::Queued)
     }
 
-    pub(super) fn set_stage(&mut self, step: &str, stage: Stage) {
+    pub(super) fn set_stage(&mut self, step: &str, stage: Stage, now_ms: i64) {
+        self.note_parking(now_ms);
         if let Some(number) = self.number(step) {
             self.stages[number] = stage;
         }
+        self.note_parking(now_ms);
     }
 
     /// How many attempts of a step have been made.

@@ -16,6 +16,10 @@ use crate::engine::workflow::{ContentHash, Status};
 
 /// A workflow that waits a second and calls at the same time.
 fn definition(path: &str) -> Definition {
+    definition_with(path, None)
+}
+
+fn definition_with(path: &str, timeout: Option<Duration>) -> Definition {
     let call = HttpCall {
         connector: "billing".into(),
         method: "GET".into(),
@@ -43,7 +47,9 @@ fn definition(path: &str) -> Definition {
         content_hash: ContentHash([0; 32]),
         triggers: Vec::new(),
     };
-    Definition { workflow: Arc::new(workflow), plan: Arc::new(Plan::new(steps).unwrap()) }
+    let mut plan = Plan::new(steps).unwrap();
+    plan.timeout = timeout;
+    Definition { workflow: Arc::new(workflow), plan: Arc::new(plan) }
 }
 
 fn event(offset: i64) -> Arc<Event> {
@@ -101,13 +107,13 @@ impl World {
         self.owner = Owner::new(self.identity.clone(), LEASE_MS);
         self.owner.handle_assigned(World::partition(), AssignmentId(1), 0, self.now_ms);
         (0..self.log.len()).for_each(|offset| self.feed(offset));
-        self.owner.handle_restored(0);
+        self.owner.handle_restored(0, self.now_ms);
     }
 
     fn feed(&mut self, offset: usize) {
         let JournalRecord { execution, run, entry, content } = self.log[offset].clone();
         let bytes = self.record_bytes;
-        self.owner.handle_record(Record { offset: offset as i64, bytes, execution, run, entry, content });
+        self.owner.handle_record(Record { offset: offset as i64, bytes, execution, run, entry, content }, self.now_ms);
     }
 
     fn append(&mut self, record: JournalRecord) {
@@ -347,4 +353,37 @@ fn the_state_of_a_straggler_is_appended_again_so_that_the_position_moves() {
     assert!((2..6).contains(&states.count()), "it is appended again, and not for ever");
     world.assign();
     assert_eq!(world.owner.live(), 1, "it is what is left");
+}
+
+#[test]
+fn an_execution_that_takes_too_long_fails_and_time_that_it_is_parked_does_not_count() {
+    let mut world = World::new("/");
+    world.definition = Some(definition_with("/", Some(Duration::from_secs(10))));
+    world.start();
+    world.go();
+    // Nobody grants it a call: it is parked.
+    world.now_ms += 60_000;
+    world.go();
+    world.now_ms += 60_000;
+    world.go();
+    assert_eq!(world.said.last().map(String::as_str), Some("pause completed after 1"));
+    let call = world.call_after(3_000).unwrap();
+    world.said.clear();
+    assert!(world.call_after(9_000).is_none());
+    world.says(&[]);
+    world.call_after(5_000);
+    world.says(&["dead letter timeout permanent: it took longer than its timeout of 10000 ms", "failed"]);
+    assert_eq!(world.owner.take_aborted(), [call.id]);
+}
+
+#[test]
+fn an_execution_becomes_no_older_than_it_may_parked_or_not() {
+    let mut world = World::new("/");
+    world.start();
+    world.now_ms += 60_000;
+    world.go();
+    world.said.clear();
+    world.now_ms += 7 * 24 * 60 * 60 * 1000;
+    world.go();
+    world.says(&["dead letter timeout permanent: it is older than its maxAge of 604800 s", "failed"]);
 }

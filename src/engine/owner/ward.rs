@@ -68,16 +68,16 @@ impl Ward {
     }
 
     /// It was read to its end. Names the executions that are alive.
-    pub(super) fn restored(&mut self) -> Vec<ExecutionId> {
+    pub(super) fn restored(&mut self, now_ms: i64) -> Vec<ExecutionId> {
         if !std::mem::replace(&mut self.is_restoring, false) {
             return Vec::new();
         }
         self.log.restored();
-        self.wake_all()
+        self.wake_all(now_ms)
     }
 
     /// Makes tasks of all that is alive, and names them, those that began first before the others.
-    fn wake_all(&mut self) -> Vec<ExecutionId> {
+    fn wake_all(&mut self, now_ms: i64) -> Vec<ExecutionId> {
         let Ward { log, tasks, .. } = self;
         let mut woken = Vec::new();
         log.each_live(|execution, live| {
@@ -85,7 +85,7 @@ impl Ward {
             let held = live.state.as_mut().map(|kept| &mut kept.content).or(first);
             // A partition's live executions begin with a start, a resume or a state, all of which hold a checkpoint.
             let Some(Content::Checkpoint(checkpoint)) = held.and_then(Option::take) else { return };
-            let mut task = Task::new(live.run, live.place, checkpoint);
+            let mut task = Task::new(live.run, live.place, checkpoint, now_ms);
             for (mail, kept) in &mut live.mail {
                 kept.content = None;
                 task.take_mail(*mail);

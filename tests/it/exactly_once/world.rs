@@ -89,7 +89,9 @@ impl<'a> World<'a> {
         command
     }
 
-    fn command(&self, instance: &str, arguments: &[&str]) {
+    /// Runs a command on the project, which must succeed.
+    #[track_caller]
+    pub fn command(&self, instance: &str, arguments: &[&str]) {
         let output = self.binary(instance, arguments).stderr(Stdio::piped()).output().unwrap();
         assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
     }

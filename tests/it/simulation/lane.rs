@@ -143,7 +143,7 @@ impl Lane {
                 0 => self.poll(shared, log, random, now_ms),
                 1 | 2 => self.fill(shared, random, now_ms),
                 3 => self.seal(),
-                4 => self.read_journal(shared, log, random),
+                4 => self.read_journal(log, random, now_ms),
                 5 | 6 => self.tend(shared, log, random, now_ms),
                 _ => self.advance(shared, log, random, now_ms),
             },
@@ -319,7 +319,7 @@ impl Lane {
     }
 
     /// Reads a little of the journal.
-    fn read_journal(&mut self, _: &Shared, log: &FakeLog, random: &mut Random) -> Result<(), RestartReason> {
+    fn read_journal(&mut self, log: &FakeLog, random: &mut Random, now_ms: i64) -> Result<(), RestartReason> {
         let running = self.running();
         for _ in 0..1 + random.below(8) {
             let partitions: Vec<i32> =
@@ -329,11 +329,11 @@ impl Lane {
             let (next, found) = log.read_journal(number, running.fetch[&key]);
             running.fetch.insert(key, next);
             if let Some((offset, record)) = found {
-                running.owner.handle_record(waiting::record(offset, record));
+                running.owner.handle_record(waiting::record(offset, record), now_ms);
             }
             if running.restore_to.get(&number).is_some_and(|end| next >= *end) {
                 running.restore_to.remove(&number);
-                running.owner.handle_restored(i32::from(number));
+                running.owner.handle_restored(i32::from(number), now_ms);
             }
         }
         Ok(())

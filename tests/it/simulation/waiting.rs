@@ -150,11 +150,11 @@ pub fn finish_alone(shared: &Shared, start: JournalRecord, lines: &mut Vec<Line>
     let partition = shared.journal_partition(start.execution.journal_partition);
     let assignment = AssignmentId(1);
     owner.handle_assigned(partition.clone(), assignment, 0, 0);
-    owner.handle_restored(partition.partition);
+    owner.handle_restored(partition.partition, 0);
     let named = [Dependency { partition, assignment }];
     let (mut offset, mut now_ms) = (0, 0);
     let mut feed = |owner: &mut Owner, it: JournalRecord| {
-        owner.handle_record(record(offset, it));
+        owner.handle_record(record(offset, it), 0);
         offset += 1;
     };
     feed(&mut owner, start);

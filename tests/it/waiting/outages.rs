@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use rdkafka::message::Message as _;
+
 use super::{assert_completed, by_key, connector, two_calls};
 use crate::exactly_once::records::{execution_name, send_events};
 use crate::exactly_once::world::World;
@@ -80,8 +82,44 @@ fn what_is_not_there_fails_at_once_and_says_so() {
     assert_eq!(ledger.len(), 6);
 }
 
+#[test]
+fn an_execution_that_takes_too_long_is_ended() {
+    let Some(broker) = TestBroker::own() else { return };
+    let ledger = Ledger::start(|_, _| Reply { after: Duration::from_secs(4), ..Reply::now(200) });
+    let out = broker.topic("out", 6);
+    let workflow =
+        two_calls("pays", "target", &out).replace("config:\n  retryPolicy", "config:\n  timeout: 1s\n  retryPolicy");
+    let world = World::with(&broker, &[workflow], &connector("target", &ledger, ""));
+    let _instance = world.instance("alone");
+    send_events(&broker.producer(&[]), &world.source, 0..3, |_| Some("a.x"));
+    world.wait_for(&world.topic("dead-letters"), 3);
+    for letter in broker.committed(&world.topic("dead-letters")) {
+        assert_eq!(header(&letter, "tidegate-dlq-reason"), "timeout");
+    }
+    let ended: Vec<String> = broker.committed(&world.topic("executions")).iter().map(execution_name).collect();
+    assert_eq!(ended.iter().filter(|it| it.ends_with(" pays failed")).count(), 3);
+}
+
+#[test]
+fn an_execution_that_is_cancelled_ends_and_its_call_is_broken_off() {
+    let Some(broker) = TestBroker::own() else { return };
+    let ledger = Ledger::start(|_, _| Reply { after: Duration::from_secs(4), ..Reply::now(200) });
+    let out = broker.topic("out", 6);
+    let settings = connector("target", &ledger, "");
+    let world = World::with(&broker, &[two_calls("pays", "target", &out)], &settings);
+    let _instance = world.instance("alone");
+    send_events(&broker.producer(&[]), &world.source, 0..1, |_| Some("a.x"));
+    wait::until("the call", || (ledger.len() > 0).then_some(()));
+    let executions = world.topic("executions");
+    let id = String::from_utf8(broker.committed(&executions)[0].key().expect("a key").to_vec()).expect("text");
+    world.command("operator", &["cancel", "execution", &id]);
+    let ended: Vec<String> = broker.committed(&executions).iter().map(execution_name).collect();
+    assert_eq!(ended, ["0 pays running", "0 pays cancelled"]);
+    assert_eq!(ledger.len(), 1, "nothing more is called");
+}
+
 fn header(message: &rdkafka::message::OwnedMessage, name: &str) -> String {
-    use rdkafka::message::{Headers as _, Message as _};
+    use rdkafka::message::Headers as _;
     let found = message.headers().and_then(|headers| headers.iter().find(|it| it.key == name));
     String::from_utf8_lossy(found.and_then(|it| it.value).unwrap_or_default()).into_owned()
 }
