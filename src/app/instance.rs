@@ -75,7 +75,7 @@ impl Instance {
             parts.versions.clone(),
             parts.caller.clone(),
             parts.done.clone(),
-            parts.health.clone(),
+            (parts.health.clone(), parts.metrics.clone()),
         ));
         let shared = Shared {
             waiting: waiting.clone(),

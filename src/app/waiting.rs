@@ -15,6 +15,7 @@ use crate::engine::record::JournalRecord;
 use crate::lane::{Caller, Gates, Steady, Waiting};
 use crate::settings::Settings;
 use crate::telemetry::health::Health;
+use crate::telemetry::metrics::Metrics;
 
 /// What the instance says of a circuit breaker that lets no call through.
 const BREAKER: &str = "breaker";
@@ -40,7 +41,7 @@ impl SharedWaiting {
         versions: Arc<Versions>,
         caller: Arc<dyn Caller>,
         done: Arc<Done>,
-        health: Health,
+        (health, metrics): (Health, Metrics),
     ) -> SharedWaiting {
         let clock = Steady::default();
         let policies = settings.connectors.iter().map(|(name, connector)| {
@@ -48,7 +49,12 @@ impl SharedWaiting {
             let breaker = BreakerPolicy::simple(connector.breaker.failure_threshold, recovery_ms);
             (Arc::from(name.as_str()), GatePolicy { concurrency: connector.concurrency, rate: None, breaker })
         });
-        let told = move |connector: &str, transition: Transition| tell(&health, connector, transition);
+        let states = BreakerState::ALL.map(BreakerState::name);
+        settings.connectors.keys().for_each(|it| metrics.breaker_stands(it, &states, BreakerState::Closed.name()));
+        let told = move |connector: &str, transition: Transition| {
+            metrics.breaker_changed(connector, &states, transition.to.name());
+            tell(&health, connector, transition);
+        };
         let gates = Arc::new(Gates::new(policies.collect::<BTreeMap<_, _>>(), clock, Box::new(told)));
         let live = (0..settings.lanes.get()).map(|_| Arc::new(AtomicUsize::new(1))).collect();
         SharedWaiting { journal, versions, gates, caller, clock, done, live }

@@ -90,6 +90,8 @@ define_metrics! {
     Commits = "tidegate_commits_total", Kind::Counter, ["outcome"], "Transactions by outcome.";
     CommitDuration = "tidegate_commit_duration_seconds", Kind::Histogram(COMMIT_SECONDS), [], "From the last record of a batch to the end of its transaction.";
     BatchRecords = "tidegate_batch_records", Kind::Histogram(BATCH_RECORDS), [], "Records written in one transaction.";
+    CircuitBreakerState = "tidegate_circuit_breaker_state", Kind::Gauge, ["connector", "state"], "Where a connector's circuit breaker stands: 1 for that state, 0 for the others.";
+    CircuitBreakerTransitions = "tidegate_circuit_breaker_transitions_total", Kind::Counter, ["connector", "to"], "Changes of a connector's circuit breaker, by the state that it came to.";
     Alerts = "tidegate_alerts_total", Kind::Counter, ["outcome"], "Alerts for the alerts topic: written, or dropped because they could not be.";
     LaneRestarts = "tidegate_lane_restarts_total", Kind::Counter, ["reason"], "Lanes that started again from nothing.";
     Rebalances = "tidegate_rebalances_total", Kind::Counter, ["change"], "Changes of a lane's partitions: assigned, revoked or lost.";
@@ -175,6 +177,20 @@ impl Metrics {
     /// An alert was written to its topic, or dropped: the outcome is one of these two words.
     pub fn alert(&self, outcome: &'static str) {
         self.0.recorder.counter(Metric::Alerts, &[outcome]).increment(1);
+    }
+
+    /// A connector's circuit breaker stands in one of its states. Connectors are those of the settings.
+    pub fn breaker_stands(&self, connector: &str, states: &[&'static str], state: &'static str) {
+        for other in states {
+            let gauge = self.0.recorder.gauge(Metric::CircuitBreakerState, &[connector, other]);
+            gauge.set(f64::from(u8::from(*other == state)));
+        }
+    }
+
+    /// A connector's circuit breaker has changed.
+    pub fn breaker_changed(&self, connector: &str, states: &[&'static str], to: &'static str) {
+        self.breaker_stands(connector, states, to);
+        self.0.recorder.counter(Metric::CircuitBreakerTransitions, &[connector, to]).increment(1);
     }
 
     /// Takes over what health and the system say; called by each scrape.

@@ -36,6 +36,8 @@ fn filled() -> (Metrics, tidegate::telemetry::lane_metrics::LaneMetrics) {
     lane.set_oldest_unprocessed(Some(SystemTime::UNIX_EPOCH + Duration::from_secs(1_700_000_000)));
     lane.flush();
     metrics.lane_restarted("fenced");
+    metrics.breaker_stands("billing", &["closed", "open"], "closed");
+    metrics.breaker_changed("billing", &["closed", "open"], "open");
     let health = Health::new(1, Instant::now());
     health.raise("topic-missing", "webhooks", "create it", SystemTime::now());
     metrics.observe(&health.readiness(Instant::now()));
@@ -78,6 +80,9 @@ fn what_was_counted_is_what_is_shown() {
     check(&metrics, r#"tidegate_execution_duration_seconds_bucket{workflow="order-paid",le="+Inf"}"#, Some("2"));
     check(&metrics, r#"tidegate_execution_duration_seconds_count{workflow="order-paid"}"#, Some("2"));
     check(&metrics, r#"tidegate_execution_duration_seconds_sum{workflow="order-paid"}"#, Some("1000.007"));
+    check(&metrics, r#"tidegate_circuit_breaker_state{connector="billing",state="closed"}"#, Some("0"));
+    check(&metrics, r#"tidegate_circuit_breaker_state{connector="billing",state="open"}"#, Some("1"));
+    check(&metrics, r#"tidegate_circuit_breaker_transitions_total{connector="billing",to="open"}"#, Some("1"));
     // A value that lies on a bound belongs below it.
     check(
         &metrics,

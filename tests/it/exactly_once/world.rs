@@ -10,6 +10,7 @@ use tempfile::TempDir;
 
 use super::frontier::{Frontier, Recorded};
 use super::verdict::Verdict;
+use crate::support::admin;
 use crate::support::broker::TestBroker;
 use crate::support::clients::unique;
 use crate::support::process::{kill, spawn_tied};
@@ -112,6 +113,11 @@ impl<'a> World<'a> {
     /// What the instances of a name have logged so far.
     pub fn log(&self, name: &str) -> String {
         fs::read_to_string(self.log_path(name)).unwrap_or_default()
+    }
+
+    /// What an instance's `/metrics` says.
+    pub fn metrics(&self, name: &str) -> String {
+        admin::get(&self.log(name), "/metrics")
     }
 
     fn log_path(&self, instance: &str) -> PathBuf {

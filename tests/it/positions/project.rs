@@ -1,7 +1,5 @@
 //! A project whose settings a test chooses, its instances, and what they say of themselves.
 
-use std::io::{Read as _, Write as _};
-use std::net::TcpStream;
 use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
 use std::time::Duration;
@@ -11,6 +9,7 @@ use rdkafka::producer::BaseRecord;
 use serde_json::Value;
 use tempfile::TempDir;
 
+use crate::support::admin;
 use crate::support::broker::TestBroker;
 use crate::support::clients::{deliver, unique};
 use crate::support::process::{kill, spawn_tied};
@@ -141,18 +140,7 @@ impl Instance {
 
     /// What `/readyz` or `/metrics` says; empty while the instance does not listen.
     pub fn get(&self, path: &str) -> String {
-        let log = self.log();
-        let lines = log.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
-        let address = lines.filter_map(|line| find(&line, "admin")).next();
-        let Some(mut stream) = address.and_then(|address| TcpStream::connect(address).ok()) else {
-            return String::new();
-        };
-        let mut answer = String::new();
-        let asked = write!(stream, "GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n");
-        if asked.is_err() || stream.read_to_string(&mut answer).is_err() {
-            return String::new();
-        }
-        answer.split_once("\r\n\r\n").map(|(_, body)| body.to_owned()).unwrap_or_default()
+        admin::get(&self.log(), path)
     }
 
     /// Waits until `/readyz` lists a problem of this kind about a subject; returns its message.
@@ -179,14 +167,6 @@ impl Drop for Instance {
 }
 
 /// A field of a log line, wherever the log puts its fields.
-fn find(line: &Value, name: &str) -> Option<String> {
-    let object = line.as_object()?;
-    object.iter().find_map(|(key, value)| match value {
-        Value::String(text) if key == name => Some(text.clone()),
-        other => find(other, name),
-    })
-}
-
 /// Looks until there is a value.
 #[track_caller]
 pub fn until<T>(what: &str, look: impl FnMut() -> Option<T>) -> T {

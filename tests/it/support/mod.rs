@@ -1,5 +1,6 @@
 //! What integration tests share: brokers, clients, waiting, skipping.
 
+pub mod admin;
 pub mod broker;
 pub mod clients;
 pub mod embedded;

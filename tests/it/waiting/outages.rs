@@ -55,7 +55,13 @@ fn an_open_breaker_parks_its_own_work_and_nothing_else() {
     assert!(attempts < 30, "{attempts} calls of a target that is down");
     let ended: Vec<String> = broker.committed(&executions).iter().map(execution_name).collect();
     assert_eq!(ended.iter().filter(|it| it.contains(" parked ") && !it.ends_with(" running")).count(), 0);
+    let shown = |state: &str| {
+        let series = format!("tidegate_circuit_breaker_state{{connector=\"down\",state=\"{state}\"}} 1");
+        world.metrics("alone").lines().any(|line| line == series)
+    };
+    wait::until("the open breaker is shown", || shown("open").then_some(()));
     down.behave(|_, _| Reply::now(200));
+    wait::until("the closed breaker is shown", || shown("closed").then_some(()));
     world.wait_for(&executions, 4 * events);
     let ended: Vec<String> = broker.committed(&executions).iter().map(execution_name).collect();
     assert_eq!(ended.iter().filter(|it| it.ends_with(" parked completed")).count(), events);
