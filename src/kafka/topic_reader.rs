@@ -144,7 +144,12 @@ impl TopicReader {
             self.partitions.iter().filter(|(_, it)| !it.is_read && !it.is_stable).map(|it| *it.0).collect();
         for number in open {
             let asked = self.consumer.fetch_watermarks(&name, number, ASK_TIMEOUT);
-            let (_, stable) = asked.map_err(|error| self.broker(&error))?;
+            let (_, stable) = match asked {
+                Ok(asked) => asked,
+                // It is asked again at the next look.
+                Err(error) if passes(&error) => return Ok(()),
+                Err(error) => return Err(self.broker(&error)),
+            };
             let Some(progress) = self.partitions.get_mut(&number) else { continue };
             if stable >= progress.end {
                 progress.is_stable = true;

@@ -26,6 +26,21 @@ pub trait Running: Send {
     fn abort(&self);
 }
 
+/// What an answer says of its connector.
+#[derive(Clone, Copy, Debug)]
+pub struct Ended {
+    outcome: CallOutcome,
+    retry_after_ms: Option<u64>,
+}
+
+impl Ended {
+    /// What this one says.
+    pub fn of(answer: &Answer) -> Ended {
+        let outcome = if answer.blames_connector() { CallOutcome::Failure } else { CallOutcome::Success };
+        Ended { outcome, retry_after_ms: answer.retry_after_ms() }
+    }
+}
+
 /// The calls of one lane. What is under way when this goes is broken off: its answers are nobody's.
 pub struct Calls {
     lane: LaneId,
@@ -65,18 +80,12 @@ impl Calls {
         self.under_way.insert(id, UnderWay { connector, permit, running });
     }
 
-    /// A call has ended. False if it is not under way any more.
-    pub fn finish(&mut self, id: CallId, answer: &Answer) -> Option<Arc<str>> {
-        let UnderWay { connector, permit, .. } = self.under_way.remove(&id)?;
-        let outcome = if answer.blames_connector() { CallOutcome::Failure } else { CallOutcome::Success };
-        self.gates.finish(&connector, permit, outcome, answer.retry_after_ms());
-        Some(connector)
-    }
-
-    /// What an answer means beyond its step.
-    pub fn conclude(&self, connector: &Arc<str>, consequence: Consequence) {
-        if consequence == Consequence::Hold {
-            self.gates.hold(connector);
+    /// A call has ended, with what its answer means beyond its step. One that is not under way any more is nothing.
+    pub fn finish(&mut self, id: CallId, ended: Ended, consequence: Consequence) {
+        let Some(UnderWay { connector, permit, .. }) = self.under_way.remove(&id) else { return };
+        match consequence {
+            Consequence::None => self.gates.finish(&connector, permit, ended.outcome, ended.retry_after_ms),
+            Consequence::Hold => self.gates.hold(&connector, permit),
         }
     }
 
@@ -93,6 +102,6 @@ impl Drop for Calls {
     fn drop(&mut self) {
         let left: Vec<CallId> = self.under_way.keys().copied().collect();
         left.into_iter().for_each(|id| self.abort(id));
-        self.gates.leave(self.lane);
+        self.gates.leave(self.lane, &self.inbox);
     }
 }

@@ -76,7 +76,7 @@ pub struct Committer<'a> {
     producer: TransactionalProducer,
     batch: LaneBatch,
     /// Executions of the batch that are written otherwise than their owner handed them over.
-    replaced: Vec<Replaced>,
+    replaced: Vec<(u64, Replaced)>,
     /// The moment before the offsets of the batch were sent, milliseconds since the Unix epoch.
     sent_ms: i64,
     tally: Tally,
@@ -213,7 +213,10 @@ impl<'a> Committer<'a> {
             Some((it.clone(), position.next_offset))
         });
         let named: Vec<(Dependency, i64)> = named.collect();
-        let replaced = std::mem::take(&mut self.replaced);
+        // Half of a batch is certain by itself: what of the other half was replaced is told with that.
+        let (told, later) = std::mem::take(&mut self.replaced).into_iter().partition(|(number, _)| *number <= sequence);
+        self.replaced = later;
+        let replaced = Vec::from_iter(<Vec<(u64, Replaced)>>::into_iter(told).map(|(_, replaced)| replaced));
         if sequence > 0 || !named.is_empty() {
             self.inbox.push(Event::Committed(Certain { sequence, sent_ms: self.sent_ms, named, replaced }));
         }
@@ -395,8 +398,9 @@ impl<'a> Committer<'a> {
             if let Subject::Execution(execution) = &subject
                 && *sequence > 0
             {
-                replaced.retain(|it| it.execution != execution.id);
-                replaced.push(Replaced { execution: execution.id, checkpoint: left.checkpoint.clone() });
+                replaced.retain(|(number, _)| number != sequence);
+                let other = Replaced { execution: execution.id, checkpoint: left.checkpoint.clone() };
+                replaced.push((*sequence, other));
             }
             Some(context.group(&subject, left, *sequence))
         });

@@ -44,9 +44,13 @@ impl Gates {
         self.lock().lanes.insert(lane, Arc::downgrade(inbox));
     }
 
-    /// A lane has ended: nobody waits for it.
-    pub fn leave(&self, lane: LaneId) {
+    /// A lane has ended: nobody waits for it. One that has started again meanwhile, with another inbox, is left alone.
+    pub fn leave(&self, lane: LaneId, inbox: &Arc<Inbox>) {
         let mut state = self.lock();
+        let is_another = |known: &Weak<Inbox>| known.as_ptr() != Arc::as_ptr(inbox);
+        if state.lanes.get(&lane).is_some_and(is_another) {
+            return;
+        }
         state.lanes.remove(&lane);
         let news: Vec<News> = state.gates.values_mut().map(|gate| gate.pass(lane)).collect();
         news.iter().for_each(|news| state.wake(news));
@@ -84,11 +88,14 @@ impl Gates {
         self.tell(connector, news.transition);
     }
 
-    /// The target refuses our credentials: nobody calls it for a while.
-    pub fn hold(&self, connector: &Arc<str>) {
+    /// A call has ended with the answer that our credentials are refused: nobody calls the target for a while.
+    pub fn hold(&self, connector: &Arc<str>, permit: Permit) {
         let now_ms = self.now_ms();
         let mut state = self.lock();
-        let news = state.gate(connector).hold(now_ms.saturating_add(HOLD_MS), now_ms);
+        let gate = state.gate(connector);
+        // It says nothing of whether the target works, so it closes no breaker either.
+        gate.finish(permit, CallOutcome::Ignored, now_ms);
+        let news = gate.hold(now_ms.saturating_add(HOLD_MS), now_ms);
         state.wake(&news);
         drop(state);
         self.tell(connector, news.transition);

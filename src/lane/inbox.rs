@@ -82,6 +82,7 @@ impl Inbox {
         }
         state.journal_bytes += bytes;
         state.events.push_back(event);
+        self.changed.notify_all();
         true
     }
 

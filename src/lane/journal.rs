@@ -3,10 +3,10 @@
 //! The group's consumer only holds these partitions. They are read by a client of their own, so that sources can be paused and the
 //! journal goes on, and so that the end of what was there can be told from what comes later.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, TryRecvError, channel};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::inbox::{Event, Inbox};
 use super::{LaneContext, Waiting};
@@ -17,6 +17,9 @@ use crate::kafka::topic_reader::TopicReader;
 
 /// How long one poll waits.
 const POLL: Duration = Duration::from_millis(50);
+
+/// The pause after a partition could not be added: its broker may be away, and comes back or is replaced.
+const AGAIN: Duration = Duration::from_secs(1);
 
 /// What the reader of a lane asks of the thread.
 enum Command {
@@ -38,7 +41,7 @@ pub struct JournalThread {
 }
 
 impl JournalThread {
-    /// Starts it. A client that fails is made again, for as long as the lane lives; so is everything it read.
+    /// Starts it. What passes is waited for; what does not ends the lane, which starts again.
     pub fn start(context: &Arc<LaneContext>, waiting: &Arc<Waiting>, inbox: &Arc<Inbox>) -> std::io::Result<Self> {
         let (commands, asked) = channel();
         let (context, waiting, inbox) = (context.clone(), waiting.clone(), inbox.clone());
@@ -67,15 +70,25 @@ impl JournalThread {
 fn read(context: &LaneContext, waiting: &Waiting, inbox: &Inbox, asked: &Receiver<Command>) -> Result<(), ReadError> {
     let mut reader = TopicReader::open(&context.clients, &waiting.topic)?;
     let mut readings: HashMap<i32, Reading> = HashMap::new();
+    // Those whose broker does not answer; the others need not wait for them.
+    let mut put_off: BTreeMap<i32, (Reading, i64)> = BTreeMap::new();
+    let mut tried = Instant::now();
     loop {
+        if !put_off.is_empty() && tried.elapsed() >= AGAIN {
+            tried = Instant::now();
+            for (number, (reading, from)) in std::mem::take(&mut put_off) {
+                add(context, &mut reader, number, (reading, from), &mut readings, &mut put_off);
+            }
+        }
         match asked.try_recv() {
             Ok(Command::Add { topic, number, assignment, from }) => {
                 reader.remove(number)?;
-                reader.add(number, From::Offset(from))?;
-                readings.insert(number, Reading { topic, assignment, is_restored: false });
+                let reading = Reading { topic, assignment, is_restored: false };
+                add(context, &mut reader, number, (reading, from), &mut readings, &mut put_off);
                 continue;
             }
             Ok(Command::Remove { number }) => {
+                put_off.remove(&number);
                 readings.remove(&number);
                 reader.remove(number)?;
                 continue;
@@ -100,6 +113,25 @@ fn read(context: &LaneContext, waiting: &Waiting, inbox: &Inbox, asked: &Receive
                 reading.is_restored = true;
                 inbox.push(Event::Restored(reading.assignment, *number));
             }
+        }
+    }
+}
+
+/// Begins to read a partition, or puts that off.
+fn add(
+    context: &LaneContext,
+    reader: &mut TopicReader,
+    number: i32,
+    (reading, from): (Reading, i64),
+    readings: &mut HashMap<i32, Reading>,
+    put_off: &mut BTreeMap<i32, (Reading, i64)>,
+) {
+    match reader.add(number, From::Offset(from)) {
+        Ok(_) => drop(readings.insert(number, reading)),
+        Err(error) => {
+            tracing::warn!(lane = %context.name, partition = number, cause = %error, "a partition of the journal cannot be read yet; trying again");
+            context.observer.trouble(&error.to_string());
+            put_off.insert(number, (reading, from));
         }
     }
 }

@@ -264,6 +264,8 @@ fn once(context: &Arc<LaneContext>) -> Result<(), RestartReason> {
         ended
     });
     inbox.close();
+    // A client that does not close is left behind with its handler, and must not take calls and their permits with it.
+    reader.end_waiting();
     consumer.close();
     ended.and_then(|()| pipeline.failure().map_or(Ok(()), Err))
 }

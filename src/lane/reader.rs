@@ -76,7 +76,7 @@ impl Chunk {
 /// The reader of one lane. Also what the consumer calls into when the group rebalances.
 pub struct Reader {
     pub(super) context: Arc<LaneContext>,
-    pipeline: Arc<Pipeline<Chunk>>,
+    pub(super) pipeline: Arc<Pipeline<Chunk>>,
     tenure: Arc<Tenure<GroupMetadata>>,
     inbox: Arc<Inbox>,
     state: Mutex<State>,
@@ -318,12 +318,17 @@ impl Reader {
 
     /// Hands a chunk on. Inside an event there may be no room for long; the broker's time-outs bound the wait.
     pub(super) fn hand_on(&self, chunk: &mut Chunk) -> Result<(), RestartReason> {
+        self.hand_on_within(chunk, COMMIT_AGE_MAX)
+    }
+
+    /// The same, where there must be room by then.
+    pub(super) fn hand_on_within(&self, chunk: &mut Chunk, within: Duration) -> Result<(), RestartReason> {
         if chunk.batch.is_empty() {
             return Ok(());
         }
         let full = std::mem::replace(chunk, Chunk::empty());
         let (bytes, oldest_ms) = (full.bytes, full.oldest_ms);
-        match self.pipeline.wait_for_room(1.0, COMMIT_AGE_MAX) {
+        match self.pipeline.wait_for_room(1.0, within) {
             Ok(()) => self.pipeline.offer(full, bytes, oldest_ms),
             Err(Refused::TimedOut) => return Err(RestartReason::Stalled),
             Err(Refused::Failed(reason)) => return Err(reason),
@@ -340,6 +345,11 @@ impl Reader {
         let in_flight =
             InFlight { bytes: self.pipeline.in_flight_bytes(), oldest_timestamp_ms: self.pipeline.oldest_ms() };
         self.context.observer.positions(&positions.collect::<Vec<_>>(), in_flight);
+    }
+
+    /// Ends what goes on with executions that wait: calls are broken off, whoever still holds this.
+    pub fn end_waiting(&self) {
+        drop(self.state().tender.take());
     }
 
     pub(super) fn state(&self) -> MutexGuard<'_, State> {
@@ -393,6 +403,9 @@ impl Rebalance for Reader {
     fn joined(&self, metadata: GroupMetadata) {
         let mut state = self.state();
         let fresh = std::mem::take(&mut state.fresh);
+        if let Some(tender) = &mut state.tender {
+            tender.joined();
+        }
         if !self.tenure.take_up(&fresh, metadata) {
             // The client goes on as the owner of what the group may have given to others: only a new start makes it forget.
             state.must_restart.get_or_insert(RestartReason::AssignmentLost);
@@ -402,13 +415,12 @@ impl Rebalance for Reader {
 
     fn revoked(&self, partitions: &[SourcePartition], member: &Member<'_>, lost: bool) {
         // What is revoked is still this member's in the generation it has now; what was lost is not.
-        if !lost && let Err(reason) = self.finish_calls(partitions) {
-            self.state().must_restart.get_or_insert(reason);
-        }
         let metadata = if lost { None } else { member.metadata() };
         let outcome = if metadata.is_some_and(|metadata| self.tenure.renew(metadata)) {
-            self.pipeline.source_is_idle();
-            self.pipeline.flush(REVOKE_WAIT)
+            self.finish_calls(partitions).map_err(Refused::Failed).and_then(|()| {
+                self.pipeline.source_is_idle();
+                self.pipeline.flush(REVOKE_WAIT)
+            })
         } else {
             Err(Refused::Failed(RestartReason::AssignmentLost))
         };

@@ -53,12 +53,14 @@ impl Reader {
                 self.add_damaged(&mut chunk, tender, damaged, clock::now_ms());
             }
             tender.parts(&self.context, |emitted| self.push_emitted(&mut chunk, emitted));
-            let under_way = tender.calls_of(partitions);
+            let is_busy = tender.is_busy_with(partitions);
             drop(state);
-            self.hand_on(&mut chunk)?;
-            if under_way == 0 || Instant::now() >= until {
+            let left = until.saturating_duration_since(Instant::now());
+            self.hand_on_within(&mut chunk, left.max(CALLS_LOOK))?;
+            if !is_busy || left.is_zero() {
                 return Ok(());
             }
+            self.pipeline.source_is_idle();
             clock::pause(CALLS_LOOK);
         }
     }

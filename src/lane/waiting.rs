@@ -6,8 +6,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use super::LaneContext;
-use super::calls::{Caller, Calls};
-use super::clock::Steady;
+use super::calls::{Caller, Calls, Ended};
+use super::clock::{self, Steady};
 use super::gates::Gates;
 use super::inbox::{Certain, Event, Inbox};
 use super::journal::JournalThread;
@@ -82,6 +82,8 @@ pub(super) struct Tender {
     held: BTreeMap<i32, AssignmentId>,
     /// Until when a connector's calls need not be asked for.
     parked_ms: BTreeMap<Arc<str>, i64>,
+    /// Whether the group has said what the lane holds.
+    has_joined: bool,
     /// Damaged records of partitions that are still read for the first time: nothing is committed for those yet.
     put_off: Vec<Damaged>,
 }
@@ -99,6 +101,7 @@ impl Tender {
             clock: waiting.clock,
             held: BTreeMap::new(),
             parked_ms: BTreeMap::new(),
+            has_joined: false,
             put_off: Vec::new(),
             waiting,
         }))
@@ -115,6 +118,11 @@ impl Tender {
         self.journal.add(partition.topic.clone(), partition.partition, assignment, from);
     }
 
+    /// The group has said what the lane holds.
+    pub(super) fn joined(&mut self) {
+        self.has_joined = true;
+    }
+
     pub(super) fn revoked(&mut self, partition: &SourcePartition) {
         self.held.remove(&partition.partition);
         self.journal.remove(partition.partition);
@@ -125,7 +133,10 @@ impl Tender {
 
     /// How long nothing becomes due.
     pub(super) fn patience(&self) -> Duration {
-        let left_ms = self.owner.wake_ms().map_or(i64::MAX, |due_ms| due_ms.saturating_sub(self.clock.now_ms()));
+        if self.owner.has_work() {
+            return Duration::ZERO;
+        }
+        let left_ms = self.owner.wake_ms().map_or(i64::MAX, |due_ms| due_ms.saturating_sub(clock::now_ms()));
         Duration::from_millis(u64::try_from(left_ms).unwrap_or(0))
     }
 
@@ -137,7 +148,7 @@ impl Tender {
     /// Takes what other threads have left. Returns the records of the journal that cannot be understood and can be put aside now.
     pub(super) fn take_events(&mut self) -> Vec<Damaged> {
         let mut damaged = std::mem::take(&mut self.put_off);
-        let now_ms = self.clock.now_ms();
+        let now_ms = clock::now_ms();
         for event in self.inbox.take() {
             match event {
                 Event::Journal(assignment, record) if self.holds(record.execution.journal_partition, assignment) => {
@@ -150,7 +161,7 @@ impl Tender {
                 // Of a partition that has gone meanwhile.
                 Event::Journal(..) | Event::Restored(..) => {}
                 Event::Answer(call, answer) => self.answered(call, *answer),
-                Event::Wake => self.parked_ms.clear(),
+                Event::Wake => self.parked_ms.values_mut().for_each(|until_ms| *until_ms = i64::MIN),
                 Event::Committed(Certain { sequence, sent_ms, named, replaced }) => {
                     named.iter().for_each(|(it, offset)| (self.waiting.done_before)(it.partition.partition, *offset));
                     let named: Vec<Dependency> = named.into_iter().map(|(it, _)| it).collect();
@@ -172,9 +183,9 @@ impl Tender {
     }
 
     fn answered(&mut self, call: CallId, answer: Answer) {
-        let Some(connector) = self.calls.finish(call, &answer) else { return };
-        let consequence = self.owner.handle_answer(call, answer, chance(), self.clock.now_ms());
-        self.calls.conclude(&connector, consequence);
+        let ended = Ended::of(&answer);
+        let consequence = self.owner.handle_answer(call, answer, chance(), clock::now_ms());
+        self.calls.finish(call, ended, consequence);
     }
 
     /// The parts of executions that go on now, for the next batch.
@@ -193,7 +204,7 @@ impl Tender {
         for call in self.owner.take_aborted() {
             self.calls.abort(call);
         }
-        let is_reading = self.held.is_empty() || !self.owner.is_restored();
+        let is_reading = !self.has_joined || !self.owner.is_restored();
         self.waiting.live.store(self.owner.live() + usize::from(is_reading), Ordering::Relaxed);
         count
     }
@@ -212,7 +223,14 @@ impl Tender {
     pub(super) fn start_calls(&mut self, context: &LaneContext) {
         let now_ms = self.clock.now_ms();
         let lane = self.calls.lane();
-        for connector in self.owner.connectors(now_ms) {
+        let wanted = self.owner.connectors(now_ms);
+        // A gate keeps a slot for a lane that was parked: one that has nothing to call any more, or may not, gives it up.
+        let gone: Vec<_> = self.parked_ms.keys().filter(|connector| !wanted.contains(*connector)).cloned().collect();
+        for connector in gone {
+            self.parked_ms.remove(&connector);
+            self.calls.gates().pass(&connector, lane);
+        }
+        for connector in wanted {
             if self.parked_ms.get(&connector).is_some_and(|until_ms| now_ms < *until_ms) {
                 continue;
             }
@@ -227,7 +245,8 @@ impl Tender {
                     }
                 };
                 let Tender { waiting, owner, .. } = self;
-                let around = around(waiting, context, now_ms);
+                // A lease is not longer because much is to be started.
+                let around = around(waiting, context, self.clock.now_ms());
                 match with(&around, |around| owner.start_call(&connector, around)) {
                     Some(call) => self.calls.start(call, permit),
                     None => {
@@ -240,10 +259,10 @@ impl Tender {
         }
     }
 
-    /// How many calls of these partitions are under way.
-    pub(super) fn calls_of(&self, partitions: &[SourcePartition]) -> usize {
-        let ours = partitions.iter().filter(|partition| self.owns(partition));
-        ours.map(|partition| self.owner.calls_of(partition.partition)).sum()
+    /// Whether anything of these partitions is under way: calls, or what they led to.
+    pub(super) fn is_busy_with(&self, partitions: &[SourcePartition]) -> bool {
+        let mut ours = partitions.iter().filter(|partition| self.owns(partition));
+        ours.any(|partition| self.owner.is_busy_with(partition.partition))
     }
 }
 
@@ -251,11 +270,11 @@ impl Tender {
 struct Asked<'a> {
     waiting: &'a Waiting,
     context: &'a LaneContext,
-    now_ms: i64,
+    steady_ms: i64,
 }
 
-fn around<'a>(waiting: &'a Waiting, context: &'a LaneContext, now_ms: i64) -> Asked<'a> {
-    Asked { waiting, context, now_ms }
+fn around<'a>(waiting: &'a Waiting, context: &'a LaneContext, steady_ms: i64) -> Asked<'a> {
+    Asked { waiting, context, steady_ms }
 }
 
 fn with<T>(asked: &Asked<'_>, act: impl FnOnce(&Around<'_>) -> T) -> T {
@@ -263,7 +282,8 @@ fn with<T>(asked: &Asked<'_>, act: impl FnOnce(&Around<'_>) -> T) -> T {
         definition: &|id, version| (asked.waiting.definition)(id, version),
         decode: &|record| asked.context.decode(record),
         fits: &|record| (asked.waiting.fits)(record),
-        now_ms: asked.now_ms,
+        now_ms: clock::now_ms(),
+        steady_ms: asked.steady_ms,
     })
 }
 

@@ -73,7 +73,8 @@ impl Execution {
         // What waits says so once; what becomes of it is said at its end.
         let goes_on = status == ExecutionStatus::Running;
         if !goes_on || self.before.is_none() {
-            outputs.push((None, Output::Execution(Box::new(self.record(status, &over, &steps, now_ms)))));
+            outputs
+                .push((None, Output::Execution(Box::new(self.record(status, fatal.as_ref(), &over, &steps, now_ms)))));
         }
         let waited = over.iter().map(|it| (it.step.id.clone(), it.step.status)).collect();
         let checkpoint = goes_on.then(|| Arc::new(self.checkpoint(over, &steps, waits, output_bytes, now_ms)));
@@ -199,7 +200,14 @@ impl Execution {
         before.iter().chain(over.iter().map(|it| &it.step))
     }
 
-    fn record(&self, status: ExecutionStatus, over: &[Over], steps: &[StepRun], now_ms: i64) -> ExecutionRecord {
+    fn record(
+        &self,
+        status: ExecutionStatus,
+        fatal: Option<&Fatal>,
+        over: &[Over],
+        steps: &[StepRun],
+        now_ms: i64,
+    ) -> ExecutionRecord {
         let here = |step: &&StepRun| !self.has_own_record(step.status);
         let earlier = self.ended_before(over).filter(|step| !self.has_own_record(step.status)).cloned();
         let errors = steps.iter().filter_map(|step| {
@@ -207,7 +215,11 @@ impl Execution {
             step.error.as_ref().map(|error| failure_of(id, error))
         });
         let earlier_errors = self.ended_before(over).filter_map(|step| step.failure.clone());
-        let stopped = self.before.iter().filter_map(|before| before.news.stop.as_ref());
+        let mut errors: Vec<Failure> = earlier_errors.chain(errors).collect();
+        // What no step brought about is an error all the same.
+        if let Some(Fatal { failure, .. }) = fatal.filter(|fatal| !errors.contains(&fatal.failure)) {
+            errors.push(failure.clone());
+        }
         ExecutionRecord {
             execution: self.id,
             run: self.run,
@@ -217,7 +229,7 @@ impl Execution {
             started_ms: self.started_ms,
             ended_ms: (status != ExecutionStatus::Running).then_some(now_ms),
             results: earlier.chain(steps.iter().filter(here).map(|step| self.finished(step, now_ms))).collect(),
-            errors: earlier_errors.chain(errors).chain(stopped.map(|stop| stop.failure.clone())).collect(),
+            errors,
             retry_count: self.ended_before(over).map(|step| step.attempts.saturating_sub(1)).sum(),
         }
     }

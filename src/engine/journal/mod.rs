@@ -132,6 +132,11 @@ impl<P> Live<P> {
         self.mail.push_back((mail, kept));
     }
 
+    /// Where the first record lies that is needed to come to the same again.
+    pub fn oldest_offset(&self) -> Option<i64> {
+        self.oldest().map(|kept| kept.offset)
+    }
+
     /// The first record that is needed to come to the same again.
     fn oldest(&self) -> Option<&Retained<P>> {
         let first_mail = self.mail.front().map(|(_, kept)| kept);
@@ -347,9 +352,9 @@ impl<P> Log<P> {
     }
 
     /// The executions whose states are to be appended again, so that the position can move: those that are furthest back, while the dead
-    /// bytes exceed [`DEAD_BYTES`] and the live ones, and as many as `room` bytes take, one at least. They end before the first whose state
-    /// is about to be written anyway, because it is not there yet or mail has come since: until then the position cannot move beyond it,
-    /// and what is behind it would be appended again for nothing.
+    /// bytes exceed [`DEAD_BYTES`] and the live ones, and as many as `room` bytes take, one at least. One that has only its first mail, because
+    /// it waits since, is among them: where it stands can be written as a state as well. Those behind one of which something is being
+    /// written now are appended for nothing: whoever asks leaves them out.
     pub fn stragglers(&self, room: u64) -> Vec<ExecutionId> {
         if self.dead_bytes() <= DEAD_BYTES.max(self.live_bytes) {
             return Vec::new();
@@ -360,8 +365,7 @@ impl<P> Log<P> {
             taken += bytes;
             first || taken <= room
         };
-        let settled = self.all_live().take_while(|(_, live)| live.mail.is_empty());
-        let states = settled.filter_map(|(execution, live)| Some((execution, live.state.as_ref()?.bytes)));
-        states.take_while(fits).map(|(execution, _)| execution).collect()
+        let live = self.all_live().map(|(execution, live)| (execution, live.bytes));
+        live.take_while(fits).map(|(execution, _)| execution).collect()
     }
 }

@@ -147,7 +147,7 @@ fn mail_before_the_state_that_does_not_include_it_survives_a_restore() {
 }
 
 #[test]
-fn stragglers_end_before_what_keeps_the_position_anyway() {
+fn stragglers_are_those_furthest_back_whatever_is_known_of_them() {
     let mut log = Log::starting_at(0);
     log.restored();
     let write = |log: &mut Log<()>, number: i64, bytes: u64, entry: Entry| {
@@ -163,9 +163,10 @@ fn stragglers_end_before_what_keeps_the_position_anyway() {
     write(&mut log, 4, DEAD_BYTES, Entry::End);
     assert_eq!(log.stragglers(100), [1, 2, 3].map(execution));
     write(&mut log, 2, 1, Entry::Mail(Mail::Signal));
-    assert_eq!(log.stragglers(100), [execution(1)]);
-    write(&mut log, 1, 1, Entry::Mail(Mail::Signal));
-    assert_eq!(log.stragglers(100), []);
+    write(&mut log, 5, 1, Entry::Mail(Mail::Start));
+    assert_eq!(log.stragglers(100), [1, 2, 3, 5].map(execution));
+    assert_eq!(log.stragglers(3), [1, 2].map(execution), "as many as there is room for");
+    assert_eq!(log.stragglers(0), [execution(1)], "one at least");
 }
 
 /// What a log says, in a form that can be compared.

@@ -12,6 +12,7 @@
 //! starts and nothing more of it is written: so an effect is always recorded before it is made, and a part that the broker refuses can
 //! still end otherwise.
 
+mod messages;
 mod task;
 #[cfg(test)]
 mod tests;
@@ -23,19 +24,20 @@ use std::sync::Arc;
 use rustc_hash::FxHashMap;
 
 use super::batch::{AssignmentId, Dependency, SourcePartition};
-use super::call::{Answer, Judged, Request};
-use super::checkpoint::{Checkpoint, Content};
-use super::event::{Event, SourceRecord, Undecodable};
-use super::execution::{Execution, Identity, Left, Subject};
+use super::call::{Answer, Judged};
+use super::checkpoint::Content;
+use super::execution::{Execution, Identity, Subject};
 use super::ids::ExecutionId;
 use super::journal::{self, Applied, Mail};
 use super::plan::{Action, Plan, Wait};
 use super::position::Position;
-use super::record::JournalRecord;
-use super::workflow::{Workflow, WorkflowId};
 
 use task::{Stage, Task};
 use ward::Ward;
+
+pub use messages::{
+    Around, Call, CallId, Commit, Consequence, DecodeEvent, Definition, Emitted, FindDefinition, Replaced,
+};
 
 /// How long calls may start after a commit that named their partition was sent, in milliseconds. And for how long a new owner starts none:
 /// until then the one before may.
@@ -52,119 +54,27 @@ struct Terms {
     renew_every: i64,
     /// How long a position may have moved before it is committed by itself.
     position_age: i64,
+    /// How much of it must be left for a call to start: that takes a moment.
+    margin: i64,
 }
 
 impl Terms {
     fn of(lease_ms: i64) -> Terms {
-        Terms { lease: lease_ms, renew_below: lease_ms / 2, renew_every: lease_ms / 4, position_age: lease_ms }
+        Terms {
+            lease: lease_ms,
+            renew_below: lease_ms / 2,
+            renew_every: lease_ms / 4,
+            position_age: lease_ms,
+            margin: lease_ms / 20,
+        }
     }
 }
 
 /// How long an execution waits for the definition of its version before it fails, in milliseconds: an instance reads all of them within
-/// seconds.
-pub const UNKNOWN_DEFINITION_MS: i64 = 60_000;
+/// seconds, if it can read them at all.
+pub const UNKNOWN_DEFINITION_MS: i64 = 600_000;
 /// How often a definition that is not there is looked for, in milliseconds.
 const LOOK_AGAIN_MS: i64 = 1_000;
-
-/// Finds a version of a workflow: None if it is not known here (yet), an error if it cannot be run.
-pub type FindDefinition<'a> = &'a dyn Fn(&WorkflowId, &str) -> Option<Result<Definition, String>>;
-/// Understands an event's record.
-pub type DecodeEvent<'a> = &'a dyn Fn(SourceRecord) -> Result<Event, (SourceRecord, Undecodable)>;
-
-/// What an owner asks while it works.
-#[derive(Clone, Copy)]
-pub struct Around<'a> {
-    /// The version of a workflow that runs.
-    pub definition: FindDefinition<'a>,
-    /// Understands an event's record again.
-    pub decode: DecodeEvent<'a>,
-    /// Whether the journal takes a record; the error says why not.
-    pub fits: &'a dyn Fn(&JournalRecord) -> Result<(), String>,
-    /// Now, milliseconds since the Unix epoch.
-    pub now_ms: i64,
-}
-
-/// A version of a workflow, ready to run.
-#[derive(Clone, Debug)]
-pub struct Definition {
-    /// The workflow.
-    pub workflow: Arc<Workflow>,
-    /// What it does.
-    pub plan: Arc<Plan>,
-}
-
-/// A call, as its owner knows it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct CallId(pub u64);
-
-/// A call to be made.
-#[derive(Clone, Debug)]
-pub struct Call {
-    /// Names it to [`Owner::handle_answer`].
-    pub id: CallId,
-    /// The connector.
-    pub connector: Arc<str>,
-    /// The execution.
-    pub execution: ExecutionId,
-    /// The step.
-    pub step: Arc<str>,
-    /// Which attempt it is, from 1.
-    pub attempt: u32,
-    /// The same for every attempt of the step, wherever it is made.
-    pub idempotency_key: String,
-    /// The event's record, for its trace context.
-    pub record: SourceRecord,
-    /// What to send.
-    pub request: Request,
-}
-
-/// What an execution leaves that goes on.
-#[derive(Debug)]
-pub struct Emitted {
-    /// The journal's partition.
-    pub partition: SourcePartition,
-    /// The assignment under which it is held.
-    pub assignment: AssignmentId,
-    /// The partition's position once this is written.
-    pub position: Position,
-    /// What it is about.
-    pub subject: Subject,
-    /// What is to be written.
-    pub left: Left,
-    /// Rises with every one of them; see [`Commit::sequence`].
-    pub sequence: u64,
-}
-
-/// What a commit makes certain.
-#[derive(Clone, Copy, Debug)]
-pub struct Commit<'a> {
-    /// The last of the owner's [`Emitted`] that it holds; all before it are committed too.
-    pub sequence: u64,
-    /// The moment before it was sent, milliseconds since the Unix epoch.
-    pub sent_ms: i64,
-    /// The partitions whose positions it moved.
-    pub named: &'a [Dependency],
-    /// The executions that were written otherwise than they were emitted, because the broker refused something.
-    pub replaced: &'a [Replaced],
-}
-
-/// An execution that was written otherwise than it was emitted.
-#[derive(Clone, Debug)]
-pub struct Replaced {
-    /// The execution.
-    pub execution: ExecutionId,
-    /// Where it stands now; None if it has ended.
-    pub checkpoint: Option<Arc<Checkpoint>>,
-}
-
-/// What an answer means beyond its step.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Consequence {
-    /// Nothing.
-    None,
-    /// The connector's credentials are refused: it is to be held open.
-    Hold,
-}
 
 /// A call that is under way.
 #[derive(Debug)]
@@ -212,9 +122,9 @@ impl Owner {
     }
 
     /// Takes up a partition, to be read from an offset on.
-    pub fn handle_assigned(&mut self, partition: SourcePartition, assignment: AssignmentId, from: i64, now_ms: i64) {
+    pub fn handle_assigned(&mut self, partition: SourcePartition, assignment: AssignmentId, from: i64, steady_ms: i64) {
         let number = partition.partition;
-        self.wards.insert(number, Ward::new(partition, assignment, from, self.terms, now_ms));
+        self.wards.insert(number, Ward::new(partition, assignment, from, self.terms, steady_ms));
     }
 
     /// A partition was read up to its high watermark, asked for after it was assigned, whatever is committed of what lies before that.
@@ -320,7 +230,7 @@ impl Owner {
             self.aborted.push(call);
         }
         ward.tasks.insert(execution, task);
-        let (partition, assignment, position) = ward.push(around.now_ms);
+        let (partition, assignment, position) = ward.push(around.steady_ms);
         Some(Emitted { partition, assignment, position, subject, left, sequence })
     }
 
@@ -343,7 +253,7 @@ impl Owner {
                 Stage::Timer(due_ms) => {
                     self.timers.insert((due_ms, execution));
                 }
-                Stage::Queued => ward.enqueue(&definition.plan.steps()[index], task.place, execution),
+                Stage::Queued => ward.enqueue(&definition.plan.steps()[index], task.queue_place(), execution),
                 Stage::New | Stage::Calling(_) => {}
             }
         }
@@ -382,8 +292,8 @@ impl Owner {
     }
 
     /// The connectors that calls wait for which may start now.
-    pub fn connectors(&self, now_ms: i64) -> BTreeSet<Arc<str>> {
-        let wards = self.wards.values().filter(|ward| ward.may_start(now_ms));
+    pub fn connectors(&self, steady_ms: i64) -> BTreeSet<Arc<str>> {
+        let wards = self.wards.values().filter(|ward| ward.may_start(steady_ms));
         wards.flat_map(|ward| ward.connectors()).cloned().collect()
     }
 
@@ -391,7 +301,7 @@ impl Owner {
     /// first come first.
     pub fn start_call(&mut self, connector: &str, around: &Around<'_>) -> Option<Call> {
         loop {
-            let wards = self.wards.values_mut().filter(|ward| ward.may_start(around.now_ms));
+            let wards = self.wards.values_mut().filter(|ward| ward.may_start(around.steady_ms));
             let ward =
                 wards.filter(|ward| ward.first_of(connector).is_some()).min_by_key(|ward| ward.first_of(connector))?;
             let (execution, step) = ward.take_first(connector)?;
@@ -447,14 +357,22 @@ impl Owner {
         let Some(task) = task else { return Consequence::None };
         let judged = call.judge(answer, task.attempts(&step.id), chance);
         let holds = matches!(judged, Judged::Hold(_));
-        task.judged(&step.id, judged, now_ms);
+        task.judged(&step.id, judged, id, now_ms);
         self.work.push_back(execution);
         if holds { Consequence::Hold } else { Consequence::None }
     }
 
-    /// How many calls of a partition are under way.
-    pub fn calls_of(&self, partition: i32) -> usize {
-        self.calls.values().filter(|it| i32::from(it.execution.journal_partition) == partition).count()
+    /// Whether anything of a partition is under way: calls, what is written and not certain, what is still to be looked at.
+    pub fn is_busy_with(&self, partition: i32) -> bool {
+        let is_its = |execution: &ExecutionId| i32::from(execution.journal_partition) == partition;
+        self.calls.values().any(|it| is_its(&it.execution))
+            || self.unsettled.iter().any(|(_, execution, _)| is_its(execution))
+            || self.work.iter().any(is_its)
+    }
+
+    /// Whether [`Owner::poll`] has something to look at.
+    pub fn has_work(&self) -> bool {
+        !self.work.is_empty()
     }
 
     /// Calls to be broken off: their executions have ended.
@@ -463,9 +381,9 @@ impl Owner {
     }
 
     /// Positions to be committed now, so that calls may start, or that have moved long enough ago.
-    pub fn renewals(&mut self, now_ms: i64) -> Vec<(SourcePartition, AssignmentId, Position)> {
-        let wards = self.wards.values_mut().filter(|ward| ward.wants_renewal(now_ms));
-        wards.map(|ward| ward.push(now_ms)).collect()
+    pub fn renewals(&mut self, steady_ms: i64) -> Vec<(SourcePartition, AssignmentId, Position)> {
+        let wards = self.wards.values_mut().filter(|ward| ward.wants_renewal(steady_ms));
+        wards.map(|ward| ward.push(steady_ms)).collect()
     }
 
     /// Where a partition stands: what is to be committed for it. None while it is not held, or not read to its end.

@@ -16,6 +16,9 @@ use crate::engine::record::{ExecutionStatus, Failure, FinishedStep, Reason};
 use crate::engine::run::{FailureCause, StepError};
 use crate::engine::value::Value;
 
+/// Further back in a queue than any place: no log is so long.
+const BEHIND_ALL: i64 = 1 << 60;
+
 /// Where a step that waits stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Stage {
@@ -51,9 +54,12 @@ pub(super) struct Task {
     parked_since_ms: Option<i64>,
     /// When it was last asked to be looked at because of its age.
     looked_for_ms: Option<i64>,
+    /// It goes behind all others of its connector, in the order in which those were held that do: its call was refused for its credentials,
+    /// which may be its own fault, and must not keep others from showing that they work.
+    held_at: Option<u64>,
     /// Its state is to be appended again: too much that is dead lies behind it.
     is_straggler: bool,
-    /// The offset of the state that was appended again last.
+    /// Where its oldest record lay when that was asked for last.
     appended_from: Option<i64>,
 }
 
@@ -76,6 +82,7 @@ impl Task {
             parked_ms: 0,
             parked_since_ms: None,
             looked_for_ms: None,
+            held_at: None,
             is_straggler,
             appended_from,
         }
@@ -99,9 +106,9 @@ impl Task {
         !self.is_unsettled
     }
 
-    /// Its state, which lies there, is to be appended again. False if that was asked for already, or something else of it is written now.
+    /// Its state is to be appended again, because its oldest record lies there. False if that was asked for already.
     pub(super) fn append_again(&mut self, offset: i64) -> bool {
-        if self.is_unsettled || self.appended_from == Some(offset) {
+        if self.appended_from == Some(offset) {
             return false;
         }
         (self.is_straggler, self.appended_from) = (true, Some(offset));
@@ -258,6 +265,11 @@ impl Task {
         self.note_parking(now_ms);
     }
 
+    /// What orders its calls among those of others.
+    pub(super) fn queue_place(&self) -> i64 {
+        self.held_at.map_or(self.place, |held_at| BEHIND_ALL.saturating_add_unsigned(held_at))
+    }
+
     /// How many attempts of a step have been made.
     pub(super) fn attempts(&self, step: &str) -> u32 {
         self.number(step).map_or(0, |number| self.checkpoint.waits[number].attempts)
@@ -300,7 +312,7 @@ impl Task {
     }
 
     /// What the answer to a step's call came to.
-    pub(super) fn judged(&mut self, step: &str, judged: Judged, now_ms: i64) {
+    pub(super) fn judged(&mut self, step: &str, judged: Judged, CallId(call): CallId, now_ms: i64) {
         let Some(number) = self.number(step) else { return };
         let wait = &self.checkpoint.waits[number];
         let attempts = wait.attempts.saturating_add(1);
@@ -316,7 +328,7 @@ impl Task {
             Judged::Retry(None, error) | Judged::Failed(error) => {
                 self.news.over.push(failed(wait, attempts, &error, now_ms));
             }
-            Judged::Hold(_) => {}
+            Judged::Hold(_) => self.held_at = Some(call),
         }
         self.stages[number] = Stage::New;
     }

@@ -102,13 +102,18 @@ impl Ward {
         if self.is_restoring {
             return Vec::new();
         }
-        let mut asked = self.log.stragglers(STRAGGLER_BYTES);
+        let asked = self.log.stragglers(STRAGGLER_BYTES);
         let Ward { log, tasks, .. } = self;
-        asked.retain(|execution| {
-            let state = log.live(*execution).and_then(|live| live.state.as_ref());
-            state.zip(tasks.get_mut(execution)).is_some_and(|(state, task)| task.append_again(state.offset))
-        });
-        asked
+        let mut chosen = Vec::new();
+        for execution in asked {
+            // Of one that is written now, the position cannot move beyond it before that has come back.
+            let Some(task) = tasks.get_mut(&execution).filter(|task| task.is_settled()) else { break };
+            let oldest = log.live(execution).and_then(|live| live.oldest_offset());
+            if oldest.is_some_and(|oldest| task.append_again(oldest)) {
+                chosen.push(execution);
+            }
+        }
+        chosen
     }
 
     pub(super) fn leased_from(&mut self, sent_ms: i64) {
@@ -117,7 +122,8 @@ impl Ward {
 
     /// Whether calls may start: the owner before cannot start any more, and this one still is the owner.
     pub(super) fn may_start(&self, now_ms: i64) -> bool {
-        !self.is_restoring() && now_ms >= self.not_before_ms && now_ms < self.leased_until_ms
+        let until_ms = self.leased_until_ms.saturating_sub(self.terms.margin);
+        !self.is_restoring() && now_ms >= self.not_before_ms && now_ms < until_ms
     }
 
     pub(super) fn wants_renewal(&self, now_ms: i64) -> bool {

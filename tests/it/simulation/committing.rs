@@ -112,7 +112,10 @@ impl Running {
     pub(super) fn done(&mut self, broken: Broken) -> Result<(), Failure> {
         if let Some(batch) = self.queue.pop_front() {
             let sequence = batch.groups().map(|group| group.subject.sequence).max().unwrap_or(0);
-            let mut replaced = std::mem::take(&mut self.replaced);
+            let (told, later) =
+                std::mem::take(&mut self.replaced).into_iter().partition(|(number, _)| *number <= sequence);
+            self.replaced = later;
+            let mut replaced: Vec<Replaced> = <Vec<_>>::into_iter(told).map(|(_, replaced)| replaced).collect();
             if broken == Broken::ReplacedUnsaid {
                 replaced.clear();
             }
@@ -160,8 +163,8 @@ impl Running {
             let (subject, left) = waiting::refuse(subject, left, now_ms);
             if *sequence > 0 {
                 let execution = waiting::execution_of(&subject);
-                replaced.retain(|it: &Replaced| it.execution != execution);
-                replaced.push(Replaced { execution, checkpoint: left.checkpoint.clone() });
+                replaced.retain(|(number, _)| number != sequence);
+                replaced.push((*sequence, Replaced { execution, checkpoint: left.checkpoint.clone() }));
             }
             Some(group_of(&subject, &left, *sequence))
         });

@@ -94,7 +94,7 @@ pub(super) struct Running {
     /// The moment before the offsets of the front of the queue were sent.
     pub(super) sent_ms: i64,
     /// Executions of it that are written otherwise than they were emitted.
-    pub(super) replaced: Vec<Replaced>,
+    pub(super) replaced: Vec<(u64, Replaced)>,
     pub(super) rewrites: u32,
     pub(super) retries: u32,
     pub(super) mid_event: bool,

@@ -96,6 +96,7 @@ pub fn around<T>(shared: &Shared, now_ms: i64, act: impl FnOnce(&Around<'_>) -> 
         decode: &|record| Ok(super::cluster::decode(record)),
         fits: &|_| Ok(()),
         now_ms,
+        steady_ms: now_ms,
     };
     act(&around)
 }
