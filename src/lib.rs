@@ -13,6 +13,7 @@
 pub mod engine;
 
 // The edges: text to programs, bytes to events and back, Kafka, calls, settings, what operators see, a broker for development.
+pub mod breaker_store;
 pub mod codec;
 pub mod connector;
 pub mod dev_broker;

@@ -113,7 +113,9 @@ impl Instance {
             }
             std::thread::park_timeout(Duration::from_millis(5));
         }
-        self.lanes.into_iter().all(Lane::join)
+        let joined = self.lanes.into_iter().map(Lane::join).fold(true, |all, one| all & one);
+        self.waiting.close();
+        joined
     }
 
     /// The longest time that any lane has not gone through its loop.

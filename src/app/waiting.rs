@@ -7,6 +7,7 @@ use std::time::SystemTime;
 
 use super::purge::Done;
 use super::versions::Versions;
+use crate::breaker_store::{BreakerStore, Snapshot};
 use crate::codec::journal;
 use crate::codec::record::SystemTopic;
 use crate::engine::breaker::{BreakerPolicy, BreakerState, Transition};
@@ -30,6 +31,8 @@ pub struct SharedWaiting {
     caller: Arc<dyn Caller>,
     clock: Steady,
     done: Arc<Done>,
+    /// None where there is no connector, and so no circuit breaker.
+    breakers: Option<Arc<BreakerStore>>,
     live: Vec<Arc<AtomicUsize>>,
 }
 
@@ -44,20 +47,33 @@ impl SharedWaiting {
         (health, metrics): (Health, Metrics),
     ) -> SharedWaiting {
         let clock = Steady::default();
+        let (breakers, known) = if settings.connectors.is_empty() {
+            (None, Snapshot::new())
+        } else {
+            let (store, known) = BreakerStore::open(&settings.data_dir);
+            (Some(Arc::new(store)), known)
+        };
         let policies = settings.connectors.iter().map(|(name, connector)| {
             let recovery_ms = u64::try_from(connector.breaker.recovery_timeout.as_millis()).unwrap_or(u64::MAX);
             let breaker = BreakerPolicy::simple(connector.breaker.failure_threshold, recovery_ms);
-            (Arc::from(name.as_str()), GatePolicy { concurrency: connector.concurrency, rate: None, breaker })
+            let policy = GatePolicy { concurrency: connector.concurrency, rate: None, breaker };
+            (Arc::from(name.as_str()), (policy, known.get(name).copied()))
         });
         let states = BreakerState::ALL.map(BreakerState::name);
-        settings.connectors.keys().for_each(|it| metrics.breaker_stands(it, &states, BreakerState::Closed.name()));
-        let told = move |connector: &str, transition: Transition| {
-            metrics.breaker_changed(connector, &states, transition.to.name());
+        let (shown, store) = (metrics.clone(), breakers.clone());
+        let told = move |connector: &str, transition: Transition, open_until_ms: Option<u64>| {
+            shown.breaker_changed(connector, &states, transition.to.name());
             tell(&health, connector, transition);
+            if let Some(store) = &store {
+                store.put(connector, open_until_ms);
+            }
         };
         let gates = Arc::new(Gates::new(policies.collect::<BTreeMap<_, _>>(), clock, Box::new(told)));
+        for (connector, state) in gates.states() {
+            metrics.breaker_stands(&connector, &states, state.name());
+        }
         let live = (0..settings.lanes.get()).map(|_| Arc::new(AtomicUsize::new(1))).collect();
-        SharedWaiting { journal, versions, gates, caller, clock, done, live }
+        SharedWaiting { journal, versions, gates, caller, clock, done, breakers, live }
     }
 
     /// For one of the lanes.
@@ -74,6 +90,13 @@ impl SharedWaiting {
             lane: LaneId(u32::try_from(number).unwrap_or(u32::MAX)),
             done_before: Box::new(move |partition, offset| done.before(partition, offset)),
             live: self.live.get(number).cloned().unwrap_or_default(),
+        }
+    }
+
+    /// The instance ends: what is known of circuit breakers is written, if that takes no longer than a moment.
+    pub fn close(&self) {
+        if let Some(breakers) = &self.breakers {
+            breakers.close();
         }
     }
 

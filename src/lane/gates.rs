@@ -10,8 +10,9 @@ use crate::engine::breaker::{
 };
 use crate::engine::gate::{Gate, GatePolicy, LaneId, News, Parked};
 
-/// Who is told when a circuit breaker changes. Called from any thread; must not block.
-pub type OnTransition = dyn Fn(&str, Transition) + Send + Sync;
+/// Who is told when a circuit breaker changes, and until when it is open now, in milliseconds of the gates' clock, if it is. Called from any
+/// thread; must not block.
+pub type OnTransition = dyn Fn(&str, Transition, Option<u64>) + Send + Sync;
 
 /// How long a connector is held open whose credentials are refused, in milliseconds; then one call tries again.
 const HOLD_MS: u64 = 60_000;
@@ -32,10 +33,18 @@ struct State {
 }
 
 impl Gates {
-    /// Gates with these policies.
-    pub fn new(policies: BTreeMap<Arc<str>, GatePolicy>, clock: Steady, on_transition: Box<OnTransition>) -> Gates {
-        let gate = |policy: GatePolicy| Gate::new(policy, Breaker::new(policy.breaker));
-        let gates = policies.into_iter().map(|(name, policy)| (name, gate(policy))).collect();
+    /// Gates with these policies, and until when breakers were open when the instance ended before, if they were.
+    pub fn new(
+        policies: BTreeMap<Arc<str>, (GatePolicy, Option<u64>)>,
+        clock: Steady,
+        on_transition: Box<OnTransition>,
+    ) -> Gates {
+        let now_ms = clock.now_ms().unsigned_abs();
+        let gate = |policy: GatePolicy, open_until_ms: Option<u64>| match open_until_ms {
+            Some(until_ms) => Gate::new(policy, Breaker::restored(policy.breaker, until_ms, now_ms)),
+            None => Gate::new(policy, Breaker::new(policy.breaker)),
+        };
+        let gates = policies.into_iter().map(|(name, (policy, open))| (name, gate(policy, open))).collect();
         Gates { state: Mutex::new(State { gates, lanes: BTreeMap::new() }), clock, on_transition }
     }
 
@@ -62,8 +71,9 @@ impl Gates {
         let mut state = self.lock();
         let gate = state.gate(connector);
         let (asked, transition) = gate.ask(lane, now_ms);
+        let open_until_ms = gate.breaker().open_until_ms();
         drop(state);
-        self.tell(connector, transition);
+        self.tell(connector, transition, open_until_ms);
         asked
     }
 
@@ -83,9 +93,10 @@ impl Gates {
             gate.retry_after(now_ms.saturating_add(wait_ms), now_ms);
         }
         let news = gate.finish(permit, outcome, now_ms);
+        let open_until_ms = gate.breaker().open_until_ms();
         state.wake(&news);
         drop(state);
-        self.tell(connector, news.transition);
+        self.tell(connector, news.transition, open_until_ms);
     }
 
     /// A call has ended with the answer that our credentials are refused: nobody calls the target for a while.
@@ -96,9 +107,10 @@ impl Gates {
         // It says nothing of whether the target works, so it closes no breaker either.
         gate.finish(permit, CallOutcome::Ignored, now_ms);
         let news = gate.hold(now_ms.saturating_add(HOLD_MS), now_ms);
+        let open_until_ms = gate.breaker().open_until_ms();
         state.wake(&news);
         drop(state);
-        self.tell(connector, news.transition);
+        self.tell(connector, news.transition, open_until_ms);
     }
 
     /// Where each connector's circuit breaker stands.
@@ -111,9 +123,9 @@ impl Gates {
         self.clock.now_ms().unsigned_abs()
     }
 
-    fn tell(&self, connector: &str, transition: Option<Transition>) {
+    fn tell(&self, connector: &str, transition: Option<Transition>, open_until_ms: Option<u64>) {
         if let Some(transition) = transition {
-            (self.on_transition)(connector, transition);
+            (self.on_transition)(connector, transition, open_until_ms);
         }
     }
 

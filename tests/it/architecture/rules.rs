@@ -9,6 +9,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("settings", &[]),
     ("telemetry", &["engine"]),
     ("expression", &["engine"]),
+    ("breaker_store", &[]),
     ("codec", &["engine"]),
     ("connector", &["engine"]),
     ("kafka", &["engine"]),

@@ -1,5 +1,6 @@
 //! Targets that are away, busy, or fail now and then.
 
+use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use rdkafka::message::Message as _;
@@ -23,12 +24,13 @@ fn patient(out: &str) -> String {
 fn failures_that_pass_are_tried_again() {
     let Some(broker) = TestBroker::own() else { return };
     let events = 300;
-    // Three of ten calls fail, in each of the ways in which one can that may pass.
-    let ledger = Ledger::start(|_, before| match before % 10 {
-        0 => Reply::now(503),
-        3 => Reply::now(0),
-        7 => Reply::now(500),
-        _ => Reply::now(200),
+    // Two of three steps fail once or twice, in each of the ways in which a call can that may pass.
+    let mut attempts: HashMap<String, usize> = HashMap::new();
+    let ledger = Ledger::start(move |entry, _| {
+        let attempt = attempts.entry(entry.key.clone()).or_default();
+        *attempt += 1;
+        let sum: usize = entry.key.bytes().map(usize::from).sum();
+        if *attempt > sum % 3 { Reply::now(200) } else { Reply::now([503, 500, 0][sum / 3 % 3]) }
     });
     let out = broker.topic("out", 6);
     let settings = connector("target", &ledger, "concurrency = 8\nbreaker = { failureThreshold = 100 }");
@@ -39,8 +41,8 @@ fn failures_that_pass_are_tried_again() {
     let entries = ledger.entries();
     let by_key = by_key(&entries);
     assert_eq!(by_key.len(), 2 * events);
-    assert!(entries.len() > 2 * events + events / 2, "{} calls", entries.len());
-    assert!(by_key.values().all(|calls| calls.len() <= 6), "no step has more attempts than its policy gives it");
+    let attempts = |key: &str| 1 + key.bytes().map(usize::from).sum::<usize>() % 3;
+    assert!(by_key.iter().all(|(key, calls)| calls.len() == attempts(key)), "as often as it takes, and no more");
 }
 
 #[test]
@@ -136,4 +138,31 @@ fn header(message: &rdkafka::message::OwnedMessage, name: &str) -> String {
     use rdkafka::message::Headers as _;
     let found = message.headers().and_then(|headers| headers.iter().find(|it| it.key == name));
     String::from_utf8_lossy(found.and_then(|it| it.value).unwrap_or_default()).into_owned()
+}
+
+#[test]
+fn an_instance_that_starts_again_remembers_that_a_target_is_down() {
+    let Some(broker) = TestBroker::own() else { return };
+    let ledger = Ledger::start(|_, _| Reply::now(503));
+    let out = broker.topic("out", 6);
+    let breaker = "concurrency = 1\nbreaker = { failureThreshold = 2, recoveryTimeoutMs = 600000 }";
+    let workflow = two_calls("pays", "target", &out);
+    let world = World::with(&broker, &[workflow], &connector("target", &ledger, breaker));
+    let mut instance = world.instance("alone");
+    send_events(&broker.producer(&[]), &world.source, 0..10, |_| Some("a.x"));
+    wait::until("the breaker opens", || (world.log_lines_with("alone", "a circuit breaker changes") > 0).then_some(()));
+    let open = |world: &World<'_>| {
+        let series = "tidegate_circuit_breaker_state{connector=\"target\",state=\"open\"} 1";
+        world.metrics("alone").lines().any(|line| line == series)
+    };
+    let calls = ledger.len();
+    // What was put is on the disk a moment later.
+    wait::pass(Duration::from_secs(1));
+    instance.kill();
+    instance = world.instance("alone");
+    wait::until("the instance is there again", || open(&world).then_some(()));
+    // Long enough for the lease of the instance before to be over.
+    wait::pass(Duration::from_secs(5));
+    assert_eq!(ledger.len(), calls, "a target that is down was called");
+    assert!(instance.is_alive());
 }
