@@ -152,3 +152,56 @@ impl State {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const CONNECTOR: &str = "billing";
+
+    /// Gates of one connector, and where its breaker went.
+    fn gates(concurrency: u32, failures: u32) -> (Gates, Arc<Mutex<Vec<BreakerState>>>) {
+        let policy = GatePolicy { concurrency, rate: None, breaker: BreakerPolicy::simple(failures, 1) };
+        let went = Arc::new(Mutex::new(Vec::new()));
+        let told = went.clone();
+        let told = move |_: &str, transition: Transition, _: Option<u64>| told.lock().unwrap().push(transition.to);
+        (Gates::new(BTreeMap::from([(CONNECTOR.into(), (policy, None))]), Steady::default(), Box::new(told)), went)
+    }
+
+    fn is_woken(inbox: &Inbox) -> bool {
+        inbox.take().iter().any(|event| matches!(event, Event::Wake))
+    }
+
+    #[test]
+    fn the_late_end_of_a_lane_leaves_the_one_that_started_again_alone() {
+        let (gates, _) = gates(1, 5);
+        let (connector, lane): (Arc<str>, _) = (CONNECTOR.into(), LaneId(0));
+        let (before, now) = (Arc::new(Inbox::default()), Arc::new(Inbox::default()));
+        gates.enter(lane, &before);
+        gates.enter(lane, &now);
+        let other = gates.ask(&connector, LaneId(1)).expect("there is room");
+        assert!(gates.ask(&connector, lane).is_err());
+        gates.leave(lane, &before);
+        gates.finish(&connector, other, CallOutcome::Success, None);
+        assert!(is_woken(&now) && !is_woken(&before));
+        gates.leave(lane, &now);
+        gates.ask(&connector, LaneId(1)).expect("no slot is kept for a lane that has ended");
+    }
+
+    #[test]
+    fn refused_credentials_close_no_breaker_on_their_way() {
+        let (gates, went) = gates(1, 1);
+        let connector: Arc<str> = CONNECTOR.into();
+        let call = gates.ask(&connector, LaneId(0)).expect("it is closed");
+        gates.finish(&connector, call, CallOutcome::Failure, None);
+        // It is open for a millisecond.
+        let probe = loop {
+            if let Ok(probe) = gates.ask(&connector, LaneId(0)) {
+                break probe;
+            }
+        };
+        gates.hold(&connector, probe);
+        assert_eq!(*went.lock().unwrap(), [BreakerState::Open, BreakerState::HalfOpen, BreakerState::Open]);
+        assert!(gates.ask(&connector, LaneId(0)).is_err());
+    }
+}
