@@ -191,7 +191,7 @@ impl Owner {
 
     /// The next execution that goes on; None if none does now.
     pub fn poll(&mut self, around: &Around<'_>) -> Option<Emitted> {
-        while let Some((_, execution)) = self.timers.pop_first_if_due(around.now_ms) {
+        while let Some((_, execution)) = pop_due(&mut self.timers, around.now_ms) {
             self.work.push_back(execution);
         }
         if self.work.is_empty() {
@@ -406,13 +406,7 @@ impl Owner {
 /// The edition of a step's calls until a replay changes what they are made of.
 const FIRST_EDITION: u32 = 1;
 
-/// Takes what has come due off timers.
-trait PopDue {
-    fn pop_first_if_due(&mut self, now_ms: i64) -> Option<(i64, ExecutionId)>;
-}
-
-impl PopDue for BTreeSet<(i64, ExecutionId)> {
-    fn pop_first_if_due(&mut self, now_ms: i64) -> Option<(i64, ExecutionId)> {
-        self.first().is_some_and(|(due_ms, _)| *due_ms <= now_ms).then(|| self.pop_first()).flatten()
-    }
+/// Takes the first of `timers` off that has come due.
+fn pop_due(timers: &mut BTreeSet<(i64, ExecutionId)>, now_ms: i64) -> Option<(i64, ExecutionId)> {
+    timers.first().is_some_and(|(due_ms, _)| *due_ms <= now_ms).then(|| timers.pop_first()).flatten()
 }
