@@ -197,11 +197,11 @@ impl<H: Rebalance> Consumer<H> {
 
 /// The consumer, as rebalance handlers see it.
 pub struct Member<'a> {
-    ask: &'a dyn Ask,
+    pub(super) ask: &'a dyn Ask,
 }
 
 /// What can be asked inside a rebalance, whatever the consumer's handler is.
-trait Ask {
+pub(super) trait Ask {
     fn committed(&self, list: TopicPartitionList) -> Result<TopicPartitionList, KafkaError>;
     fn watermarks(&self, topic: &str, partition: i32) -> Result<(i64, i64), KafkaError>;
     fn commit(&self, list: &TopicPartitionList) -> Result<(), KafkaError>;

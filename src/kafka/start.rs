@@ -273,6 +273,11 @@ fn look(
             let all = member.committed(name, &member.partitions(name)?)?;
             arrival.facts.any_committed = all.iter().any(Option::is_some);
         }
+        // Another member may have started the topic since that was asked. It writes down before it commits: seen its offsets, what it
+        // wrote is seen now, and without it its start would look like one that was never written down.
+        if arrival.facts.any_committed && !arrival.is_written_down() {
+            arrival.facts.started = sources.started(&[name], true)?.remove(name);
+        }
     }
     Ok(arrivals)
 }
@@ -300,6 +305,11 @@ fn write_down(arrivals: &BTreeMap<String, Arrival>, sources: &dyn Sources, settl
 }
 
 impl Arrival {
+    /// Whether a start on this very topic is written down, as far as was asked.
+    fn is_written_down(&self) -> bool {
+        self.facts.started.as_ref().is_some_and(|started| started.topic_id == self.facts.id)
+    }
+
     fn of(topic: &Arc<Topic>) -> Arrival {
         let facts = TopicFacts { id: topic.id, any_committed: false, started: None, committed: Vec::new() };
         Arrival { topic: topic.clone(), partitions: Vec::new(), facts, fresh: None, refused: None }
@@ -352,91 +362,4 @@ impl Arrival {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const ID: [u8; 16] = [9; 16];
-    const OTHER: [u8; 16] = [8; 16];
-
-    fn committed(offset: i64, id: Option<[u8; 16]>) -> Option<Committed> {
-        let metadata = id.map(|id| Position::at(offset).metadata(&id)).unwrap_or_default();
-        Some(Committed { offset, metadata })
-    }
-
-    fn started(topic_id: [u8; 16], settled: bool) -> Option<Started> {
-        Some(Started { topic_id, starts: 1, positions: vec![12, 3], settled })
-    }
-
-    fn facts(started: Option<Started>, committed: Option<Committed>) -> TopicFacts {
-        TopicFacts { id: ID, any_committed: committed.is_some(), started, committed: vec![committed] }
-    }
-
-    #[track_caller]
-    fn check_standing(facts: &TopicFacts, expected: Standing) {
-        assert_eq!(facts.standing(), expected, "{facts:?}");
-    }
-
-    #[test]
-    fn a_topic_is_new_only_where_nothing_is_known_of_it() {
-        check_standing(&facts(None, None), Standing::New);
-        check_standing(&facts(None, committed(5, None)), Standing::Known);
-        check_standing(&facts(None, committed(5, Some(ID))), Standing::Known);
-        check_standing(&facts(None, committed(5, Some(OTHER))), Standing::Recreated);
-    }
-
-    #[test]
-    fn offsets_that_must_be_there_and_are_not_have_expired() {
-        check_standing(&facts(started(ID, true), None), Standing::Expired);
-        check_standing(&facts(started(ID, false), None), Standing::Known);
-        check_standing(&TopicFacts { any_committed: true, ..facts(started(ID, true), None) }, Standing::Known);
-        check_standing(&facts(started(ID, true), committed(5, None)), Standing::Known);
-    }
-
-    #[test]
-    fn another_topic_of_the_name_is_noticed_with_and_without_offsets() {
-        check_standing(&facts(started(OTHER, true), None), Standing::Recreated);
-        check_standing(&facts(started(OTHER, true), committed(5, None)), Standing::Recreated);
-        check_standing(&facts(started(OTHER, true), committed(5, Some(OTHER))), Standing::Recreated);
-        // What is written down may be behind, offsets never are.
-        check_standing(&facts(started(OTHER, true), committed(5, Some(ID))), Standing::Known);
-        // Somebody has confirmed; the offset is from before that.
-        check_standing(&facts(started(ID, true), committed(5, Some(OTHER))), Standing::Known);
-    }
-
-    #[test]
-    fn a_token_is_good_for_one_start_on_one_topic() {
-        assert_eq!(facts(None, None).token(), format!("{}.1", "09".repeat(16)));
-        assert_eq!(facts(started(OTHER, true), None).token(), format!("{}.2", "09".repeat(16)));
-    }
-
-    #[track_caller]
-    fn check(facts: &TopicFacts, partition: i32, offset: i64, commit: bool, lost: Option<(i64, i64)>) {
-        let expected = Decision { position: Position::at(offset), commit, lost, confirmed: None };
-        assert_eq!(facts.decide(0, partition, (10, 20)), Ok(expected), "{facts:?}");
-    }
-
-    #[test]
-    fn a_committed_offset_is_taken_and_what_was_lost_is_said() {
-        check(&facts(None, committed(15, None)), 0, 15, false, None);
-        check(&facts(None, committed(20, Some(ID))), 0, 20, false, None);
-        check(&facts(None, committed(3, Some(ID))), 0, 10, true, Some((3, 10)));
-    }
-
-    #[test]
-    fn a_partition_without_an_offset_starts_where_the_topic_was_started() {
-        check(&facts(started(ID, true), None), 0, 12, true, None);
-        check(&facts(started(ID, true), None), 1, 10, true, Some((3, 10)));
-        check(&facts(started(ID, true), None), 2, 10, true, None);
-        check(&facts(started(ID, true), committed(15, Some(OTHER))), 0, 12, true, None);
-        check(&facts(None, None), 0, 10, true, None);
-    }
-
-    #[test]
-    fn an_offset_that_cannot_be_right_is_refused() {
-        let beyond = facts(None, committed(21, None)).decide(0, 4, (10, 20));
-        assert_eq!(beyond, Err(Refusal::BeyondEnd { partition: 4, committed: 21, high: 20 }));
-        let unknown = Some(Committed { offset: 15, metadata: "tidegate:9;x".into() });
-        let refused = facts(None, unknown).decide(0, 0, (10, 20));
-        assert!(matches!(refused, Err(Refusal::Position(_))), "{refused:?}");
-    }
-}
+mod tests;
