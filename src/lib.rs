@@ -26,6 +26,9 @@ pub mod telemetry;
 pub mod definition;
 pub mod lane;
 
+// The replay tool.
+pub mod dead_letter;
+
 // Instances, the reference jobs, and the command line over them.
 pub mod app;
 pub mod bench;

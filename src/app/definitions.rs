@@ -2,14 +2,13 @@
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, PoisonError, RwLock};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::Bytes;
 
 use super::topic_watch::SystemTopics;
 use super::versions::Versions;
 use crate::definition::{self, Change, ChangeKind, Definition, InUse, Installed, Record, plan_apply};
-use crate::engine::commit::Failure;
 use crate::engine::plan::Plan;
 use crate::engine::registry::{Entry, Prepared, Registry};
 use crate::engine::wire::WireRecord;
@@ -17,16 +16,12 @@ use crate::engine::workflow::{Workflow, WorkflowId};
 use crate::kafka::admin::{Admin, AdminError};
 use crate::kafka::client::{ClientError, ClientSettings};
 use crate::kafka::log_reader::{self, LogReader, LogRecord, ReadError};
-use crate::kafka::producer::{ProducerFailure, TransactionalProducer};
+use crate::kafka::transaction::{WriteError, Writer};
 use crate::lane::StopSignal;
 use crate::settings::{ConnectorKind, Settings};
 
 /// How long reading the whole topic may take.
 const READ_TIMEOUT: Duration = Duration::from_secs(60);
-/// How long taking over the transactional id may take: an older transaction may have to be ended first.
-const INIT_TIMEOUT: Duration = Duration::from_secs(30);
-/// How long an abort may take; what takes longer is aborted by the broker.
-const ABORT_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long the follower waits for a change before it looks whether it is to stop.
 const FOLLOW_POLL: Duration = Duration::from_millis(250);
 /// The pause after the topic could not be read.
@@ -69,10 +64,13 @@ pub enum ApplyError {
     Refused(Vec<Change>),
 }
 
-impl From<ProducerFailure> for ApplyError {
-    fn from(failure: ProducerFailure) -> ApplyError {
-        let message = failure.refused.first().map_or(failure.message, |refused| refused.message.clone());
-        if failure.failure == Failure::Fenced { ApplyError::Fenced } else { ApplyError::NotWritten { message } }
+impl From<WriteError> for ApplyError {
+    fn from(error: WriteError) -> ApplyError {
+        match error {
+            WriteError::Fenced => ApplyError::Fenced,
+            WriteError::NotWritten { message, .. } => ApplyError::NotWritten { message },
+            WriteError::Uncertain { message } => ApplyError::Uncertain { message },
+        }
     }
 }
 
@@ -130,8 +128,7 @@ pub fn apply(
     if Admin::new(clients)?.topics(&[topic])?.is_empty() {
         return Err(ReadError::NoTopic(topic.to_owned()).into());
     }
-    let mut producer = TransactionalProducer::new(clients, &format!("tidegate-apply-{environment}"))?;
-    repeat(Instant::now() + INIT_TIMEOUT, || producer.init())?;
+    let mut writer = Writer::take_over(clients, &format!("tidegate-apply-{environment}"))??;
     // Read after the takeover: what an earlier tool had open is decided now.
     let installed = read_installed(clients, topic)?;
     let changes = plan_apply(&installed, wanted);
@@ -142,46 +139,9 @@ pub fn apply(
     let records: Vec<WireRecord> =
         changes.iter().flat_map(|change| &change.records).map(|record| wire(topic, record)).collect();
     if !records.is_empty() {
-        // The broker aborts a transaction that takes longer; a second is left for the answer to the commit.
-        let open = Duration::from_millis(clients.transaction_timeout_ms().saturating_sub(1_000));
-        write(&mut producer, &records, Instant::now() + open)?;
+        writer.write(&records)?;
     }
     Ok(changes)
-}
-
-fn write(producer: &mut TransactionalProducer, records: &[WireRecord], deadline: Instant) -> Result<(), ApplyError> {
-    producer.begin()?;
-    let mut sent = records.iter().enumerate().try_for_each(|(token, record)| producer.send(record, token, deadline));
-    sent = sent.and_then(|()| producer.wait_for_deliveries(deadline));
-    if let Err(failure) = sent {
-        // Readers wait for a transaction that is open: it is not left to time out. Records of a producer that was replaced are thrown
-        // away with no other reason than that; aborting says why.
-        match producer.abort(Instant::now() + ABORT_TIMEOUT) {
-            Err(error) if error.failure == Failure::Fenced => return Err(ApplyError::Fenced),
-            Err(error) => tracing::debug!(cause = %error, "the transaction is left to the broker to abort"),
-            // This producer does nothing more, so a late repetition harms nobody.
-            Ok(_repeated) => {}
-        }
-        return Err(failure.into());
-    }
-    repeat(deadline, || producer.commit()).map_err(|failure| match failure.failure {
-        Failure::Fenced | Failure::Abortable | Failure::RefusedRecords | Failure::RefusedUnknown => failure.into(),
-        Failure::Retriable
-        | Failure::SystemTopicRefused
-        | Failure::StaleGeneration
-        | Failure::NotTheOwner
-        | Failure::Uncertain
-        | Failure::Fatal => ApplyError::Uncertain { message: failure.message },
-    })
-}
-
-fn repeat(deadline: Instant, mut call: impl FnMut() -> Result<(), ProducerFailure>) -> Result<(), ProducerFailure> {
-    loop {
-        match call() {
-            Err(failure) if failure.failure == Failure::Retriable && Instant::now() < deadline => {}
-            done => return done,
-        }
-    }
 }
 
 fn wire(topic: &str, record: &Record) -> WireRecord {

@@ -112,6 +112,10 @@ impl LaneObserver {
                 let Some(count) = whole(*count) else { continue };
                 counts.dead_letters(slot, reason.name(), count);
             }
+            for (replayed, count) in &workflow.replayed {
+                let Some(count) = whole(*count) else { continue };
+                counts.replayed(replayed.name(), count);
+            }
         }
     }
 }

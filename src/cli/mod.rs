@@ -7,11 +7,13 @@ mod args;
 mod bench;
 mod cancel;
 mod dev;
+mod dlq;
 mod doctor;
 mod get;
 mod output;
 mod progress;
 mod records;
+mod replay;
 mod run;
 mod send;
 mod setup;
@@ -47,6 +49,8 @@ pub fn main() -> ExitCode {
         Verb::Get(args) => get::list(common, args),
         Verb::Describe(args) => get::describe(common, args),
         Verb::Cancel(args) => cancel::run(common, args),
+        Verb::Dlq(args) => dlq::run(common, args),
+        Verb::Replay(args) => replay::run(common, args),
         Verb::Send(args) => send::run(common, args),
         Verb::Watch(args) => watch::run(common, args),
         Verb::Simulate(args) => simulate::run(common, args),

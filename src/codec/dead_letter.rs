@@ -10,15 +10,25 @@ use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use chrono::DateTime;
 
-use super::object::{self, Object};
+use super::object;
 use super::record::SystemTopic;
-use super::step::write_step;
 use super::trace;
 use crate::engine::event::SourceRecord;
-use crate::engine::record::{DeadLetter, FailedExecution, FinishedStep};
+use crate::engine::record::{DeadLetter, FailedExecution};
 use crate::engine::wire::WireRecord;
 
-const OURS: &[u8] = b"tidegate-dlq-";
+mod read;
+mod state;
+
+pub use read::{ReadLetter, read};
+pub use state::repaired;
+
+/// A record of the dead-letters topic that cannot be understood.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct Unreadable(pub String);
+
+pub(super) const OURS: &[u8] = b"tidegate-dlq-";
 /// What the framing of a record in a batch of its own takes, at most; that of its headers is counted with them.
 const FRAMING_BYTES: usize = 512;
 /// What the framing of a header takes, at most.
@@ -44,7 +54,7 @@ pub(super) fn encode(letter: &DeadLetter, topic: &SystemTopic) -> WireRecord {
     };
     let mut left_out = Vec::new();
     if let Some(execution) = &letter.execution {
-        headers.push((Bytes::from_static(b"tidegate-dlq-state"), Some(state(&execution.finished).into())));
+        headers.push((Bytes::from_static(b"tidegate-dlq-state"), Some(state::write(&execution.finished).into())));
         if !fits(&headers, &value) {
             headers.pop();
             left_out.push("state");
@@ -98,22 +108,32 @@ fn add_ours(headers: &mut Headers, letter: &DeadLetter) {
     put(headers, "tidegate-dlq-reason", letter.reason.name());
     put(headers, "tidegate-dlq-error-class", failure.class.name());
     put(headers, "tidegate-dlq-error-message", &failure.message);
-    if let Some(FailedExecution { id, run, workflow, .. }) = &letter.execution {
+    if let Some(FailedExecution { id, run, workflow, history, .. }) = &letter.execution {
         put(headers, "tidegate-dlq-workflow", workflow.id.as_str());
         put(headers, "tidegate-dlq-workflow-version", &workflow.version);
         put(headers, "tidegate-dlq-execution", id.to_text().as_str());
         put(headers, "tidegate-dlq-run", &run.to_string());
+        if history.edition > 1 {
+            put(headers, "tidegate-dlq-edition", &history.edition.to_string());
+        }
+        if !history.causes.is_empty() {
+            put(headers, "tidegate-dlq-causes", &history.causes);
+        }
     }
     if let Some(step) = &failure.step {
         put(headers, "tidegate-dlq-step", step);
     }
     put(headers, "tidegate-dlq-attempts", &letter.attempts.to_string());
+    if letter.returns > 0 {
+        put(headers, "tidegate-dlq-returns", &letter.returns.to_string());
+    }
     match first_failure(record) {
         Some(first) => put(headers, "tidegate-dlq-first-failure", first),
         None => put(headers, "tidegate-dlq-first-failure", &time(letter.first_failure_ms)),
     }
     put(headers, "tidegate-dlq-last-failure", &time(letter.last_failure_ms));
     put(headers, "tidegate-dlq-topic", &record.origin.topic.name);
+    put(headers, "tidegate-dlq-topic-id", &format!("{:032x}", u128::from_be_bytes(record.origin.topic.id)));
     put(headers, "tidegate-dlq-partition", &record.origin.partition.to_string());
     put(headers, "tidegate-dlq-offset", &record.origin.offset.to_string());
     put(headers, "tidegate-dlq-timestamp", &record.timestamp_ms.to_string());
@@ -160,19 +180,6 @@ fn add_streams(headers: &mut Headers, letter: &DeadLetter) {
 /// What stands where Java has the name of an exception's class.
 fn exception(letter: &DeadLetter) -> String {
     format!("tidegate.{}", letter.reason.name())
-}
-
-/// What a resume needs: how the steps before the failure ended, with their whole outputs.
-fn state(finished: &[FinishedStep]) -> Vec<u8> {
-    let mut into = Vec::with_capacity(256);
-    let mut object = Object::begin(&mut into);
-    object.list("steps", finished.iter(), |into, step| {
-        let mut object = Object::begin(into);
-        write_step(&mut object, step, usize::MAX);
-        object.end();
-    });
-    object.end();
-    into
 }
 
 fn time(ms: i64) -> String {

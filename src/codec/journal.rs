@@ -9,7 +9,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use self::stored::Stored;
+use self::stored::{FIRST_FORMAT, SECOND_FORMAT, Stored};
 use crate::engine::checkpoint::Content;
 use crate::engine::event::SourceRecord;
 use crate::engine::ids::ExecutionId;
@@ -22,9 +22,6 @@ mod stored;
 mod tests;
 mod tokens;
 
-/// The format that is written, and the only one that is understood.
-const FORMAT: u32 = 1;
-
 /// A record of the journal that cannot be understood.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
@@ -35,11 +32,18 @@ pub struct Damaged(pub String);
 pub fn encode(topic: &Arc<str>, record: &JournalRecord) -> WireRecord {
     let JournalRecord { execution, run, entry, content } = record;
     let (execution, entry) = (*execution, *entry);
-    let has_checkpoint = matches!(entry, Entry::Mail(Mail::Start | Mail::Resume) | Entry::State { .. });
-    debug_assert_eq!(matches!(content, Content::Checkpoint(_)), has_checkpoint, "{entry:?} with {content:?}");
+    let holds_work = matches!(entry, Entry::Mail(Mail::Start | Mail::Resume) | Entry::State { .. });
+    let is_work = matches!(content, Content::Checkpoint(_) | Content::Redrive(_));
+    debug_assert_eq!(is_work, holds_work, "{entry:?} with {content:?}");
+    let (format, value) = match content {
+        Content::None => (FIRST_FORMAT, None),
+        Content::Signal(bytes) => (FIRST_FORMAT, Some(bytes.clone())),
+        Content::Checkpoint(checkpoint) => stored(&Stored::checkpoint(checkpoint)),
+        Content::Redrive(redrive) => stored(&Stored::redrive(redrive)),
+    };
     let id = execution.to_text();
     let mut headers = vec![
-        ("format", FORMAT.to_string()),
+        ("format", format.to_string()),
         ("kind", kind(entry).to_owned()),
         ("execution", id.as_str().to_owned()),
         ("run", run.to_string()),
@@ -47,11 +51,6 @@ pub fn encode(topic: &Arc<str>, record: &JournalRecord) -> WireRecord {
     if let Entry::State { place, includes } = entry {
         headers.extend([("place", place.to_string()), ("includes", includes.to_string())]);
     }
-    let value = match content {
-        Content::None => None,
-        Content::Checkpoint(checkpoint) => Some(Stored::of(checkpoint).to_bytes()),
-        Content::Signal(bytes) => Some(bytes.clone()),
-    };
     WireRecord {
         topic: topic.clone(),
         partition: Some(i32::from(execution.journal_partition)),
@@ -62,11 +61,17 @@ pub fn encode(topic: &Arc<str>, record: &JournalRecord) -> WireRecord {
     }
 }
 
+fn stored(stored: &Stored<'_>) -> (u32, Option<Bytes>) {
+    (stored.format(), Some(stored.to_bytes()))
+}
+
 /// Reads a record of the journal. Whatever it holds, it is read within limits.
 pub fn decode(record: &SourceRecord) -> Result<Record<Content>, Damaged> {
     let format: u32 = number(record, "format")?;
-    if format != FORMAT {
-        let message = format!("the record has the format {format}, but this version understands {FORMAT} alone");
+    if !(FIRST_FORMAT..=SECOND_FORMAT).contains(&format) {
+        let message = format!(
+            "the record has the format {format}, but this version understands {FIRST_FORMAT} to {SECOND_FORMAT}"
+        );
         return Err(Damaged(message));
     }
     let execution = ExecutionId::parse(text(record, "execution")?)
@@ -81,7 +86,7 @@ pub fn decode(record: &SourceRecord) -> Result<Record<Content>, Damaged> {
         Entry::Mail(Mail::Signal) => Content::Signal(record.value_bytes().unwrap_or_default()),
         Entry::Mail(Mail::Start | Mail::Resume) | Entry::State { .. } => {
             let value = record.value().ok_or_else(|| Damaged("the record has no value, but needs one".into()))?;
-            Content::Checkpoint(Arc::new(Stored::read(value)?.checkpoint()?))
+            Stored::read(format, value)?.content()?
         }
     };
     Ok(Record {

@@ -8,7 +8,7 @@
 
 pub mod alert;
 mod cloudevents;
-mod dead_letter;
+pub mod dead_letter;
 pub mod event;
 mod execution;
 pub mod journal;

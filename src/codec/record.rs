@@ -81,11 +81,7 @@ impl Encoder {
 
     fn sheet(&self, subject: &Subject, records: usize) -> Sheet {
         let workflow = subject.workflow().map_or("", |it| it.id.as_str());
-        let record = match subject {
-            Subject::Execution(it) => &it.event.record,
-            Subject::Unrunnable(it) => &it.event.record,
-            Subject::Undecodable(it) => &it.record,
-        };
+        let record = subject.record();
         let mut bytes = Vec::with_capacity((records + 1) * RECORD_BYTES);
         bytes.extend_from_slice(b"/tidegate/");
         bytes.extend_from_slice(self.environment.as_bytes());

@@ -41,6 +41,7 @@ pub use diagnostic::{Diagnostic, Refused};
 pub use files::{find_files, read_file, read_files};
 pub use head::{HeadError, head};
 pub use installed::{InUse, Installed, InstalledError, InstalledWorkflow};
+pub use reader::parse_duration;
 pub use record::{Pointer, Record, RecordError, VersionRecord, parse_hash};
 
 use self::document::Document;

@@ -274,7 +274,8 @@ fn nearest<'k>(written: &str, known: &[&'k str]) -> Option<&'k str> {
     if is_near { Some(nearest) } else { known.iter().find(begins_alike).copied() }
 }
 
-fn parse_duration(text: &str) -> Option<Duration> {
+/// A duration with its unit, as definitions write it: `500ms`, `30s`, `5m`, `2h`, `7d`.
+pub fn parse_duration(text: &str) -> Option<Duration> {
     let digits = text.bytes().take_while(u8::is_ascii_digit).count();
     let (number, unit) = text.split_at(digits);
     let number: u64 = number.parse().ok()?;

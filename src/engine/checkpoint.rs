@@ -20,6 +20,8 @@ pub enum Content {
     Checkpoint(Arc<Checkpoint>),
     /// What a step is told.
     Signal(Bytes),
+    /// A record that could not be understood and is to be read again.
+    Redrive(Arc<Redrive>),
 }
 
 /// An execution between two parts of its run.
@@ -39,6 +41,37 @@ pub struct Checkpoint {
     pub waits: Vec<StepWait>,
     /// What the outputs weigh; see [`super::run::RunInput::output_bytes`].
     pub output_bytes: usize,
+    /// What earlier runs came to.
+    pub history: History,
+}
+
+/// What earlier runs of an execution came to, as far as later ones need it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct History {
+    /// The edition of the idempotency keys of its calls, from 1: the same as before, unless a replay changed the version or the inputs.
+    pub edition: u32,
+    /// When it failed for the first time, milliseconds since the Unix epoch.
+    pub first_failure_ms: Option<i64>,
+    /// Why the runs before failed, the last one first, a line each; at most [`super::limits::ERROR_MESSAGE_BYTES`].
+    pub causes: Arc<str>,
+}
+
+impl Default for History {
+    /// That of a first run.
+    fn default() -> History {
+        History { edition: 1, first_failure_ms: None, causes: "".into() }
+    }
+}
+
+/// A record that could not be understood when it was read, on its way through the journal to be read again.
+#[derive(Clone, Debug)]
+pub struct Redrive {
+    /// The record.
+    pub record: SourceRecord,
+    /// The last workflow that is done for it, once it was understood; they come in order of their ids.
+    pub after: Option<WorkflowId>,
+    /// When it could not be understood for the first time, milliseconds since the Unix epoch.
+    pub first_failure_ms: i64,
 }
 
 /// A step that waits.
@@ -131,6 +164,7 @@ mod tests {
             ended: vec![ended],
             waits: vec![wait],
             output_bytes: 12,
+            history: History::default(),
         };
         let progress = checkpoint.progress(&plan(&["new", "charge", "shape"])).unwrap();
         let found: Vec<_> = progress.ended.iter().map(|it| (it.step, it.view.output.clone())).collect();

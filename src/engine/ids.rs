@@ -97,11 +97,13 @@ impl ExecutionId {
             MailboxKey::Workflow => Parts::of("mailbox").with(workflow.as_bytes()).hash(),
             MailboxKey::EventKey(key) => Parts::of("mailbox").with(workflow.as_bytes()).with(key).hash(),
         };
-        let number = u64::from_be_bytes([
-            mailbox[0], mailbox[1], mailbox[2], mailbox[3], mailbox[4], mailbox[5], mailbox[6], mailbox[7],
-        ]);
-        let journal_partition = (number % u64::from(journal_partitions.max(1))) as u16;
-        ExecutionId { journal_partition, hash }
+        ExecutionId { journal_partition: partition_of(mailbox, journal_partitions), hash }
+    }
+
+    /// By what the journal knows a record that is read again: no execution, but with an address like one.
+    pub fn of_dead_letter(DeadLetterId(hash): DeadLetterId, journal_partitions: u16) -> ExecutionId {
+        let hash = Parts::of("redrive").with(&hash).hash();
+        ExecutionId { journal_partition: partition_of(hash, journal_partitions), hash }
     }
 
     /// Reads an id as it is written.
@@ -124,6 +126,11 @@ impl ExecutionId {
         let parts = Parts::of("idempotency-key").with(&self.hash).with(step.as_bytes());
         hash_text(&parts.with(&edition.to_be_bytes()).hash()).to_string()
     }
+}
+
+fn partition_of([a, b, c, d, e, f, g, h, ..]: [u8; 16], journal_partitions: u16) -> u16 {
+    let number = u64::from_be_bytes([a, b, c, d, e, f, g, h]);
+    (number % u64::from(journal_partitions.max(1))) as u16
 }
 
 impl fmt::Display for ExecutionId {

@@ -15,13 +15,10 @@ use rustc_hash::FxHashMap;
 
 use super::batch::{AssignmentId, SourcePartition};
 use super::event::{Event, SourceRecord, Undecodable};
-use super::execution::{Execution, Identity, Subject};
-use super::expression::{Budget, EvaluationError, Scope};
-use super::limits;
-use super::plan::Plan;
+use super::execution::{Identity, Subject};
+use super::fan_out::{ConditionError, FanOut};
 use super::position::Position;
-use super::registry::{Compile, Entry, MatchScratch, Registry};
-use super::workflow::{Workflow, WorkflowId};
+use super::registry::{Compile, MatchScratch, Registry};
 
 /// The pure part of a lane.
 #[derive(Debug)]
@@ -29,7 +26,7 @@ pub struct Machine {
     identity: Arc<Identity>,
     held: FxHashMap<SourcePartition, Held>,
     next_assignment: u64,
-    fan_out: Option<FanOut>,
+    under_way: Option<UnderWay>,
     scratch: MatchScratch,
 }
 
@@ -41,7 +38,7 @@ struct Held {
 
 /// A record whose work is under way.
 #[derive(Debug)]
-struct FanOut {
+struct UnderWay {
     partition: SourcePartition,
     assignment: AssignmentId,
     offset: i64,
@@ -51,16 +48,10 @@ struct FanOut {
 
 #[derive(Debug)]
 enum Work {
-    /// The matches that are left, last one first.
-    Event(Arc<Event>, Vec<Candidate>),
+    /// The matches that are left.
+    Event(FanOut),
     /// A record that could not be understood; None once it is dealt with.
     Undecodable(Option<Box<(SourceRecord, Undecodable)>>),
-}
-
-#[derive(Debug)]
-struct Candidate {
-    installed: Arc<Entry>,
-    triggers: Vec<u16>,
 }
 
 /// What became of a record that was handed in.
@@ -92,15 +83,6 @@ pub struct Emitted {
     pub condition_error: Option<ConditionError>,
 }
 
-/// A trigger's `where` that could not be evaluated.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ConditionError {
-    /// The workflow whose trigger it is.
-    pub workflow: WorkflowId,
-    /// Why.
-    pub message: String,
-}
-
 impl Machine {
     /// A machine that holds nothing yet.
     pub fn new(identity: Arc<Identity>) -> Machine {
@@ -108,7 +90,7 @@ impl Machine {
             identity,
             held: FxHashMap::default(),
             next_assignment: 0,
-            fan_out: None,
+            under_way: None,
             scratch: MatchScratch::default(),
         }
     }
@@ -129,8 +111,8 @@ impl Machine {
     /// Lets a partition go, and the record of it that is under way.
     pub fn handle_revoked(&mut self, partition: &SourcePartition) {
         self.held.remove(partition);
-        if self.fan_out.as_ref().is_some_and(|it| it.partition == *partition) {
-            self.fan_out = None;
+        if self.under_way.as_ref().is_some_and(|it| it.partition == *partition) {
+            self.under_way = None;
         }
     }
 
@@ -140,7 +122,7 @@ impl Machine {
         registry: &Registry,
         decoded: Result<Event, (SourceRecord, Undecodable)>,
     ) -> Handled {
-        debug_assert!(self.fan_out.is_none(), "poll until there is nothing more before the next record");
+        debug_assert!(self.under_way.is_none(), "poll until there is nothing more before the next record");
         let record = match &decoded {
             Ok(event) => &event.record,
             Err((record, _)) => record,
@@ -157,112 +139,48 @@ impl Machine {
         let work = match decoded {
             Err(undecodable) => Work::Undecodable(Some(Box::new(undecodable))),
             Ok(event) => {
-                registry.matching(&event, &mut self.scratch);
+                let fan_out = FanOut::of(registry, &mut self.scratch, Arc::new(event), after.as_ref());
                 inactive = self.scratch.inactive().len() as u32;
-                let left = candidates(&self.scratch, after.as_ref());
-                Work::Event(Arc::new(event), left)
+                Work::Event(fan_out)
             }
         };
-        self.fan_out = Some(FanOut { partition, assignment, offset, work, matched: 0 });
+        self.under_way = Some(UnderWay { partition, assignment, offset, work, matched: 0 });
         Handled::Accepted { inactive }
     }
 
     /// The next piece of what the last record causes; None when there is nothing more.
     pub fn poll(&mut self, compile: Compile<'_>, now_ms: i64) -> Option<Emitted> {
-        let mut fan_out = self.fan_out.take()?;
+        let mut under_way = self.under_way.take()?;
         let mut condition_error = None;
-        let subject = match &mut fan_out.work {
+        let subject = match &mut under_way.work {
             Work::Undecodable(left) => left.take().map(|it| Subject::undecodable(*it, now_ms)),
-            Work::Event(event, left) => self.next_match(compile, event, left, now_ms, &mut condition_error),
+            Work::Event(left) => left.next(&self.identity, compile, now_ms, &mut condition_error),
         };
-        fan_out.matched += u32::from(matches!(subject, Some(Subject::Execution(_))));
-        let more = matches!(&fan_out.work, Work::Event(_, left) if !left.is_empty());
+        under_way.matched += u32::from(matches!(subject, Some(Subject::Execution(_))));
+        let more = matches!(&under_way.work, Work::Event(left) if left.has_more());
         let position = match subject.as_ref().and_then(Subject::workflow).filter(|_| more) {
-            Some(workflow) => Position { next_offset: fan_out.offset, after: Some(workflow.id.clone()) },
-            None => Position::at(fan_out.offset + 1),
+            Some(workflow) => Position { next_offset: under_way.offset, after: Some(workflow.id.clone()) },
+            None => Position::at(under_way.offset + 1),
         };
-        if let Some(held) = self.held.get_mut(&fan_out.partition) {
+        if let Some(held) = self.held.get_mut(&under_way.partition) {
             held.position = position.clone();
         }
         let emitted = Emitted {
-            partition: fan_out.partition.clone(),
-            assignment: fan_out.assignment,
+            partition: under_way.partition.clone(),
+            assignment: under_way.assignment,
             position,
             subject,
-            done: (!more).then_some(fan_out.matched),
+            done: (!more).then_some(under_way.matched),
             condition_error,
         };
         if more {
-            self.fan_out = Some(fan_out);
+            self.under_way = Some(under_way);
         }
         Some(emitted)
-    }
-
-    /// The next workflow that matches with its `where` too. Taking one off `left` is done with it, whatever comes of it.
-    fn next_match(
-        &self,
-        compile: Compile<'_>,
-        event: &Arc<Event>,
-        left: &mut Vec<Candidate>,
-        now_ms: i64,
-        condition_error: &mut Option<ConditionError>,
-    ) -> Option<Subject> {
-        while let Some(Candidate { installed, triggers }) = left.pop() {
-            let plan = match installed.plan(compile) {
-                Ok(plan) => plan,
-                Err(message) => {
-                    let workflow = installed.workflow().clone();
-                    return Some(Subject::unrunnable(&self.identity, workflow, event.clone(), &message, now_ms));
-                }
-            };
-            let workflow = installed.workflow();
-            match holds(workflow, &plan, &triggers, event) {
-                Ok(true) => {
-                    let execution = Execution::new(&self.identity, workflow.clone(), plan, event.clone(), now_ms);
-                    return Some(Subject::Execution(Box::new(execution)));
-                }
-                Ok(false) => {}
-                Err(error) => {
-                    *condition_error = Some(ConditionError { workflow: workflow.id.clone(), message: error.message });
-                }
-            }
-        }
-        None
     }
 
     /// Where the partition stands, if it is held.
     pub fn position(&self, partition: &SourcePartition) -> Option<&Position> {
         self.held.get(partition).map(|held| &held.position)
     }
-}
-
-/// The active workflows that match, last one first, without those that are done.
-fn candidates(scratch: &MatchScratch, done: Option<&WorkflowId>) -> Vec<Candidate> {
-    let left = scratch.matches().iter().rev().filter(|it| done.is_none_or(|done| it.entry().workflow().id > *done));
-    left.map(|it| Candidate { installed: it.entry().clone(), triggers: scratch.triggers(it).to_vec() }).collect()
-}
-
-/// Whether any of the triggers that match also holds with its `where`. A `where` without a value is no match.
-fn holds(workflow: &Workflow, plan: &Plan, triggers: &[u16], event: &Event) -> Result<bool, EvaluationError> {
-    let scope = Scope {
-        event,
-        steps: &[],
-        execution_id: "",
-        workflow_id: workflow.id.as_str(),
-        workflow_version: &workflow.version,
-        vars: &plan.vars,
-    };
-    let mut budget = Budget::new(limits::CONDITION_BUDGET);
-    let mut first_error = None;
-    for &trigger in triggers {
-        match plan.conditions.get(usize::from(trigger)).and_then(Option::as_ref) {
-            None => return Ok(true),
-            Some(condition) => match condition.test(&scope, &mut budget) {
-                Ok(true) => return Ok(true),
-                Ok(false) => {}
-                Err(error) => first_error = first_error.or(Some(error)),
-            },
-        }
-    }
-    first_error.map_or(Ok(false), Err)
 }

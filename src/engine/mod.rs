@@ -21,6 +21,7 @@ pub mod retry;
 pub mod run;
 
 pub mod execution;
+pub mod fan_out;
 pub mod record;
 pub mod wire;
 
@@ -34,3 +35,4 @@ pub mod journal;
 pub mod machine;
 pub mod owner;
 pub mod position;
+pub mod replay;

@@ -180,6 +180,9 @@ pub enum ErrorClass {
 }
 
 impl ErrorClass {
+    /// Every class.
+    pub const ALL: [ErrorClass; 3] = [ErrorClass::Permanent, ErrorClass::Retryable, ErrorClass::Config];
+
     /// The name used in definitions and records.
     pub fn name(self) -> &'static str {
         match self {

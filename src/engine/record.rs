@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use super::checkpoint::Content;
+use super::checkpoint::{Content, History};
 use super::event::{Event, SourceRecord};
 use super::expression::StepStatus;
 use super::ids::{DeadLetterId, ExecutionId};
@@ -221,6 +221,8 @@ pub struct DeadLetter {
     pub first_failure_ms: i64,
     /// When it failed last, milliseconds since the Unix epoch.
     pub last_failure_ms: i64,
+    /// How often it was brought back before.
+    pub returns: u32,
 }
 
 /// The execution behind a dead letter.
@@ -234,4 +236,6 @@ pub struct FailedExecution {
     pub workflow: Arc<Workflow>,
     /// Its steps that ended before the failure; a resume does not run them again.
     pub finished: Vec<FinishedStep>,
+    /// What its runs before this one came to.
+    pub history: History,
 }

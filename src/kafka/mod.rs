@@ -13,3 +13,4 @@ pub mod start;
 pub mod topic_files;
 pub mod topic_reader;
 pub mod topics;
+pub mod transaction;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use rustc_hash::FxHashMap;
 
 use crate::engine::batch::SourcePartition;
-use crate::engine::execution::{Left, Subject};
+use crate::engine::execution::{FIRST_RUN, Left, Subject};
 use crate::engine::expression::StepStatus;
 use crate::engine::record::{ExecutionStatus, Output, Reason};
 use crate::engine::workflow::Workflow;
@@ -47,6 +47,30 @@ pub struct WorkflowTally {
     pub steps: FxHashMap<(Arc<str>, StepStatus), i64>,
     /// Dead letters by reason.
     pub dead_letters: FxHashMap<Reason, i64>,
+    /// What became of work that was brought back.
+    pub replayed: FxHashMap<Replayed, i64>,
+}
+
+/// What became of work that was brought back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Replayed {
+    /// A later run of an execution has ended so.
+    Ended(ExecutionStatus),
+    /// A record was read again; it may match any number of workflows.
+    Redriven,
+    /// A record could not be understood again.
+    Undecodable,
+}
+
+impl Replayed {
+    /// The name used in metrics.
+    pub fn name(self) -> &'static str {
+        match self {
+            Replayed::Ended(status) => status.name(),
+            Replayed::Redriven => "redriven",
+            Replayed::Undecodable => "undecodable",
+        }
+    }
 }
 
 impl Tally {
@@ -91,6 +115,9 @@ impl Tally {
                 *of.dead_letters.entry(letter.reason).or_default() += by;
             }
         }
+        if let Some(replayed) = replayed(subject, left) {
+            *of.replayed.entry(replayed).or_default() += by;
+        }
     }
 
     fn workflow(&mut self, workflow: Option<&Arc<Workflow>>) -> &mut WorkflowTally {
@@ -118,8 +145,19 @@ impl Tally {
             }
             add(&mut mine.steps, workflow.steps);
             add(&mut mine.dead_letters, workflow.dead_letters);
+            add(&mut mine.replayed, workflow.replayed);
         }
     }
+}
+
+/// What a subject ends of what was brought back.
+fn replayed(subject: &Subject, left: &Left) -> Option<Replayed> {
+    if subject.ends_redrive() {
+        let is_understood = !matches!(subject, Subject::Undecodable(_));
+        return Some(if is_understood { Replayed::Redriven } else { Replayed::Undecodable });
+    }
+    let status = left.status.filter(|status| *status != ExecutionStatus::Running)?;
+    subject.run().filter(|run| *run > FIRST_RUN).map(|_| Replayed::Ended(status))
 }
 
 fn add<K: Eq + std::hash::Hash>(to: &mut FxHashMap<K, i64>, from: FxHashMap<K, i64>) {

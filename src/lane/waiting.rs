@@ -16,6 +16,7 @@ use crate::engine::breaker::CallOutcome;
 use crate::engine::call::Answer;
 use crate::engine::checkpoint::Content;
 use crate::engine::event::SourceRecord;
+use crate::engine::fan_out;
 use crate::engine::gate::LaneId;
 use crate::engine::journal::Record;
 use crate::engine::owner::{Around, CallId, Commit, Definition, Emitted, LEASE_MS, Owner};
@@ -281,6 +282,10 @@ fn with<T>(asked: &Asked<'_>, act: impl FnOnce(&Around<'_>) -> T) -> T {
     act(&Around {
         definition: &|id, version| (asked.waiting.definition)(id, version),
         decode: &|record| asked.context.decode(record),
+        next_match: &|event, after, now_ms| {
+            let LaneContext { identity, compile, .. } = asked.context;
+            fan_out::next_match(identity, &asked.context.registry(), &**compile, (event, after), now_ms)
+        },
         fits: &|record| (asked.waiting.fits)(record),
         now_ms: clock::now_ms(),
         steady_ms: asked.steady_ms,

@@ -51,6 +51,7 @@ pub struct LaneMetrics {
     last_commit: Option<Gauge>,
     commits: Words,
     rebalances: Words,
+    replayed: Words,
     commit_duration: Sampled,
     batch_records: Sampled,
 }
@@ -101,6 +102,7 @@ impl LaneMetrics {
             last_commit: None,
             commits: Words::default(),
             rebalances: Words::default(),
+            replayed: Words::default(),
             commit_duration: Sampled::default(),
             batch_records: Sampled::default(),
             shared,
@@ -251,6 +253,11 @@ impl LaneMetrics {
         self.change_workflow(workflow).dead_letters.add(reason, count);
     }
 
+    /// So much of what was brought back came to this.
+    pub fn replayed(&mut self, outcome: &'static str, count: u64) {
+        self.replayed.add(outcome, count);
+    }
+
     /// A transaction committed: how long that took, and the records it wrote.
     pub fn batch_committed(&mut self, duration: Duration, records: usize) {
         self.commits.add("committed", 1);
@@ -312,6 +319,7 @@ impl LaneMetrics {
             self.steps[index].flush(recorder);
         }
         self.commits.flush(|outcome| recorder.counter(Metric::Commits, &[outcome]));
+        self.replayed.flush(|outcome| recorder.counter(Metric::Replayed, &[outcome]));
         self.rebalances.flush(|change| recorder.counter(Metric::Rebalances, &[change]));
         self.commit_duration.flush(recorder, || recorder.histogram(Metric::CommitDuration, &[]));
         self.batch_records.flush(recorder, || recorder.histogram(Metric::BatchRecords, &[]));

@@ -85,6 +85,7 @@ define_metrics! {
     StepAttempts = "tidegate_step_attempts_total", Kind::Counter, ["workflow", "step", "outcome"], "Attempts of steps, by outcome.";
     StepDuration = "tidegate_step_duration_seconds", Kind::Histogram(EXECUTION_SECONDS), ["workflow", "step"], "From the start of a step to its end, all attempts included.";
     DeadLetters = "tidegate_dead_letters_total", Kind::Counter, ["workflow", "reason"], "Dead letters written; the workflow is empty for what never was an execution.";
+    Replayed = "tidegate_replayed_total", Kind::Counter, ["outcome"], "Dead letters that were brought back: how the executions ended, or whether the records were understood.";
     ConsumerLag(held) = "tidegate_consumer_lag_records", Kind::Gauge, ["topic", "partition"], "Records of an owned partition that are not yet processed and committed; absent for a partition that moved away.";
     OldestUnprocessed(held) = "tidegate_oldest_unprocessed_timestamp_seconds", Kind::Gauge, [], "Timestamp of the oldest record that is read but not committed; absent if there is none.";
     Commits = "tidegate_commits_total", Kind::Counter, ["outcome"], "Transactions by outcome.";

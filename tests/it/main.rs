@@ -13,6 +13,7 @@ mod logs;
 mod metrics;
 mod positions;
 mod promtool;
+mod replay;
 mod simulation;
 mod support;
 mod waiting;

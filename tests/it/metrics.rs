@@ -28,6 +28,7 @@ fn filled() -> (Metrics, tidegate::telemetry::lane_metrics::LaneMetrics) {
     lane.step_finished(step, Duration::from_millis(5));
     lane.dead_letter(workflow, "step");
     lane.dead_letter(WorkflowSlot::NONE, "decode");
+    lane.replayed("completed", 1);
     lane.batch_committed(Duration::from_micros(900), 42);
     lane.commit_failed("aborted");
     lane.rebalanced("assigned");

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::tokens::{self, Token};
 use super::{Damaged, Raw};
-use crate::engine::checkpoint::{Checkpoint, Failed, StepWait};
+use crate::engine::checkpoint::{Checkpoint, Content, Failed, History, Redrive, StepWait};
 use crate::engine::event::{Origin, SourceRecord, Topic};
 use crate::engine::expression::StepStatus;
 use crate::engine::limits;
@@ -24,8 +24,20 @@ const HEADERS: usize = 5_000_000;
 /// Tokens of one output: every part of a value weighs two bytes at least, and all outputs together no more than their limit.
 pub(super) const OUTPUT_TOKENS: usize = limits::EXECUTION_OUTPUT_BYTES / 2 + 1;
 
+/// What the value of a record holds. The order of the variants is the format.
 #[derive(Debug, Serialize, Deserialize)]
-pub(super) struct Stored<'a> {
+pub(super) enum Stored<'a> {
+    Checkpoint(#[serde(borrow)] StoredCheckpoint<'a>, StoredHistory<'a>),
+    Redrive(#[serde(borrow)] StoredRedrive<'a>),
+}
+
+/// The first format: a checkpoint of a first run, and nothing else.
+pub(super) const FIRST_FORMAT: u32 = 1;
+/// The second: any of [`Stored`].
+pub(super) const SECOND_FORMAT: u32 = 2;
+
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct StoredCheckpoint<'a> {
     workflow: &'a str,
     version: &'a str,
     started_ms: i64,
@@ -36,6 +48,21 @@ pub(super) struct Stored<'a> {
     #[serde(deserialize_with = "bounded::<_, _, { limits::STEPS_PER_WORKFLOW }>")]
     waits: Vec<StoredWait<'a>>,
     output_bytes: u64,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct StoredHistory<'a> {
+    edition: u32,
+    first_failure_ms: Option<i64>,
+    causes: &'a str,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct StoredRedrive<'a> {
+    #[serde(borrow)]
+    record: StoredRecord<'a>,
+    after: Option<&'a str>,
+    first_failure_ms: i64,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -89,9 +116,82 @@ struct StoredFailure<'a> {
 }
 
 impl<'a> Stored<'a> {
-    pub(super) fn of(checkpoint: &'a Checkpoint) -> Stored<'a> {
-        let Checkpoint { workflow, version, record, started_ms, ended, waits, output_bytes } = checkpoint;
-        Stored {
+    pub(super) fn checkpoint(checkpoint: &'a Checkpoint) -> Stored<'a> {
+        let History { edition, first_failure_ms, causes } = &checkpoint.history;
+        let (edition, first_failure_ms) = (*edition, *first_failure_ms);
+        Stored::Checkpoint(StoredCheckpoint::of(checkpoint), StoredHistory { edition, first_failure_ms, causes })
+    }
+
+    pub(super) fn redrive(redrive: &'a Redrive) -> Stored<'a> {
+        let Redrive { record, after, first_failure_ms } = redrive;
+        Stored::Redrive(StoredRedrive {
+            record: StoredRecord::of(record),
+            after: after.as_ref().map(WorkflowId::as_str),
+            first_failure_ms: *first_failure_ms,
+        })
+    }
+
+    /// The oldest format that it can be written in: an older version, which may read it too, understands no newer one.
+    pub(super) fn format(&self) -> u32 {
+        match self {
+            Stored::Checkpoint(_, history) if history.history() == History::default() => FIRST_FORMAT,
+            Stored::Checkpoint(..) | Stored::Redrive(_) => SECOND_FORMAT,
+        }
+    }
+
+    /// Its bytes in that format.
+    pub(super) fn to_bytes(&self) -> Bytes {
+        let bytes = match self {
+            Stored::Checkpoint(checkpoint, _) if self.format() == FIRST_FORMAT => postcard::to_stdvec(checkpoint),
+            Stored::Checkpoint(..) | Stored::Redrive(_) => postcard::to_stdvec(self),
+        };
+        debug_assert!(
+            bytes.is_ok(),
+            "writing to memory fails only for sequences of unknown length, which there are none of"
+        );
+        bytes.unwrap_or_default().into()
+    }
+
+    /// Reads what was written in a format.
+    pub(super) fn read(format: u32, bytes: &'a [u8]) -> Result<Stored<'a>, Damaged> {
+        if format == FIRST_FORMAT {
+            let first_run = StoredHistory { edition: 1, first_failure_ms: None, causes: "" };
+            return Ok(Stored::Checkpoint(whole(bytes)?, first_run));
+        }
+        whole(bytes)
+    }
+
+    /// What the record holds.
+    pub(super) fn content(&self) -> Result<Content, Damaged> {
+        Ok(match self {
+            Stored::Checkpoint(checkpoint, history) => {
+                Content::Checkpoint(Arc::new(Checkpoint { history: history.history(), ..checkpoint.read()? }))
+            }
+            Stored::Redrive(redrive) => Content::Redrive(Arc::new(redrive.read()?)),
+        })
+    }
+}
+
+/// Reads all of the bytes as one value.
+fn whole<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, Damaged> {
+    match postcard::take_from_bytes(bytes) {
+        Ok((read, [])) => Ok(read),
+        Ok((_, rest)) => Err(Damaged(format!("{} bytes follow what the record holds", rest.len()))),
+        Err(error) => Err(Damaged(format!("what the record holds cannot be read: {error}"))),
+    }
+}
+
+impl StoredHistory<'_> {
+    fn history(&self) -> History {
+        let StoredHistory { edition, first_failure_ms, causes } = *self;
+        History { edition, first_failure_ms, causes: causes.into() }
+    }
+}
+
+impl<'a> StoredCheckpoint<'a> {
+    fn of(checkpoint: &'a Checkpoint) -> StoredCheckpoint<'a> {
+        let Checkpoint { workflow, version, record, started_ms, ended, waits, output_bytes, history: _ } = checkpoint;
+        StoredCheckpoint {
             workflow: workflow.as_str(),
             version,
             started_ms: *started_ms,
@@ -102,24 +202,7 @@ impl<'a> Stored<'a> {
         }
     }
 
-    pub(super) fn to_bytes(&self) -> Bytes {
-        let bytes = postcard::to_stdvec(self);
-        debug_assert!(
-            bytes.is_ok(),
-            "writing to memory fails only for sequences of unknown length, which there are none of"
-        );
-        bytes.unwrap_or_default().into()
-    }
-
-    pub(super) fn read(bytes: &'a [u8]) -> Result<Stored<'a>, Damaged> {
-        match postcard::take_from_bytes(bytes) {
-            Ok((stored, [])) => Ok(stored),
-            Ok((_, rest)) => Err(Damaged(format!("{} bytes follow the checkpoint", rest.len()))),
-            Err(error) => Err(Damaged(format!("the checkpoint cannot be read: {error}"))),
-        }
-    }
-
-    pub(super) fn checkpoint(&self) -> Result<Checkpoint, Damaged> {
+    fn read(&self) -> Result<Checkpoint, Damaged> {
         let mut steps: Vec<&str> =
             self.ended.iter().map(|it| it.id).chain(self.waits.iter().map(|it| it.step)).collect();
         steps.sort_unstable();
@@ -131,15 +214,30 @@ impl<'a> Stored<'a> {
 
     fn checked(&self) -> Result<Checkpoint, Damaged> {
         Ok(Checkpoint {
-            workflow: WorkflowId::new(self.workflow).ok_or_else(|| Damaged("the workflow's id is none".into()))?,
+            workflow: workflow_id(self.workflow)?,
             version: self.version.into(),
             record: self.record.record(),
             started_ms: self.started_ms,
             ended: self.ended.iter().map(StoredStep::step).collect::<Result<_, _>>()?,
             waits: self.waits.iter().map(StoredWait::wait).collect::<Result<_, _>>()?,
             output_bytes: self.output_bytes as usize,
+            history: History::default(),
         })
     }
+}
+
+impl StoredRedrive<'_> {
+    fn read(&self) -> Result<Redrive, Damaged> {
+        Ok(Redrive {
+            record: self.record.record(),
+            after: self.after.map(workflow_id).transpose()?,
+            first_failure_ms: self.first_failure_ms,
+        })
+    }
+}
+
+fn workflow_id(text: &str) -> Result<WorkflowId, Damaged> {
+    WorkflowId::new(text).ok_or_else(|| Damaged("the workflow's id is none".into()))
 }
 
 impl<'a> StoredRecord<'a> {
@@ -238,8 +336,7 @@ impl<'a> StoredFailure<'a> {
     }
 
     fn failure(&self) -> Result<Failure, Damaged> {
-        let classes = [ErrorClass::Permanent, ErrorClass::Retryable, ErrorClass::Config];
-        let class = classes.into_iter().find(|it| it.name() == self.class);
+        let class = ErrorClass::ALL.into_iter().find(|it| it.name() == self.class);
         Ok(Failure {
             step: self.step.map(Arc::from),
             class: class.ok_or_else(|| Damaged("a failure is of an unknown class".into()))?,

@@ -4,7 +4,7 @@ use proptest::prelude::*;
 
 use super::tokens::{self, Token};
 use super::*;
-use crate::engine::checkpoint::{Checkpoint, Failed, StepWait};
+use crate::engine::checkpoint::{Checkpoint, Failed, History, Redrive, StepWait};
 use crate::engine::event::{Origin, Topic};
 use crate::engine::expression::StepStatus;
 use crate::engine::limits;
@@ -55,6 +55,7 @@ fn checkpoint(output: Value) -> Checkpoint {
             failed: Some(Failed { first_ms: 31, last_ms: 35, failure: failure(None) }),
         }],
         output_bytes: 77,
+        history: History::default(),
     }
 }
 
@@ -94,6 +95,15 @@ fn every_kind_of_record_comes_back_as_it_was() {
     check(Entry::Mail(Mail::Start), &content);
     check(Entry::Mail(Mail::Resume), &content);
     check(Entry::State { place: i64::MAX, includes: 7 }, &content);
+    let history = History { edition: 2, first_failure_ms: Some(-1), causes: "run 1: no answer".into() };
+    let later = Content::Checkpoint(Arc::new(Checkpoint { history, ..checkpoint(Value::Null) }));
+    check(Entry::Mail(Mail::Resume), &later);
+    check(Entry::State { place: 0, includes: 0 }, &later);
+    for after in [None, WorkflowId::new("order-paid")] {
+        let redrive = Redrive { record: checkpoint(Value::Null).record, after, first_failure_ms: 7 };
+        check(Entry::Mail(Mail::Resume), &Content::Redrive(Arc::new(redrive.clone())));
+        check(Entry::State { place: 3, includes: 9 }, &Content::Redrive(Arc::new(redrive)));
+    }
     check(Entry::Mail(Mail::Cancel), &Content::None);
     check(Entry::Mail(Mail::Signal), &Content::Signal(Bytes::from_static(b"approved")));
     check(Entry::End, &Content::None);
@@ -140,8 +150,8 @@ fn a_checkpoint_that_cannot_be_is_refused() {
         let mut impossible = checkpoint(Value::Null);
         let named = |id: &String| FinishedStep { id: id.as_str().into(), ..impossible.ended[2].clone() };
         impossible.ended = steps.iter().map(named).collect();
-        let bytes = Stored::of(&impossible).to_bytes();
-        let Damaged(message) = Stored::read(&bytes).and_then(|stored| stored.checkpoint()).unwrap_err();
+        let bytes = Stored::checkpoint(&impossible).to_bytes();
+        let Damaged(message) = Stored::read(1, &bytes).and_then(|stored| stored.content()).unwrap_err();
         assert!(message.contains(part), "{message} does not contain {part}");
     };
     refused(&["charge".into()], "there twice");
@@ -157,16 +167,16 @@ fn the_format_stays_what_it_is() {
         [null, Value::Bool(true), Value::UInt(1), Value::Float(0.5), bytes, Value::Timestamp(2), Value::Duration(3)];
     let output = Value::map(vec![("n".into(), Value::Int(-1)), ("all".into(), Value::List(scalars.into()))]);
     let expected = checkpoint(output);
-    let bytes: Vec<u8> = (0..FIRST_FORMAT.len())
-        .step_by(2)
-        .map(|at| u8::from_str_radix(&FIRST_FORMAT[at..at + 2], 16).unwrap())
-        .collect();
-    let read = Stored::read(&bytes).unwrap().checkpoint().unwrap();
+    let bytes: Vec<u8> =
+        (0..AS_WRITTEN.len()).step_by(2).map(|at| u8::from_str_radix(&AS_WRITTEN[at..at + 2], 16).unwrap()).collect();
+    let Content::Checkpoint(read) = Stored::read(1, &bytes).unwrap().content().unwrap() else {
+        panic!("no checkpoint")
+    };
     assert_eq!(format!("{read:?}"), format!("{expected:?}"));
-    assert_eq!(Stored::of(&expected).to_bytes(), bytes);
+    assert_eq!(Stored::checkpoint(&expected).to_bytes(), bytes);
 }
 
-const FIRST_FORMAT: &str = "\
+const AS_WRITTEN: &str = "\
     0a6f726465722d7061696405312e322e300a066f72646572730101010101010101010101010101010106120101016b01077b\
     226e223a317d0201680101ff0168000305736861706509636f6d706c657465641428010c0a0205016e02010503616c6c0907\
     000101030104000000000000e03f060162070408060003747279066661696c65641428010100010103747279097265747279\
@@ -185,14 +195,14 @@ fn what_is_no_record_of_the_journal_is_refused_with_its_reason() {
     let with = |more: &[(&'static str, &'static str)]| [&head[..], more].concat();
     let here = |value, headers: &[(&str, &str)]| source(JOURNAL_PARTITION, value, headers);
     refused(&here(None, &[]), "`format` is missing");
-    refused(&here(None, &[("format", "2")]), "format 2, but this version understands 1 alone");
+    refused(&here(None, &[("format", "3")]), "format 3, but this version understands 1 to 2");
     refused(&here(None, &[("format", "1"), ("execution", "5")]), "`execution` is no id");
     refused(&source(4, None, &with(&[("kind", "end")])), "partition 4, but its execution belongs to 5");
     refused(&here(None, &with(&[("kind", "begin")])), "`kind` is `begin`");
     refused(&here(None, &with(&[("kind", "start")])), "has no value");
     refused(&here(None, &with(&[("kind", "state"), ("place", "x")])), "`place` is `x`, but must be a number");
     refused(&here(Some(b"\x01"), &with(&[("kind", "start")])), "cannot be read");
-    let mut longer = Stored::of(&checkpoint(Value::Null)).to_bytes().to_vec();
+    let mut longer = Stored::checkpoint(&checkpoint(Value::Null)).to_bytes().to_vec();
     longer.push(0);
     refused(&here(Some(&longer), &with(&[("kind", "start")])), "1 bytes follow");
 }
@@ -247,13 +257,13 @@ proptest! {
         changes in proptest::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..4),
         cut in any::<prop::sample::Index>(),
     ) {
-        let mut bytes = Stored::of(&checkpoint(output)).to_bytes().to_vec();
+        let mut bytes = Stored::checkpoint(&checkpoint(output)).to_bytes().to_vec();
         let end = cut.index(bytes.len());
-        prop_assert!(Stored::read(&bytes[..end]).is_err());
+        prop_assert!(Stored::read(1, &bytes[..end]).is_err());
         for (at, byte) in changes {
             let at = at.index(bytes.len());
             bytes[at] = byte;
         }
-        let _ = Stored::read(&bytes).and_then(|stored| stored.checkpoint());
+        let _ = Stored::read(1, &bytes).and_then(|stored| stored.content());
     }
 }

@@ -4,21 +4,22 @@
 //! and where it stands now.
 
 mod part;
+mod unrun;
 
 use std::sync::Arc;
 
-use super::checkpoint::{Checkpoint, Content, Progress, StepWait, UnknownStep};
+use super::checkpoint::{Checkpoint, Progress, StepWait, UnknownStep};
 use super::event::{Event, SourceRecord, Undecodable};
 use super::expression::StepStatus;
-use super::ids::{DeadLetterId, ExecutionId, ExecutionOrigin, MailboxKey};
+use super::ids::{ExecutionId, ExecutionOrigin, MailboxKey};
 use super::journal::Entry;
-use super::plan::{ErrorClass, Plan};
-use super::record::{
-    DeadLetter, ExecutionRecord, ExecutionStatus, FailedExecution, Failure, FinishedStep, JournalRecord, Output, Reason,
-};
+use super::plan::Plan;
+use super::record::{ExecutionStatus, Failure, FinishedStep, JournalRecord, Output, Reason};
 use super::run::{self, Refusal, StepRun};
 use super::value::Value;
 use super::workflow::{ContentHash, Status, Workflow, WorkflowId};
+
+pub use unrun::{UndecodableRecord, Unmatched, Unrunnable};
 
 /// The run that an event starts; a replay starts the next one.
 pub const FIRST_RUN: u32 = 1;
@@ -55,6 +56,8 @@ pub enum Subject {
     Unrunnable(Box<Unrunnable>),
     /// A record that could not be understood.
     Undecodable(Box<UndecodableRecord>),
+    /// A record that is understood now and that no workflow matches (any more).
+    Unmatched(Box<Unmatched>),
 }
 
 /// A part of a workflow's run for an event. `E` is the event: understood, or as it was read.
@@ -78,6 +81,8 @@ pub struct Execution<E = Arc<Event>> {
     pub refusals: Vec<Refusal>,
     /// Why it cannot wait: where it stands is larger than the journal takes.
     too_large: Option<Arc<str>>,
+    /// See [`Subject::along_with`].
+    along: Option<Arc<JournalRecord>>,
     step_results: StepResults,
 }
 
@@ -94,6 +99,8 @@ pub struct Before {
     progress: Progress,
     /// What has become of the steps that waited.
     pub news: News,
+    /// Whether the run begins here: it is a later one of an execution that has run before.
+    pub begins: bool,
     /// The offset of the mail that the run began with.
     pub place: i64,
     /// Up to which offset of the journal this part includes the execution's mail.
@@ -133,36 +140,6 @@ pub struct Stop {
     pub failure: Failure,
 }
 
-/// A workflow that matched an event and whose definition does not compile in this version; or one that has waited and cannot go on.
-#[derive(Clone, Debug)]
-pub struct Unrunnable {
-    /// The id that its execution has, or would have had.
-    pub id: ExecutionId,
-    /// Its run, from 1.
-    pub run: u32,
-    /// The workflow.
-    pub workflow: Arc<Workflow>,
-    /// The event.
-    pub event: Arc<Event>,
-    /// Why it cannot be run.
-    pub message: String,
-    /// When that was found, milliseconds since the Unix epoch.
-    pub at_ms: i64,
-    /// Where it stood, if it has waited.
-    waited: Option<Arc<Checkpoint>>,
-}
-
-/// A record that could not be understood.
-#[derive(Clone, Debug)]
-pub struct UndecodableRecord {
-    /// The record.
-    pub record: SourceRecord,
-    /// Why.
-    pub reason: Undecodable,
-    /// When that was found, milliseconds since the Unix epoch.
-    pub at_ms: i64,
-}
-
 /// What a subject leaves to be written.
 #[derive(Debug)]
 pub struct Left {
@@ -190,8 +167,9 @@ impl Execution {
     ) -> Execution {
         let id = identity.execution_id(&workflow.id, &event);
         let step_results = identity.step_results;
-        let (before, refusals, too_large) = (None, Vec::new(), None);
-        Execution { id, run: FIRST_RUN, workflow, plan, event, started_ms, before, refusals, too_large, step_results }
+        let (before, refusals, too_large, along) = (None, Vec::new(), None, None);
+        let run = FIRST_RUN;
+        Execution { id, run, workflow, plan, event, started_ms, before, refusals, too_large, along, step_results }
     }
 
     /// The next part of an execution that waited. The error is a step that has run and that the plan lacks.
@@ -201,14 +179,14 @@ impl Execution {
         (workflow, plan): (Arc<Workflow>, Arc<Plan>),
         event: Arc<Event>,
         checkpoint: Arc<Checkpoint>,
-        news: News,
+        (news, begins): (News, bool),
         (place, includes): (i64, i64),
     ) -> Result<Execution, UnknownStep> {
         let progress = checkpoint.progress(&plan)?;
         let (started_ms, step_results) = (checkpoint.started_ms, identity.step_results);
-        let before = Some(Arc::new(Before { checkpoint, progress, news, place, includes }));
-        let (refusals, too_large) = (Vec::new(), None);
-        Ok(Execution { id, run, workflow, plan, event, started_ms, before, refusals, too_large, step_results })
+        let before = Some(Arc::new(Before { checkpoint, progress, news, begins, place, includes }));
+        let (refusals, too_large, along) = (Vec::new(), None, None);
+        Ok(Execution { id, run, workflow, plan, event, started_ms, before, refusals, too_large, along, step_results })
     }
 }
 
@@ -224,6 +202,7 @@ impl<E> Execution<E> {
             before: self.before.clone(),
             refusals: self.refusals.clone(),
             too_large: self.too_large.clone(),
+            along: self.along.clone(),
             step_results: self.step_results,
         }
     }
@@ -254,21 +233,76 @@ impl Subject {
     ) -> Subject {
         let id = identity.execution_id(&workflow.id, &event);
         let message = run::cut(format!("the definition cannot be run by this version: {message}"));
-        let (run, waited) = (FIRST_RUN, None);
-        Subject::Unrunnable(Box::new(Unrunnable { id, run, workflow, event, message, at_ms, waited }))
+        let (run, waited, along) = (FIRST_RUN, None, None);
+        Subject::Unrunnable(Box::new(Unrunnable { id, run, workflow, event, message, at_ms, waited, along }))
     }
 
     /// A record that could not be understood.
     pub fn undecodable((record, reason): (SourceRecord, Undecodable), at_ms: i64) -> Subject {
-        Subject::Undecodable(Box::new(UndecodableRecord { record, reason, at_ms }))
+        let (earlier, along) = (None, None);
+        Subject::Undecodable(Box::new(UndecodableRecord { record, reason, at_ms, earlier, along }))
     }
 
-    /// When the execution began that goes on here, milliseconds since the Unix epoch; None for one that begins here, and for what is none.
+    /// A record that could not be understood again: for the first time at `first_ms`, and so many times since.
+    pub fn undecodable_again(
+        (record, reason): (SourceRecord, Undecodable),
+        (first_ms, returns): (i64, u32),
+        at_ms: i64,
+    ) -> Subject {
+        let earlier = Some((first_ms, returns));
+        Subject::Undecodable(Box::new(UndecodableRecord { record, reason, at_ms, earlier, along: None }))
+    }
+
+    /// The same, with a record of the journal that is written along with what it leaves, whatever that is: how far the record has come that
+    /// it is for.
+    pub fn along_with(mut self, record: JournalRecord) -> Subject {
+        match &mut self {
+            Subject::Execution(it) => it.along = Some(Arc::new(record)),
+            Subject::Unrunnable(it) => it.along = Some(Arc::new(record)),
+            Subject::Undecodable(it) => it.along = Some(Arc::new(record)),
+            Subject::Unmatched(it) => it.journal = record,
+        }
+        self
+    }
+
+    /// Whether a record that was read again is done with this.
+    pub fn ends_redrive(&self) -> bool {
+        let along = match self {
+            Subject::Execution(it) => it.along.as_deref(),
+            Subject::Unrunnable(it) => it.along.as_deref(),
+            Subject::Undecodable(it) => it.along.as_deref(),
+            Subject::Unmatched(it) => Some(&it.journal),
+        };
+        along.is_some_and(|record| record.entry == Entry::End)
+    }
+
+    /// The record that it is about.
+    pub fn record(&self) -> &SourceRecord {
+        match self {
+            Subject::Execution(it) => &it.event.record,
+            Subject::Unrunnable(it) => &it.event.record,
+            Subject::Undecodable(it) => &it.record,
+            Subject::Unmatched(it) => &it.record,
+        }
+    }
+
+    /// Which run of its execution it is about; None for what is none.
+    pub fn run(&self) -> Option<u32> {
+        match self {
+            Subject::Execution(it) => Some(it.run),
+            Subject::Unrunnable(it) => Some(it.run),
+            Subject::Undecodable(_) | Subject::Unmatched(_) => None,
+        }
+    }
+
+    /// When the run began that goes on here, milliseconds since the Unix epoch; None for one that begins here, and for what is none.
     pub fn waited_since_ms(&self) -> Option<i64> {
         match self {
-            Subject::Execution(execution) => execution.before.as_ref().map(|_| execution.started_ms),
+            Subject::Execution(execution) => {
+                execution.before.as_ref().filter(|before| !before.begins).map(|_| execution.started_ms)
+            }
             Subject::Unrunnable(unrunnable) => unrunnable.waited.as_ref().map(|checkpoint| checkpoint.started_ms),
-            Subject::Undecodable(_) => None,
+            Subject::Undecodable(_) | Subject::Unmatched(_) => None,
         }
     }
 
@@ -277,7 +311,7 @@ impl Subject {
         match self {
             Subject::Execution(execution) => Some(&execution.workflow),
             Subject::Unrunnable(unrunnable) => Some(&unrunnable.workflow),
-            Subject::Undecodable(_) => None,
+            Subject::Undecodable(_) | Subject::Unmatched(_) => None,
         }
     }
 
@@ -287,6 +321,7 @@ impl Subject {
             Subject::Execution(execution) => execution.leave(now_ms),
             Subject::Unrunnable(unrunnable) => unrunnable.leave(),
             Subject::Undecodable(undecodable) => undecodable.leave(),
+            Subject::Unmatched(unmatched) => Left::only(journal_output(&unmatched.journal)),
         }
     }
 
@@ -333,7 +368,8 @@ impl Subject {
             data: Value::Null,
         });
         let (event, message) = (Arc::new(event), run::cut(message.to_owned()));
-        Subject::Unrunnable(Box::new(Unrunnable { id, run, workflow, event, message, at_ms, waited: Some(checkpoint) }))
+        let (waited, along) = (Some(checkpoint), None);
+        Subject::Unrunnable(Box::new(Unrunnable { id, run, workflow, event, message, at_ms, waited, along }))
     }
 
     /// What to keep until its records are committed; None for what is no execution: it cannot be run otherwise.
@@ -376,57 +412,14 @@ impl Kept {
     }
 }
 
-impl Unrunnable {
-    fn leave(&self) -> Left {
-        let failure = Failure { step: None, class: ErrorClass::Config, message: self.message.clone() };
-        let finished = self.waited.as_ref().map_or(Vec::new(), |checkpoint| checkpoint.ended.clone());
-        let dead_letter = DeadLetter {
-            id: DeadLetterId::of_execution(self.id, self.run, None),
-            reason: Reason::Match,
-            failure: failure.clone(),
-            execution: Some(FailedExecution { id: self.id, run: self.run, workflow: self.workflow.clone(), finished }),
-            record: self.event.record.clone(),
-            attempts: 0,
-            first_failure_ms: self.at_ms,
-            last_failure_ms: self.at_ms,
-        };
-        let record = ExecutionRecord {
-            execution: self.id,
-            run: self.run,
-            workflow: self.workflow.clone(),
-            event: self.event.clone(),
-            status: ExecutionStatus::Failed,
-            started_ms: self.waited.as_ref().map_or(self.at_ms, |checkpoint| checkpoint.started_ms),
-            ended_ms: Some(self.at_ms),
-            results: Vec::new(),
-            errors: vec![failure],
-            retry_count: 0,
-        };
-        let end = JournalRecord { execution: self.id, run: self.run, entry: Entry::End, content: Content::None };
-        let ended = self.waited.is_some().then(|| Output::Journal(Box::new(end)));
-        let outputs = [Output::DeadLetter(Box::new(dead_letter)), Output::Execution(Box::new(record))];
-        let outputs = outputs.into_iter().chain(ended).map(|output| (None, output)).collect();
-        Left { outputs, status: Some(ExecutionStatus::Failed), steps: Vec::new(), over: Vec::new(), checkpoint: None }
+impl Left {
+    /// One record, and nothing that ran.
+    fn only(output: Output) -> Left {
+        let outputs = vec![(None, output)];
+        Left { outputs, status: None, steps: Vec::new(), over: Vec::new(), checkpoint: None }
     }
 }
 
-impl UndecodableRecord {
-    fn leave(&self) -> Left {
-        let dead_letter = DeadLetter {
-            id: DeadLetterId::of_record(&self.record.origin),
-            reason: Reason::Decode,
-            failure: Failure {
-                step: None,
-                class: ErrorClass::Permanent,
-                message: run::cut(self.reason.message.clone()),
-            },
-            execution: None,
-            record: self.record.clone(),
-            attempts: 1,
-            first_failure_ms: self.at_ms,
-            last_failure_ms: self.at_ms,
-        };
-        let outputs = vec![(None, Output::DeadLetter(Box::new(dead_letter)))];
-        Left { outputs, status: None, steps: Vec::new(), over: Vec::new(), checkpoint: None }
-    }
+fn journal_output(record: &JournalRecord) -> Output {
+    Output::Journal(Box::new(record.clone()))
 }

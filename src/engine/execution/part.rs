@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use super::{Before, Execution, Left, News, Over, StepResults, Stop};
-use crate::engine::checkpoint::{Checkpoint, Content, StepWait};
+use super::{Before, Execution, FIRST_RUN, Left, News, Over, StepResults, Stop, journal_output};
+use crate::engine::checkpoint::{Checkpoint, Content, History, StepWait};
 use crate::engine::expression::{Scope, StepStatus, StepView};
 use crate::engine::ids::DeadLetterId;
 use crate::engine::journal::{Entry, Mail};
@@ -72,7 +72,7 @@ impl Execution {
         }
         // What waits says so once; what becomes of it is said at its end.
         let goes_on = status == ExecutionStatus::Running;
-        if !goes_on || self.before.is_none() {
+        if !goes_on || self.before.as_ref().is_none_or(|before| before.begins) {
             outputs
                 .push((None, Output::Execution(Box::new(self.record(status, fatal.as_ref(), &over, &steps, now_ms)))));
         }
@@ -81,6 +81,7 @@ impl Execution {
         if let Some(record) = self.journal_record(checkpoint.clone()) {
             outputs.push((None, Output::Journal(Box::new(record))));
         }
+        outputs.extend(self.along.as_deref().map(|record| (None, journal_output(record))));
         Left { outputs, status: Some(status), steps, over: waited, checkpoint }
     }
 
@@ -247,12 +248,18 @@ impl Execution {
                 run: self.run,
                 workflow: self.workflow.clone(),
                 finished: ended.collect(),
+                history: self.history(),
             }),
             record: self.event.record.clone(),
             attempts: fatal.attempts,
-            first_failure_ms: fatal.first_ms,
+            first_failure_ms: self.history().first_failure_ms.unwrap_or(fatal.first_ms),
             last_failure_ms: fatal.last_ms,
+            returns: self.run.saturating_sub(FIRST_RUN),
         }
+    }
+
+    fn history(&self) -> History {
+        self.before.as_ref().map_or_else(History::default, |before| before.checkpoint.history.clone())
     }
 
     fn checkpoint(
@@ -272,6 +279,7 @@ impl Execution {
             ended: self.ended_before(&over).cloned().chain(here).collect(),
             waits,
             output_bytes,
+            history: self.history(),
         }
     }
 

@@ -7,6 +7,7 @@ use crate::engine::call::Request;
 use crate::engine::checkpoint::Checkpoint;
 use crate::engine::event::{Event, SourceRecord, Undecodable};
 use crate::engine::execution::{Left, Subject};
+use crate::engine::fan_out::Found;
 use crate::engine::ids::ExecutionId;
 use crate::engine::plan::Plan;
 use crate::engine::position::Position;
@@ -17,6 +18,8 @@ use crate::engine::workflow::{Workflow, WorkflowId};
 pub type FindDefinition<'a> = &'a dyn Fn(&WorkflowId, &str) -> Option<Result<Definition, String>>;
 /// Understands an event's record.
 pub type DecodeEvent<'a> = &'a dyn Fn(SourceRecord) -> Result<Event, (SourceRecord, Undecodable)>;
+/// The first match of an event behind the workflow that is done for it last; see [`fan_out::next_match`](super::super::fan_out::next_match).
+pub type NextMatch<'a> = &'a dyn Fn(Arc<Event>, Option<&WorkflowId>, i64) -> Found;
 
 /// What an owner asks while it works.
 #[derive(Clone, Copy)]
@@ -25,6 +28,8 @@ pub struct Around<'a> {
     pub definition: FindDefinition<'a>,
     /// Understands an event's record again.
     pub decode: DecodeEvent<'a>,
+    /// Matches an event that was not understood before.
+    pub next_match: NextMatch<'a>,
     /// Whether the journal takes a record; the error says why not.
     pub fits: &'a dyn Fn(&JournalRecord) -> Result<(), String>,
     /// Now, milliseconds since the Unix epoch: what is due, and what is written, goes by the time of day.

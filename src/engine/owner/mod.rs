@@ -13,6 +13,7 @@
 //! still end otherwise.
 
 mod messages;
+mod redrive;
 mod task;
 #[cfg(test)]
 mod tests;
@@ -32,11 +33,12 @@ use super::journal::{self, Applied, Mail};
 use super::plan::{Action, Plan, Wait};
 use super::position::Position;
 
+use redrive::Redriving;
 use task::{Stage, Task};
 use ward::Ward;
 
 pub use messages::{
-    Around, Call, CallId, Commit, Consequence, DecodeEvent, Definition, Emitted, FindDefinition, Replaced,
+    Around, Call, CallId, Commit, Consequence, DecodeEvent, Definition, Emitted, FindDefinition, NextMatch, Replaced,
 };
 
 /// How long calls may start after a commit that named their partition was sent, in milliseconds. And for how long a new owner starts none:
@@ -156,8 +158,12 @@ impl Owner {
         let journal::Record { bytes, content, .. } = record;
         let applied = ward.log.apply(journal::Record { offset, bytes, execution, run, entry, content: None });
         match (applied, entry, content) {
-            (Applied::Wanted, journal::Entry::Mail(Mail::Start | Mail::Resume), Content::Checkpoint(checkpoint)) => {
-                ward.tasks.insert(execution, Task::new(run, offset, checkpoint, now_ms));
+            (Applied::Wanted, journal::Entry::Mail(mail @ (Mail::Start | Mail::Resume)), Content::Checkpoint(it)) => {
+                ward.tasks.insert(execution, Task::new(run, offset, it, mail == Mail::Resume, now_ms));
+                self.work.push_back(execution);
+            }
+            (Applied::Wanted, journal::Entry::Mail(Mail::Resume), Content::Redrive(redrive)) => {
+                ward.redrives.insert(execution, Redriving::new(run, offset, redrive));
                 self.work.push_back(execution);
             }
             (Applied::Wanted, journal::Entry::Mail(mail), _) => {
@@ -213,23 +219,31 @@ impl Owner {
     /// Looks at an execution: what has become due, and whether it goes on.
     fn look(&mut self, execution: ExecutionId, around: &Around<'_>) -> Option<Emitted> {
         let ward = self.wards.get_mut(&i32::from(execution.journal_partition)).filter(|ward| !ward.is_restoring())?;
+        let includes = ward.includes(execution);
+        if let Some(again) = ward.redrives.get_mut(&execution) {
+            let (run, subject) = (again.run, again.next(execution, includes, around)?);
+            return self.emit((execution, run), subject, around);
+        }
         let mut task = ward.tasks.remove(&execution)?;
         let subject = if task.is_settled() { self.go_on(execution, &mut task, around) } else { None };
+        let run = task.run;
+        self.wards.get_mut(&i32::from(execution.journal_partition))?.tasks.insert(execution, task);
+        self.emit((execution, run), subject?, around)
+    }
+
+    /// Runs what goes on and hands it out; until it is committed, no more of it is.
+    fn emit(&mut self, (execution, run): (ExecutionId, u32), subject: Subject, around: &Around<'_>) -> Option<Emitted> {
         let ward = self.wards.get_mut(&i32::from(execution.journal_partition))?;
-        let Some(subject) = subject else {
-            ward.tasks.insert(execution, task);
-            return None;
-        };
         let (subject, left) = subject.leave_within(around.now_ms, around.fits);
         self.last_emitted += 1;
         let sequence = self.last_emitted;
-        self.unsettled.push_back((sequence, execution, task.run));
-        let given_up = task.move_to(left.checkpoint.clone());
-        for call in given_up {
-            self.calls.remove(&call);
-            self.aborted.push(call);
+        self.unsettled.push_back((sequence, execution, run));
+        if let Some(task) = ward.tasks.get_mut(&execution) {
+            for call in task.move_to(left.checkpoint.clone()) {
+                self.calls.remove(&call);
+                self.aborted.push(call);
+            }
         }
-        ward.tasks.insert(execution, task);
         let (partition, assignment, position) = ward.push(around.steady_ms);
         Some(Emitted { partition, assignment, position, subject, left, sequence })
     }
@@ -269,7 +283,7 @@ impl Owner {
                 return Some(self.unrunnable(execution, task, &message, around));
             }
         };
-        let news = task.take_news();
+        let (news, begins) = (task.take_news(), task.take_beginning());
         let Definition { workflow, plan } = definition;
         let next = Execution::go_on(
             &self.identity,
@@ -277,7 +291,7 @@ impl Owner {
             (workflow, plan),
             event,
             task.checkpoint.clone(),
-            news,
+            (news, begins),
             (task.place, includes),
         );
         match next {
@@ -331,7 +345,7 @@ impl Owner {
                         connector: call.connector.clone(),
                         execution,
                         attempt: task.attempts(&step) + 1,
-                        idempotency_key: execution.idempotency_key(&step, FIRST_EDITION),
+                        idempotency_key: execution.idempotency_key(&step, task.checkpoint.history.edition),
                         record: task.checkpoint.record.clone(),
                         step,
                         request,
@@ -394,7 +408,7 @@ impl Owner {
 
     /// How many executions have not ended, of the partitions that are restored.
     pub fn live(&self) -> usize {
-        self.wards.values().map(|ward| ward.tasks.len()).sum()
+        self.wards.values().map(|ward| ward.tasks.len() + ward.redrives.len()).sum()
     }
 
     /// Whether every partition that is held was read to its end.
@@ -402,9 +416,6 @@ impl Owner {
         self.wards.values().all(|ward| !ward.is_restoring())
     }
 }
-
-/// The edition of a step's calls until a replay changes what they are made of.
-const FIRST_EDITION: u32 = 1;
 
 /// Takes the first of `timers` off that has come due.
 fn pop_due(timers: &mut BTreeSet<(i64, ExecutionId)>, now_ms: i64) -> Option<(i64, ExecutionId)> {

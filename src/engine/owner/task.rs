@@ -61,10 +61,13 @@ pub(super) struct Task {
     is_straggler: bool,
     /// Where its oldest record lay when that was asked for last.
     appended_from: Option<i64>,
+    /// It is a later run, which begins with the steps that have not ended.
+    begins: bool,
 }
 
 impl Task {
-    pub(super) fn new(run: u32, place: i64, checkpoint: Arc<Checkpoint>, now_ms: i64) -> Task {
+    /// `begins` says that it is resumed and nothing of this run was done.
+    pub(super) fn new(run: u32, place: i64, checkpoint: Arc<Checkpoint>, begins: bool, now_ms: i64) -> Task {
         let counts_from_ms = now_ms.max(checkpoint.started_ms);
         let stages = vec![Stage::New; checkpoint.waits.len()];
         let (is_unsettled, has_ended, unknown_since_ms) = (false, false, None);
@@ -85,6 +88,7 @@ impl Task {
             held_at: None,
             is_straggler,
             appended_from,
+            begins,
         }
     }
 
@@ -116,11 +120,20 @@ impl Task {
     }
 
     pub(super) fn has_news(&self) -> bool {
-        self.is_straggler || !self.news.over.is_empty() || !self.news.changed.is_empty() || self.news.stop.is_some()
+        self.begins
+            || self.is_straggler
+            || !self.news.over.is_empty()
+            || !self.news.changed.is_empty()
+            || self.news.stop.is_some()
     }
 
     pub(super) fn take_news(&mut self) -> News {
         std::mem::take(&mut self.news)
+    }
+
+    /// Whether the run begins now.
+    pub(super) fn take_beginning(&mut self) -> bool {
+        std::mem::take(&mut self.begins)
     }
 
     /// The version that runs; None if it is not there yet. The error says why it cannot go on.

@@ -5,12 +5,13 @@ use std::sync::Arc;
 
 use rustc_hash::FxHashMap;
 
+use super::redrive::Redriving;
 use super::task::Task;
 use super::{Replaced, Terms};
 use crate::engine::batch::{AssignmentId, SourcePartition};
 use crate::engine::checkpoint::Content;
 use crate::engine::ids::ExecutionId;
-use crate::engine::journal::Log;
+use crate::engine::journal::{Log, Mail};
 use crate::engine::plan::{Action, Step, Wait};
 use crate::engine::position::Position;
 
@@ -27,6 +28,8 @@ pub(super) struct Ward {
     /// What of the partition is alive. Contents are kept while it is restored only.
     pub log: Log<Option<Content>>,
     pub tasks: FxHashMap<ExecutionId, Task>,
+    /// Records that are read again, by what the journal knows them by.
+    pub redrives: FxHashMap<ExecutionId, Redriving>,
     queues: BTreeMap<Arc<str>, Queue>,
     terms: Terms,
     is_restoring: bool,
@@ -49,6 +52,7 @@ impl Ward {
             assignment,
             log: Log::starting_at(from),
             tasks: FxHashMap::default(),
+            redrives: FxHashMap::default(),
             queues: BTreeMap::new(),
             terms,
             is_restoring: true,
@@ -78,14 +82,23 @@ impl Ward {
 
     /// Makes tasks of all that is alive, and names them, those that began first before the others.
     fn wake_all(&mut self, now_ms: i64) -> Vec<ExecutionId> {
-        let Ward { log, tasks, .. } = self;
+        let Ward { log, tasks, redrives, .. } = self;
         let mut woken = Vec::new();
         log.each_live(|execution, live| {
+            let begins = live.state.is_none() && matches!(live.mail.front(), Some((Mail::Resume, _)));
             let first = live.mail.front_mut().map(|(_, kept)| &mut kept.content);
             let held = live.state.as_mut().map(|kept| &mut kept.content).or(first);
-            // A partition's live executions begin with a start, a resume or a state, all of which hold a checkpoint.
-            let Some(Content::Checkpoint(checkpoint)) = held.and_then(Option::take) else { return };
-            let mut task = Task::new(live.run, live.place, checkpoint, now_ms);
+            let checkpoint = match held.and_then(Option::take) {
+                Some(Content::Checkpoint(checkpoint)) => checkpoint,
+                Some(Content::Redrive(redrive)) => {
+                    redrives.insert(execution, Redriving::new(live.run, live.place, redrive));
+                    woken.push((live.place, execution));
+                    return;
+                }
+                // What lives begins with a start, a resume or a state, all of which hold one of these.
+                Some(Content::None | Content::Signal(_)) | None => return,
+            };
+            let mut task = Task::new(live.run, live.place, checkpoint, begins, now_ms);
             for (mail, kept) in &mut live.mail {
                 kept.content = None;
                 task.take_mail(*mail);
@@ -151,6 +164,13 @@ impl Ward {
 
     /// What was written of an execution is certain. True if it goes on.
     pub(super) fn settle(&mut self, execution: ExecutionId, run: u32, replaced: Option<&Replaced>) -> bool {
+        if let Some(again) = self.redrives.get_mut(&execution).filter(|again| again.run == run) {
+            let goes_on = again.settle();
+            if !goes_on {
+                self.redrives.remove(&execution);
+            }
+            return goes_on;
+        }
         let Some(task) = self.tasks.get_mut(&execution).filter(|task| task.run == run) else { return false };
         let goes_on = task.settle(replaced);
         if !goes_on {

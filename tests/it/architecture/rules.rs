@@ -16,6 +16,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("dev_broker", &[]),
     ("definition", &["engine", "expression"]),
     ("lane", &["engine", "kafka", "codec", "telemetry"]),
+    ("dead_letter", &["engine", "codec", "kafka", "definition"]),
     ("app", ANY),
     ("bench", ANY),
     ("cli", ANY),

@@ -3,8 +3,10 @@
 use std::sync::Arc;
 
 use proptest::prelude::*;
+use tidegate::codec::dead_letter::{self, ReadLetter};
+use tidegate::engine::checkpoint::History;
 use tidegate::engine::event::{Origin, SourceRecord, Topic};
-use tidegate::engine::record::{DeadLetter, Output, Reason};
+use tidegate::engine::record::{DeadLetter, FinishedStep, Output, Reason};
 use tidegate::engine::value::Value;
 use tidegate::engine::wire::WireRecord;
 
@@ -52,6 +54,7 @@ tidegate-dlq-attempts: 1
 tidegate-dlq-first-failure: 2026-11-24T08:00:00.128Z
 tidegate-dlq-last-failure: 2026-11-24T08:00:00.128Z
 tidegate-dlq-topic: webhooks
+tidegate-dlq-topic-id: 07070707070707070707070707070707
 tidegate-dlq-partition: 3
 tidegate-dlq-offset: 42
 tidegate-dlq-timestamp: 1795507200125
@@ -181,5 +184,135 @@ proptest! {
         prop_assert_eq!(letter.value.as_deref(), Some(value.as_deref().unwrap_or_default()));
         prop_assert_eq!(header(&letter, "tidegate-dlq-value").is_some(), value.is_none());
         prop_assert_eq!(header(&letter, "tidegate-dlq-key").is_some(), key.is_some());
+    }
+}
+
+/// The record as a reader of the topic has it.
+fn as_read(written: &WireRecord) -> SourceRecord {
+    let topic = Arc::new(Topic { name: written.topic.clone(), id: [0; 16] });
+    let origin = Origin { topic, partition: 0, offset: 0 };
+    SourceRecord::new(origin, 0, written.key.as_deref(), written.value.as_deref(), written.headers.iter())
+}
+
+/// The same value, whether it lies in a document or not.
+fn plain(value: &Value) -> Value {
+    match (value.fields(), value.items()) {
+        (Some(fields), _) => Value::map(fields.map(|(name, field)| (name, plain(&field))).collect()),
+        (_, Some(items)) => Value::List(items.map(|item| plain(&item)).collect()),
+        (None, None) => value.as_str().map_or_else(|| value.clone(), Value::text),
+    }
+}
+
+/// Everything that a resume goes by, as text.
+fn essence(letter: &DeadLetter) -> String {
+    let DeadLetter { id, reason, failure, record, attempts, first_failure_ms, last_failure_ms, returns, .. } = letter;
+    let execution = letter.execution.as_ref().map(|it| {
+        let workflow = (it.workflow.id.as_str(), &it.workflow.version);
+        let finished: Vec<_> =
+            it.finished.iter().map(|step| FinishedStep { output: plain(&step.output), ..step.clone() }).collect();
+        (it.id, it.run, workflow, finished, (it.history.edition, &it.history.causes))
+    });
+    let original = (&record.origin, record.timestamp_ms, record.key(), record.value());
+    let headers: Vec<_> = record.headers().collect();
+    let times = (attempts, first_failure_ms, last_failure_ms, returns);
+    format!("{id} {reason:?} {failure:?} {execution:?} {original:?} {headers:?} {times:?}")
+}
+
+#[track_caller]
+fn check_way_back(letter: DeadLetter) {
+    let expected = essence(&letter);
+    let ReadLetter { letter, left_out } = dead_letter::read(&as_read(&encode(letter, MAX_BYTES))).unwrap();
+    assert_eq!(essence(&letter), expected);
+    assert!(left_out.is_empty(), "{left_out:?}");
+}
+
+#[test]
+fn a_dead_letter_is_read_as_it_was_written() {
+    let full = record(Some(b"\xff"), Some(b"{}"), &[(b"a", Some(b"1")), (b"a", None), (b"", Some(b"\xfe"))]);
+    let mut letter = samples::dead_letter(full, vec![samples::step("shape", Value::Int(7))]);
+    let execution = letter.execution.as_mut().unwrap();
+    execution.run = 3;
+    execution.history = History { edition: 2, first_failure_ms: None, causes: "run 2: gone\nrun 1: gone".into() };
+    letter.returns = 2;
+    check_way_back(letter);
+    check_way_back(samples::dead_letter(record(None, None, &[]), Vec::new()));
+    let mut undecodable = samples::dead_letter(record(Some(b""), Some(b""), &[]), Vec::new());
+    (undecodable.execution, undecodable.failure.step) = (None, None);
+    check_way_back(undecodable);
+}
+
+#[test]
+fn outputs_come_back_with_the_types_that_json_has_not() {
+    let output = Value::map(vec![
+        ("a/b~c".into(), Value::UInt(7)),
+        ("large".into(), Value::UInt(u64::MAX)),
+        ("bytes".into(), Value::Bytes(b"\x00\xff".to_vec().into())),
+        ("list".into(), Value::List([Value::Timestamp(-1), Value::Int(1), Value::Duration(i64::MIN)].into())),
+        ("".into(), Value::Float(5.0)),
+        ("7".into(), Value::text("7")),
+    ]);
+    check_way_back(samples::dead_letter(record(None, None, &[]), vec![samples::step("shape", output)]));
+    check_way_back(samples::dead_letter(record(None, None, &[]), vec![samples::step("shape", Value::UInt(1))]));
+}
+
+#[track_caller]
+fn check_unreadable(change: impl FnOnce(&mut Vec<(Vec<u8>, Option<Vec<u8>>)>), part: &str) {
+    let source = record(Some(b"k"), Some(b"v"), &[]);
+    let letter = encode(samples::dead_letter(source, vec![samples::step("shape", Value::UInt(7))]), MAX_BYTES);
+    let owned = |(name, value): (&[u8], Option<&[u8]>)| (name.to_vec(), value.map(<[u8]>::to_vec));
+    let mut headers: Vec<_> = letter.headers.iter().map(owned).collect();
+    change(&mut headers);
+    let headers = headers.iter().map(|(name, value)| (&name[..], value.as_deref()));
+    let topic = Arc::new(Topic { name: "dead-letters".into(), id: [0; 16] });
+    let origin = Origin { topic, partition: 0, offset: 0 };
+    let changed = SourceRecord::new(origin, 0, letter.key.as_deref(), letter.value.as_deref(), headers);
+    let message = dead_letter::read(&changed).map(|it| it.letter.id).unwrap_err().to_string();
+    assert!(message.contains(part), "{message} does not contain {part}");
+}
+
+#[test]
+fn what_is_no_dead_letter_of_ours_is_refused_with_its_reason() {
+    let set = |name: &'static str, value: &'static [u8]| {
+        move |headers: &mut Vec<(Vec<u8>, Option<Vec<u8>>)>| {
+            let header = headers.iter_mut().find(|(it, _)| it == name.as_bytes()).unwrap();
+            header.1 = Some(value.to_vec());
+        }
+    };
+    check_unreadable(|headers| headers.clear(), "`tidegate-dlq-reason` is missing");
+    check_unreadable(set("tidegate-dlq-reason", b"bad luck"), "`tidegate-dlq-reason` is none of those");
+    check_unreadable(set("tidegate-dlq-error-message", b"\xff"), "is not UTF-8");
+    check_unreadable(set("tidegate-dlq-run", b"-1"), "`tidegate-dlq-run` must be a number");
+    check_unreadable(set("tidegate-dlq-workflow", b"Not An Id"), "no id of a workflow");
+    check_unreadable(set("tidegate-dlq-execution", b"7"), "no id of an execution");
+    check_unreadable(set("tidegate-dlq-last-failure", b"yesterday"), "no time");
+    check_unreadable(set("tidegate-dlq-key", b"~"), "no base64");
+    check_unreadable(set("tidegate-dlq-topic-id", b"webhooks"), "no id of a topic");
+    let state = |json: &'static [u8], part| check_unreadable(set("tidegate-dlq-state", json), part);
+    state(b"{", "`tidegate-dlq-state` cannot be read");
+    let step = r#"{"steps":[{"stepId":"a","status":"completed","startTime":"2026-01-01T00:00:00Z","endTime":"2026-01-01T00:00:00Z","attempts":1,"#;
+    let with = |rest: &str| Vec::leak(format!("{step}{rest}}}]}}").into_bytes());
+    state(with(r#""output":1,"outputTypes":[{"at":"","type":"bytes"}]"#), "is no bytes");
+    state(with(r#""output":-1,"outputTypes":[{"at":"","type":"uint"}]"#), "is no uint");
+    let deep = format!(r#""output":{}{}"#, "[".repeat(110), "]".repeat(110));
+    state(with(&deep), "an output that cannot be read");
+}
+
+proptest! {
+    #[test]
+    fn whatever_lies_in_the_topic_is_read_to_some_end(
+        name in prop::sample::select(vec!["reason", "run", "state", "key", "topic-id", "edition", "attempts", "partition"]),
+        value in proptest::collection::vec(any::<u8>(), 0..40),
+    ) {
+        let source = record(Some(b"k"), Some(b"v"), &[]);
+        let letter = encode(samples::dead_letter(source, vec![samples::step("shape", Value::UInt(7))]), MAX_BYTES);
+        let name = format!("tidegate-dlq-{name}");
+        let headers: Vec<Header<'_>> = letter
+            .headers
+            .iter()
+            .map(|(known, kept)| (known, if known == name.as_bytes() { Some(&value[..]) } else { kept }))
+            .collect();
+        let topic = Arc::new(Topic { name: "dead-letters".into(), id: [0; 16] });
+        let origin = Origin { topic, partition: 0, offset: 0 };
+        let _ = dead_letter::read(&SourceRecord::new(origin, 0, letter.key.as_deref(), letter.value.as_deref(), headers));
     }
 }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use tidegate::codec::event::Format;
 use tidegate::codec::record::{Encoder, SystemTopic};
+use tidegate::engine::checkpoint::History;
 use tidegate::engine::event::{Event, Origin, SourceRecord, Topic};
 use tidegate::engine::execution::{Execution, Identity, Left, StepResults, Subject};
 use tidegate::engine::expression::StepStatus;
@@ -105,11 +106,12 @@ pub fn dead_letter(record: SourceRecord, finished: Vec<FinishedStep>) -> DeadLet
         id: DeadLetterId::of_execution(id, 1, Some("charge")),
         reason: Reason::Step,
         failure: failure("charge", "no such currency: XYZ"),
-        execution: Some(FailedExecution { id, run: 1, workflow: workflow(), finished }),
+        execution: Some(FailedExecution { id, run: 1, workflow: workflow(), finished, history: History::default() }),
         record,
         attempts: 1,
         first_failure_ms: END_MS,
         last_failure_ms: END_MS,
+        returns: 0,
     }
 }
 

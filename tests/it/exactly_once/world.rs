@@ -2,7 +2,7 @@
 
 use std::fs::{self, OpenOptions};
 use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, Output, Stdio};
 use std::time::Duration;
 
 use rdkafka::message::OwnedMessage;
@@ -37,6 +37,8 @@ pub struct World<'a> {
     prefix: String,
     /// What the settings hold beside what every project has.
     settings: String,
+    /// How the source's records are understood.
+    pub format: String,
 }
 
 impl<'a> World<'a> {
@@ -56,6 +58,7 @@ impl<'a> World<'a> {
             group: unique("group"),
             prefix,
             settings: settings.to_owned(),
+            format: "format = \"cloudevents\"".into(),
         };
         let folder = world.directory.path().join("workflows");
         fs::create_dir(&folder).unwrap();
@@ -71,13 +74,14 @@ impl<'a> World<'a> {
         let path = self.directory.path().join(format!("{instance}.toml"));
         let text = format!(
             "environment = \"{}\"\ntopic_prefix = \"{}\"\ninstance = \"{instance}\"\ngroup = \"{}\"\nadmin = \"127.0.0.1:0\"\nlanes = 1\n\
-             [kafka]\n\"bootstrap.servers\" = \"{}\"\n[[sources]]\ntopic = \"{}\"\nformat = \"cloudevents\"\nstart = \"earliest\"\n{}",
+             [kafka]\n\"bootstrap.servers\" = \"{}\"\n[[sources]]\ntopic = \"{}\"\n{}\nstart = \"earliest\"\n{}",
             // Whoever applies to one environment fences others who do; tests run side by side.
             self.group,
             self.prefix,
             self.group,
             self.broker.bootstrap(),
             self.source,
+            self.format,
             self.settings
         );
         fs::write(&path, text).unwrap();
@@ -95,6 +99,32 @@ impl<'a> World<'a> {
     pub fn command(&self, instance: &str, arguments: &[&str]) {
         let output = self.binary(instance, arguments).stderr(Stdio::piped()).output().unwrap();
         assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+    }
+
+    /// Runs a command on the project to its end, whatever that is.
+    pub fn output(&self, instance: &str, arguments: &[&str]) -> Output {
+        self.binary(instance, arguments).stdout(Stdio::piped()).stderr(Stdio::piped()).output().unwrap()
+    }
+
+    /// Starts a command on the project.
+    pub fn start(&self, instance: &str, arguments: &[&str]) -> Instance {
+        let log = OpenOptions::new().create(true).append(true).open(self.log_path(instance)).unwrap();
+        let mut command = self.binary(instance, arguments);
+        command.stderr(log);
+        Instance(spawn_tied(command).unwrap())
+    }
+
+    /// Applies a definition.
+    #[track_caller]
+    pub fn apply(&self, workflow: &str) {
+        let path = self.path("applied.yaml");
+        fs::write(&path, workflow).unwrap();
+        self.command("setup", &["apply", path.to_str().unwrap()]);
+    }
+
+    /// A place in the project.
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
     }
 
     /// Starts an instance. It writes on in the log of its name.

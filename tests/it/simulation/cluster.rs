@@ -11,9 +11,10 @@ use std::time::Duration;
 use tidegate::bench::workload::Random;
 use tidegate::engine::batch::SourcePartition;
 use tidegate::engine::call::{Expected, HttpCall};
-use tidegate::engine::event::{Event, Origin, SourceRecord, Topic};
+use tidegate::engine::event::{Event, Origin, SourceRecord, Topic, Undecodable};
 use tidegate::engine::execution::{Identity, Left, StepResults, Subject};
 use tidegate::engine::expression::Template;
+use tidegate::engine::fan_out::{self, Found};
 use tidegate::engine::ids::ExecutionId;
 use tidegate::engine::journal::Entry;
 use tidegate::engine::machine::Machine;
@@ -29,6 +30,7 @@ use tidegate::engine::workflow::{ContentHash, Status, Workflow, WorkflowId};
 
 use super::lane::{Broken, Lane};
 use super::log::{CommittedOffset, FakeLog, Line, Wrote};
+use super::replay::{self, Operator};
 use super::waiting::{self, Target};
 
 /// What all lanes of a cluster share, and what the checker knows.
@@ -48,7 +50,14 @@ pub struct Shared {
 }
 
 /// What must be written for each event and workflow; and the execution, if it waits.
-type Wanted = HashMap<(i32, i64, WorkflowId), (Vec<Line>, Option<ExecutionId>)>;
+type First = HashMap<(i32, i64, WorkflowId), (Vec<Line>, Option<ExecutionId>)>;
+
+/// All that must be written.
+struct Wanted {
+    first: First,
+    /// What comes of dead letters that are brought back.
+    later: Vec<Line>,
+}
 
 /// What one run of a cluster came to.
 #[derive(Debug)]
@@ -61,6 +70,8 @@ pub struct Verdict {
     pub faults: u32,
     /// Calls that were made.
     pub calls: u32,
+    /// Dead letters that were brought back for certain.
+    pub brought_back: u32,
 }
 
 /// The id of the source topic.
@@ -69,7 +80,7 @@ const PARTITIONS: i32 = 4;
 /// Between two events of a partition, so that some come while others wait.
 const EVENT_EVERY_MS: i64 = 120;
 /// Partitions of the journal.
-const JOURNAL: u16 = 2;
+pub const JOURNAL: u16 = 2;
 /// What the group calls partition 0 of the journal.
 const JOURNAL_BASE: i32 = 100;
 const EVENTS_PER_PARTITION: i64 = 12;
@@ -85,6 +96,7 @@ pub fn run(seed: u64, broken: Broken) -> Verdict {
     let journal = (0..JOURNAL).map(|it| JOURNAL_BASE + i32::from(it));
     let mut log = FakeLog::new((0..PARTITIONS).chain(journal).collect());
     let mut lanes: Vec<Lane> = (0..1 + random.below(3)).map(|it| Lane::new(format!("lane-{it}"), broken)).collect();
+    let mut operators = [broken, broken].map(Operator::new);
     let mut violations = Vec::new();
     let (mut now_ms, mut faults, mut checked) = (0_i64, 0, 0);
     for step in 0..STEPS + STEPS_TO_REST {
@@ -103,6 +115,10 @@ pub fn run(seed: u64, broken: Broken) -> Verdict {
             }
         }
         lane.step(&shared, &mut log, &mut random, now_ms);
+        if random.below(8) == 0 {
+            let at = random.below(operators.len());
+            operators[at].step(&shared, &mut log, &mut random, now_ms);
+        }
         if random.below(30) == 0
             && let Some((id, epoch)) = shared.late.borrow_mut().pop()
         {
@@ -123,10 +139,16 @@ pub fn run(seed: u64, broken: Broken) -> Verdict {
         *restarts.entry(*reason).or_default() += count;
     }
     let calls = *shared.target.calls.borrow();
-    Verdict { violations, restarts, faults, calls }
+    let brought_back = operators.iter().map(|it| it.brought_back).sum();
+    Verdict { violations, restarts, faults, calls, brought_back }
 }
 
 impl Shared {
+    /// The first match of an event behind the workflow that is done.
+    pub fn next_match(&self, event: Arc<Event>, after: Option<&WorkflowId>, now_ms: i64) -> Found {
+        fan_out::next_match(&self.identity, &self.registry, &self.compile(), (event, after), now_ms)
+    }
+
     fn new(random: &mut Random) -> Shared {
         let topic = Arc::new(Topic { name: "events".into(), id: TOPIC_ID });
         let mut registry = Registry::new();
@@ -238,12 +260,12 @@ impl Shared {
     /// What a single lane without faults writes for each event and workflow, with refused executions already failed.
     fn expected(&self) -> Wanted {
         let mut machine = Machine::new(self.identity.clone());
-        let mut expected = HashMap::new();
+        let (mut expected, mut letters) = (HashMap::new(), Vec::new());
         for (partition, events) in self.events.iter().enumerate() {
             machine.handle_assigned(self.partition(partition as i32), Position::at(0));
             for event in events {
                 let offset = event.record.origin.offset;
-                machine.handle_record(&self.registry, Ok(event.clone()));
+                machine.handle_record(&self.registry, read(event.clone()));
                 while let Some(emitted) = machine.poll(&self.compile(), 0) {
                     let Some(subject) = emitted.subject else { continue };
                     let left = subject.leave(0);
@@ -253,18 +275,21 @@ impl Shared {
                         match wrote {
                             Wrote::Line(line) => lines.push(line),
                             Wrote::Journal(record) => start = Some(record),
+                            Wrote::Letter(_, letter) => letters.extend(letter.map(|it| *it)),
                         }
                     }
                     let waits = start.as_ref().map(|start| start.execution);
                     if let Some(start) = start {
-                        waiting::finish_alone(self, start, &mut lines);
+                        waiting::finish_alone(self, start, &mut lines, &mut letters);
                     }
-                    let event = (partition as i32, offset, subject.workflow().unwrap().id.clone());
+                    let nothing = || WorkflowId::new("undecodable").unwrap();
+                    let workflow = subject.workflow().map_or_else(nothing, |it| it.id.clone());
+                    let event = (partition as i32, offset, workflow);
                     expected.insert(event, (lines, waits));
                 }
             }
         }
-        expected
+        Wanted { first: expected, later: replay::expected(self, letters) }
     }
 
     /// Events that the committed offsets are past, and whose executions are not all recorded. What waits is recorded in the journal.
@@ -285,6 +310,7 @@ impl Shared {
             Some(execution) => log.stands.contains_key(execution),
         };
         let missing = expected
+            .first
             .iter()
             .filter(|((partition, offset, workflow), what)| past(*partition, *offset, workflow) && !is_recorded(what));
         missing.map(|(event, _)| format!("the offset is past {event:?}, which is not recorded")).collect()
@@ -296,7 +322,7 @@ impl Shared {
         for line in &log.committed {
             *counts.entry(line).or_default() += 1;
         }
-        for line in expected.values().flat_map(|(lines, _)| lines) {
+        for line in expected.first.values().flat_map(|(lines, _)| lines).chain(&expected.later) {
             *counts.entry(line).or_default() -= 1;
         }
         let wrong = counts.into_iter().filter(|(_, count)| *count != 0);
@@ -304,7 +330,8 @@ impl Shared {
     }
 
     fn is_done(&self, log: &FakeLog) -> bool {
-        log.stands.values().all(|record| record.entry == Entry::End)
+        replay::is_done(log)
+            && log.stands.values().all(|record| record.entry == Entry::End)
             && (0..PARTITIONS).all(|it| log.offsets.get(&it).is_some_and(|it| it.offset == EVENTS_PER_PARTITION))
     }
 }
@@ -313,16 +340,25 @@ impl Shared {
 pub fn wrote_of(subject: &Subject, left: &Left) -> Vec<Wrote> {
     let line = |topic: &str, key: String| Wrote::Line(Line { topic: topic.to_owned(), key });
     let of = |output: &Output| match output {
-        Output::StepResult(result) => line("step-results", format!("{}/{}", result.execution, result.step.id)),
-        Output::Execution(record) => line("executions", format!("{} {}", record.execution, record.status.name())),
-        Output::DeadLetter(letter) => line("dead-letters", letter.id.to_string()),
+        Output::StepResult(result) => {
+            line("step-results", format!("{}/{}/{}", result.execution, result.run, result.step.id))
+        }
+        Output::Execution(record) => {
+            line("executions", format!("{} {} {}", record.execution, record.run, record.status.name()))
+        }
+        Output::DeadLetter(letter) => Wrote::Letter(letter.id, Some(letter.clone())),
         Output::Produced(produced) => {
             let origin = &produced.event.record.origin;
-            line(&produced.record.topic, format!("{}@{} {:?}", origin.partition, origin.offset, subject.workflow()))
+            let (place, run) = (format!("{}@{}", origin.partition, origin.offset), subject.run());
+            line(&produced.record.topic, format!("{place} {:?} {run:?}", subject.workflow().map(|it| &it.id)))
         }
         Output::Journal(record) => Wrote::Journal((**record).clone()),
     };
-    left.outputs.iter().map(|(_, output)| of(output)).collect()
+    let letter = |output: &Output| match output {
+        Output::DeadLetter(letter) => Some(line("dead-letters", format!("{} {}", letter.id, letter.returns))),
+        _ => None,
+    };
+    left.outputs.iter().flat_map(|(_, output)| [Some(of(output)), letter(output)].into_iter().flatten()).collect()
 }
 
 fn plan_of(plans: &BTreeMap<&'static str, Arc<Plan>>, id: &WorkflowId) -> Arc<Plan> {
@@ -331,14 +367,25 @@ fn plan_of(plans: &BTreeMap<&'static str, Arc<Plan>>, id: &WorkflowId) -> Arc<Pl
 }
 
 fn event(topic: &Arc<Topic>, partition: i32, offset: i64, random: &mut Random) -> Event {
-    let kind = ["a.x", "a.y", "b.z", "c"][random.below(4)];
+    let kind = ["a.x", "a.y", "b.z", "c", POISON][random.below(5)];
     let origin = Origin { topic: topic.clone(), partition, offset };
     decode(SourceRecord::new(origin, 0, None, Some(kind.as_bytes()), []))
 }
 
+/// The value of a record that cannot be understood where it comes from, and can be when it is brought back: until then it was mended.
+const POISON: &str = "a.y!";
+
+/// An event as a lane reads it from its source.
+pub fn read(event: Event) -> Result<Event, (SourceRecord, Undecodable)> {
+    match event.record.value() {
+        Some(value) if value == POISON.as_bytes() => Err((event.record, Undecodable { message: "poison".into() })),
+        Some(_) | None => Ok(event),
+    }
+}
+
 /// The event of a record, whose value is the event's type.
 pub fn decode(record: SourceRecord) -> Event {
-    let kind = String::from_utf8_lossy(record.value().unwrap_or_default()).into();
+    let kind = String::from_utf8_lossy(record.value().unwrap_or_default()).trim_end_matches('!').into();
     Event { record, id: "".into(), kind, source: "".into(), subject: None, time: None, data: Value::Null }
 }
 

@@ -8,7 +8,7 @@ use tidegate::engine::commit::{Failure, RestartReason};
 use tidegate::engine::execution::{Left, Subject};
 use tidegate::engine::owner::{Commit, Replaced};
 
-use super::cluster::{Shared, TOPIC_ID, decode, wrote_of};
+use super::cluster::{Shared, TOPIC_ID, decode, read, wrote_of};
 use super::lane::{Broken, LineBatch, LineGroup, LineSubject, Running, Stage};
 use super::log::{CommittedOffset, FakeLog, LogError, Wrote};
 use super::waiting;
@@ -22,7 +22,7 @@ impl Running {
         let at = self.fetch[&partition];
         let Some(event) = shared.event(partition, at, now_ms) else { return false };
         self.fetch.insert(partition, at + 1);
-        self.machine.handle_record(&shared.registry, Ok(event));
+        self.machine.handle_record(&shared.registry, read(event));
         true
     }
 
@@ -161,8 +161,7 @@ impl Running {
             let subject = kept.execution(|record| Ok(decode(record)))?;
             let left = subject.leave(now_ms);
             let (subject, left) = waiting::refuse(subject, left, now_ms);
-            if *sequence > 0 {
-                let execution = waiting::execution_of(&subject);
+            if let Some(execution) = waiting::execution_of(&subject).filter(|_| *sequence > 0) {
                 replaced.retain(|(number, _)| number != sequence);
                 replaced.push((*sequence, Replaced { execution, checkpoint: left.checkpoint.clone() }));
             }

@@ -40,6 +40,10 @@ pub enum Broken {
     NoLease,
     /// The owner is not told that something was written otherwise than it said.
     ReplacedUnsaid,
+    /// Who replays goes on with what was there before, and does not look again.
+    ReplayFromMemory,
+    /// What was replayed is resolved in a transaction of its own.
+    ReplayThenResolve,
 }
 
 /// How far the front of the queue is.
@@ -321,7 +325,8 @@ impl Lane {
     /// Reads a little of the journal.
     fn read_journal(&mut self, log: &FakeLog, random: &mut Random, now_ms: i64) -> Result<(), RestartReason> {
         let running = self.running();
-        for _ in 0..1 + random.below(8) {
+        // Fast enough that a restore ends before the lane is put out again, as it is now and then.
+        for _ in 0..1 + random.below(30) {
             let partitions: Vec<i32> =
                 running.fetch.keys().copied().filter(|it| Shared::journal_number(*it).is_some()).collect();
             let Some(&key) = partitions.get(random.below(partitions.len().max(1))) else { return Ok(()) };

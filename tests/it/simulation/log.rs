@@ -5,8 +5,8 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
-use tidegate::engine::ids::ExecutionId;
-use tidegate::engine::record::JournalRecord;
+use tidegate::engine::ids::{DeadLetterId, ExecutionId};
+use tidegate::engine::record::{DeadLetter, JournalRecord};
 
 /// What a transaction writes: one line per record, and the execution it belongs to.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -24,6 +24,8 @@ pub enum Wrote {
     Line(Line),
     /// A record of the journal.
     Journal(JournalRecord),
+    /// A dead letter, or that it is resolved.
+    Letter(DeadLetterId, Option<Box<DeadLetter>>),
 }
 
 /// A place in a partition of the journal.
@@ -76,6 +78,7 @@ struct Producer {
 struct Transaction {
     id: u64,
     lines: Vec<Line>,
+    letters: Vec<(DeadLetterId, Option<Box<DeadLetter>>)>,
     journal: BTreeSet<u16>,
     offsets: BTreeMap<i32, CommittedOffset>,
     started_ms: i64,
@@ -122,6 +125,8 @@ pub struct FakeLog {
     pub seen: HashSet<Line>,
     /// The group's committed offsets.
     pub offsets: BTreeMap<i32, CommittedOffset>,
+    /// The last committed dead letter of every id; None if it is resolved.
+    pub letters: BTreeMap<DeadLetterId, Option<DeadLetter>>,
 }
 
 /// A member that is silent for longer is put out of the group.
@@ -144,6 +149,7 @@ impl FakeLog {
             committed: Vec::new(),
             seen: HashSet::new(),
             offsets: BTreeMap::new(),
+            letters: BTreeMap::new(),
         }
     }
 
@@ -207,6 +213,7 @@ impl FakeLog {
         for wrote in wrote {
             match wrote {
                 Wrote::Line(line) => transaction.lines.push(line.clone()),
+                Wrote::Letter(id, letter) => transaction.letters.push((*id, letter.clone())),
                 Wrote::Journal(record) => {
                     let partition = record.execution.journal_partition;
                     transaction.journal.insert(partition);
@@ -257,6 +264,8 @@ impl FakeLog {
             self.seen.extend(transaction.lines.iter().cloned());
             self.committed.extend(transaction.lines);
             self.offsets.extend(transaction.offsets);
+            let letters = transaction.letters.into_iter();
+            self.letters.extend(letters.map(|(id, letter)| (id, letter.map(|it| *it))));
         }
         Ok(())
     }

@@ -6,6 +6,7 @@ mod cluster;
 mod committing;
 mod lane;
 mod log;
+mod replay;
 mod waiting;
 
 use cluster::run;
@@ -23,7 +24,7 @@ fn seeds() -> std::ops::Range<u64> {
 
 #[test]
 fn every_execution_is_recorded_once_whatever_happens() {
-    let (mut faults, mut calls, mut restarts) = (0, 0, std::collections::BTreeMap::new());
+    let (mut faults, mut calls, mut brought_back, mut restarts) = (0, 0, 0, std::collections::BTreeMap::new());
     for seed in seeds() {
         let verdict = run(seed, Broken::Nothing);
         assert!(
@@ -33,11 +34,14 @@ fn every_execution_is_recorded_once_whatever_happens() {
         );
         faults += verdict.faults;
         calls += verdict.calls;
+        brought_back += verdict.brought_back;
         for (reason, count) in verdict.restarts {
             *restarts.entry(reason).or_insert(0) += count;
         }
     }
-    println!("{faults} kills and stalls; {calls} calls; restarts {restarts:?}");
+    println!(
+        "{faults} kills and stalls; {calls} calls; {brought_back} dead letters brought back; restarts {restarts:?}"
+    );
     if seeds().count() as u64 >= SEEDS {
         for reason in ["fenced", "uncertain", "assignment_lost", "revoke_timeout"] {
             assert!(restarts.contains_key(reason), "no seed came to `{reason}`: {restarts:?}");
@@ -107,4 +111,14 @@ fn calling_without_a_lease_is_found() {
 #[test]
 fn not_saying_what_was_replaced_is_found() {
     check_that_it_is_found(Broken::ReplacedUnsaid);
+}
+
+#[test]
+fn replaying_from_memory_is_found() {
+    check_that_it_is_found(Broken::ReplayFromMemory);
+}
+
+#[test]
+fn resolving_what_was_replayed_in_another_transaction_is_found() {
+    check_that_it_is_found(Broken::ReplayThenResolve);
 }

@@ -11,12 +11,12 @@ use tidegate::engine::execution::{Left, Subject};
 use tidegate::engine::ids::ExecutionId;
 use tidegate::engine::journal::Record;
 use tidegate::engine::owner::{Around, Call, CallId, Commit, Owner, Replaced};
-use tidegate::engine::record::{JournalRecord, Output};
+use tidegate::engine::record::{DeadLetter, JournalRecord, Output};
 use tidegate::engine::retry::FailedCall;
 use tidegate::engine::run::Refusal;
 use tidegate::engine::value::Value;
 
-use super::cluster::{MAY_BE_GONE, Shared, wrote_of};
+use super::cluster::{JOURNAL, MAY_BE_GONE, Shared, wrote_of};
 use super::log::{FakeLog, Line, Wrote};
 
 /// How long calls may start after a commit: far less than in life, as is every time here.
@@ -54,7 +54,7 @@ impl Target {
         let stands = log.stands.get(&call.execution).map(|record| &record.content);
         let waits = match stands {
             Some(Content::Checkpoint(checkpoint)) => checkpoint.waits.iter().find(|wait| wait.step == call.step),
-            Some(Content::None | Content::Signal(_)) | None => None,
+            Some(Content::None | Content::Signal(_) | Content::Redrive(_)) | None => None,
         };
         if waits.map(|wait| wait.attempts + 1) != Some(call.attempt) {
             violations.push(format!("{name} was called for attempt {}, but stands at {waits:?}", call.attempt));
@@ -94,6 +94,7 @@ pub fn around<T>(shared: &Shared, now_ms: i64, act: impl FnOnce(&Around<'_>) -> 
     let around = Around {
         definition: &|id, _| shared.definition(id).map(Ok),
         decode: &|record| Ok(super::cluster::decode(record)),
+        next_match: &|event, after, now_ms| shared.next_match(event, after, now_ms),
         fits: &|_| Ok(()),
         now_ms,
         steady_ms: now_ms,
@@ -145,32 +146,38 @@ impl Calls {
     }
 }
 
-/// What is written for a subject until it has ended, by one owner without faults. What it writes first is in `lines` already.
-pub fn finish_alone(shared: &Shared, start: JournalRecord, lines: &mut Vec<Line>) {
+/// What is written for mail until everything that came of it has ended, by one owner without faults; and the dead letters.
+pub fn finish_alone(shared: &Shared, mail: JournalRecord, lines: &mut Vec<Line>, letters: &mut Vec<DeadLetter>) {
     let mut owner = Owner::new(shared.identity.clone(), LEASE_MS);
-    let partition = shared.journal_partition(start.execution.journal_partition);
     let assignment = AssignmentId(1);
-    owner.handle_assigned(partition.clone(), assignment, 0, 0);
-    owner.handle_restored(partition.partition, 0);
-    let named = [Dependency { partition, assignment }];
+    let partitions = (0..JOURNAL).map(|number| shared.journal_partition(number));
+    let named: Vec<Dependency> = partitions.map(|partition| Dependency { partition, assignment }).collect();
+    for Dependency { partition, .. } in &named {
+        owner.handle_assigned(partition.clone(), assignment, 0, 0);
+        owner.handle_restored(partition.partition, 0);
+    }
     let (mut offset, mut now_ms) = (0, 0);
     let mut feed = |owner: &mut Owner, it: JournalRecord| {
         owner.handle_record(record(offset, it), 0);
         offset += 1;
     };
-    feed(&mut owner, start);
+    feed(&mut owner, mail);
     while owner.live() > 0 {
         now_ms += 5;
         assert!(now_ms < 100_000, "an execution without faults does not end");
         while let Some(emitted) = around(shared, now_ms, |around| owner.poll(around)) {
             let (subject, left) = refuse(emitted.subject, emitted.left, now_ms);
-            let replaced = Replaced { execution: execution_of(&subject), checkpoint: left.checkpoint.clone() };
+            let replaced: Vec<Replaced> = execution_of(&subject)
+                .map(|execution| Replaced { execution, checkpoint: left.checkpoint.clone() })
+                .into_iter()
+                .collect();
             let (sequence, sent_ms) = (emitted.sequence, now_ms);
-            owner.handle_committed(Commit { sequence, sent_ms, named: &named, replaced: &[replaced] });
+            owner.handle_committed(Commit { sequence, sent_ms, named: &named, replaced: &replaced });
             for wrote in wrote_of(&subject, &left) {
                 match wrote {
                     Wrote::Line(line) => lines.push(line),
                     Wrote::Journal(record) => feed(&mut owner, record),
+                    Wrote::Letter(_, letter) => letters.extend(letter.map(|it| *it)),
                 }
             }
         }
@@ -186,11 +193,11 @@ pub fn finish_alone(shared: &Shared, start: JournalRecord, lines: &mut Vec<Line>
 }
 
 /// The execution of a subject that has one.
-pub fn execution_of(subject: &Subject) -> ExecutionId {
+pub fn execution_of(subject: &Subject) -> Option<ExecutionId> {
     match subject {
-        Subject::Execution(execution) => execution.id,
-        Subject::Unrunnable(unrunnable) => unrunnable.id,
-        Subject::Undecodable(_) => panic!("an owner has none of these"),
+        Subject::Execution(execution) => Some(execution.id),
+        Subject::Unrunnable(unrunnable) => Some(unrunnable.id),
+        Subject::Undecodable(_) | Subject::Unmatched(_) => None,
     }
 }
 

@@ -1,0 +1,342 @@
+//! Brings dead letters back, as a plan says.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::time::{Duration, Instant};
+
+use super::letters::{self, Letters};
+use super::mail::{Mail, Mailer};
+use super::outcomes::{Ended, Outcomes};
+use super::plan::{LeftOut, Plan, leave_out};
+use super::{Desk, Pace, ReplayError, now_ms};
+use crate::definition::Installed;
+use crate::engine::ids::{DeadLetterId, ExecutionId};
+use crate::engine::wire::WireRecord;
+use crate::kafka::log_reader::{From, LogRecord};
+use crate::kafka::topic_reader::TopicReader;
+use crate::kafka::transaction::{WriteError, Writer};
+
+/// Dead letters that come back in one transaction, at most.
+const BATCH_LETTERS: usize = 500;
+/// What they weigh, at most, if they are more than one.
+const BATCH_BYTES: usize = 8 * 1024 * 1024;
+/// How often it begins again when a transaction did not go through.
+const TRIES: u32 = 5;
+/// How long one look waits.
+const POLL: Duration = Duration::from_millis(50);
+/// How long nothing may be heard of executions that were brought back, where it waits for them.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// What has become of a plan so far.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Summary {
+    /// Dead letters of the plan.
+    pub planned: usize,
+    /// That were brought back.
+    pub brought_back: usize,
+    /// That were not there any more as planned: somebody has resolved them, or they have failed again.
+    pub gone: usize,
+    /// That cannot come back (any more), by the reason.
+    pub left_out: Vec<LeftOut>,
+    /// How those have ended that were brought back.
+    pub ended: Ended,
+    /// How many of them have not.
+    pub under_way: usize,
+    /// Why it stopped before the end of the plan.
+    pub stopped: Option<String>,
+}
+
+impl Summary {
+    /// Whether everything that was planned has come back and nothing of it failed again.
+    pub fn is_well(&self) -> bool {
+        self.stopped.is_none() && self.left_out.is_empty() && self.ended.failed == 0
+    }
+}
+
+/// Why a session ends before it is done.
+enum Halt {
+    /// A transaction did not go through: what is left is tried again.
+    Again(String),
+    /// It is to go no further.
+    Stop(String),
+    /// It cannot go further.
+    Failed(ReplayError),
+}
+
+impl<E: Into<ReplayError>> std::convert::From<E> for Halt {
+    fn from(error: E) -> Halt {
+        Halt::Failed(error.into())
+    }
+}
+
+/// Where a dead letter lies.
+type Place = (i32, i64);
+/// The execution and the run that one starts.
+type Run = Option<(ExecutionId, u32)>;
+
+struct Applying<'a> {
+    desk: &'a Desk,
+    pace: Pace,
+    mailer: Mailer<'a>,
+    outcomes: Outcomes,
+    /// What is left of the plan.
+    wanted: HashMap<Place, DeadLetterId>,
+    batch: Vec<(Place, DeadLetterId, Mail)>,
+    batch_bytes: usize,
+    /// What was being written when it became uncertain.
+    in_doubt: Vec<(Place, DeadLetterId, Run)>,
+    next_write: Instant,
+    left_out: BTreeMap<String, LeftOut>,
+    summary: Summary,
+    told: &'a mut dyn FnMut(&Summary),
+}
+
+/// Brings back what a plan says. `told` hears how far it is. What it says of its end is in the summary; after an error, too, everything that
+/// was brought back stays so, and applying the plan again does the rest.
+pub fn apply(
+    desk: &Desk,
+    installed: &Installed,
+    plan: &Plan,
+    pace: Pace,
+    told: &mut dyn FnMut(&Summary),
+) -> Result<Summary, ReplayError> {
+    check(desk, plan)?;
+    let ids = plan.items.iter().filter_map(|it| Some(((it.partition, it.offset), DeadLetterId::parse(&it.id)?)));
+    let mut applying = Applying {
+        desk,
+        pace,
+        mailer: Mailer::new(desk, installed, &plan.orders),
+        // Opened before anything is written, so that nothing that comes of it is missed.
+        outcomes: Outcomes::open(desk)?,
+        wanted: ids.collect(),
+        batch: Vec::new(),
+        batch_bytes: 0,
+        in_doubt: Vec::new(),
+        next_write: Instant::now(),
+        left_out: BTreeMap::new(),
+        summary: Summary { planned: plan.items.len(), ..Summary::default() },
+        told,
+    };
+    for tried in 1.. {
+        match applying.session() {
+            Ok(()) => break,
+            Err(Halt::Stop(why)) => {
+                applying.summary.stopped = Some(why);
+                break;
+            }
+            Err(Halt::Again(why)) if tried < TRIES => tracing::warn!(cause = why, "beginning again"),
+            Err(Halt::Again(why)) => return Err(ReplayError::NotWritten(why)),
+            Err(Halt::Failed(error)) => return Err(error),
+        }
+    }
+    applying.wait_at_the_end()?;
+    let mut summary = applying.summary;
+    summary.left_out = applying.left_out.into_values().collect();
+    Ok(summary)
+}
+
+/// Refuses a plan that is for something else.
+pub(super) fn check(desk: &Desk, plan: &Plan) -> Result<(), ReplayError> {
+    let other = |what: &str, of: &str, here: &str| {
+        ReplayError::OtherPlace(format!("the plan is for the {what} {of}, and these settings are for {here}"))
+    };
+    if plan.environment != desk.environment {
+        return Err(other("environment", &plan.environment, &desk.environment));
+    }
+    if plan.dead_letters != *desk.dead_letters.name {
+        return Err(other("topic", &plan.dead_letters, &desk.dead_letters.name));
+    }
+    Ok(())
+}
+
+impl Applying<'_> {
+    /// Takes over, looks what is left, and brings it back.
+    fn session(&mut self) -> Result<(), Halt> {
+        let id = format!("tidegate-replay-{}", self.desk.environment);
+        let mut writer = Writer::take_over(&self.desk.clients, &id)?.map_err(|error| self.halt(error))?;
+        // Read after the takeover: what an earlier tool had open is decided now.
+        self.look_what_is_left()?;
+        let mut reader = TopicReader::open(&self.desk.clients, &self.desk.dead_letters.name)?;
+        let mut first: BTreeMap<i32, i64> = BTreeMap::new();
+        for (partition, offset) in self.wanted.keys() {
+            let known = first.entry(*partition).or_insert(*offset);
+            *known = (*known).min(*offset);
+        }
+        for (partition, offset) in first {
+            reader.add(partition, From::Offset(offset))?;
+        }
+        while !self.wanted.is_empty() {
+            match reader.poll(POLL)? {
+                Some(record) => self.take(&mut writer, &record)?,
+                None if reader.has_caught_up() => break,
+                None => {}
+            }
+        }
+        self.write(&mut writer)?;
+        // What was compacted away since it was looked for was resolved by somebody who does not use this tool.
+        self.summary.gone += std::mem::take(&mut self.wanted).len();
+        Ok(())
+    }
+
+    fn look_what_is_left(&mut self) -> Result<(), Halt> {
+        let wanted: HashSet<DeadLetterId> = self.wanted.values().copied().collect();
+        let in_doubt = std::mem::take(&mut self.in_doubt);
+        self.wanted.extend(in_doubt.iter().map(|(place, id, _)| (*place, *id)));
+        let doubted: HashSet<DeadLetterId> = in_doubt.iter().map(|(_, id, _)| *id).collect();
+        let is_ours = |id: &DeadLetterId| wanted.contains(id) || doubted.contains(id);
+        let Letters { live, .. } = letters::scan(self.desk, |read| is_ours(&read.letter.id).then_some(()), |_| ())?;
+        let is_there = |place: &Place, id: &DeadLetterId| {
+            live.get(id).is_some_and(|found| (found.partition, found.offset) == *place)
+        };
+        for (place, id, run) in in_doubt {
+            if !is_there(&place, &id) {
+                self.wanted.remove(&place);
+                self.brought_back(run);
+            }
+        }
+        let before = self.wanted.len();
+        self.wanted.retain(|place, id| is_there(place, id));
+        self.summary.gone += before - self.wanted.len();
+        Ok(())
+    }
+
+    fn take(&mut self, writer: &mut Writer, record: &LogRecord) -> Result<(), Halt> {
+        let place = (record.partition, record.offset);
+        let Some(id) = self.wanted.remove(&place) else { return Ok(()) };
+        let mail = letters::read(record)
+            .map_err(|why| format!("it cannot be read: {why}"))
+            .and_then(|read| self.mailer.mail(read, now_ms()));
+        let mail = match mail {
+            Ok(mail) => mail,
+            Err(reason) => {
+                leave_out(&mut self.left_out, reason, id.to_string());
+                return Ok(());
+            }
+        };
+        let bytes = mail.record.size_bytes();
+        if !self.batch.is_empty() && self.batch_bytes + bytes > BATCH_BYTES {
+            self.write(writer)?;
+        }
+        self.make_room(writer)?;
+        self.batch.push((place, id, mail));
+        self.batch_bytes += bytes;
+        let ends_canary = self.pace.canary == Some(self.summary.brought_back + self.batch.len());
+        if self.batch.len() >= self.pace.batch(BATCH_LETTERS) || ends_canary {
+            self.write(writer)?;
+        }
+        if ends_canary {
+            self.listen_until(|it| it.outcomes.pending() == 0)?;
+        }
+        Ok(())
+    }
+
+    /// Waits until another execution may be under way.
+    fn make_room(&mut self, writer: &mut Writer) -> Result<(), Halt> {
+        let Some(most) = self.pace.concurrency else { return Ok(()) };
+        let most = most.max(1);
+        if self.outcomes.pending() + self.batch.len() < most {
+            return Ok(());
+        }
+        self.write(writer)?;
+        self.listen_until(|it| it.outcomes.pending() < most)
+    }
+
+    fn listen_until(&mut self, is_over: impl Fn(&Self) -> bool) -> Result<(), Halt> {
+        while !is_over(self) {
+            self.listen(POLL)?;
+            if self.outcomes.silence() > PATIENCE {
+                let (left, seconds) = (self.outcomes.pending(), PATIENCE.as_secs());
+                return Err(Halt::Stop(format!(
+                    "nothing was heard of {left} executions for {seconds} s: do instances run? They go on when one does"
+                )));
+            }
+        }
+        self.judge()
+    }
+
+    fn listen(&mut self, timeout: Duration) -> Result<(), ReplayError> {
+        self.outcomes.listen(timeout)?;
+        self.summary.ended = self.outcomes.ended;
+        self.summary.under_way = self.outcomes.pending();
+        (self.told)(&self.summary);
+        Ok(())
+    }
+
+    /// Stops if too many have failed again.
+    fn judge(&self) -> Result<(), Halt> {
+        let Ended { failed, .. } = self.outcomes.ended;
+        let ended = self.outcomes.ended.all();
+        if self.pace.is_too_much(failed, ended) {
+            return Err(Halt::Stop(
+                format!(
+                    "{failed} of {ended} that have ended failed again, more than {} % ",
+                    self.pace.stop_above * 100.0
+                )
+                .trim_end()
+                .to_owned(),
+            ));
+        }
+        Ok(())
+    }
+
+    /// Writes what brings the batch back together with what resolves it.
+    fn write(&mut self, writer: &mut Writer) -> Result<(), Halt> {
+        while !self.batch.is_empty() && Instant::now() < self.next_write {
+            self.listen(POLL.min(self.next_write.saturating_duration_since(Instant::now())))?;
+        }
+        let batch = std::mem::take(&mut self.batch);
+        self.batch_bytes = 0;
+        if batch.is_empty() {
+            return Ok(());
+        }
+        let (mut records, mut written) = (Vec::with_capacity(2 * batch.len()), Vec::with_capacity(batch.len()));
+        for (place, id, mail) in batch {
+            records.push(mail.record);
+            records.push(self.tombstone(place.0, id));
+            written.push((place, id, mail.run));
+        }
+        let count = written.len();
+        if let Err(error) = writer.write(&records) {
+            self.in_doubt = written;
+            return Err(self.halt(error));
+        }
+        written.into_iter().for_each(|(_, _, run)| self.brought_back(run));
+        self.next_write = Instant::now() + self.pace.pause(count);
+        self.listen(Duration::ZERO)?;
+        self.judge()
+    }
+
+    fn brought_back(&mut self, run: Run) {
+        self.summary.brought_back += 1;
+        if let Some((execution, run)) = run {
+            self.outcomes.expect(execution, run);
+        }
+    }
+
+    fn tombstone(&self, partition: i32, id: DeadLetterId) -> WireRecord {
+        WireRecord {
+            topic: self.desk.dead_letters.name.clone(),
+            partition: Some(partition),
+            key: Some(id.to_string().into()),
+            value: None,
+            headers: [("tidegate-dlq-resolution", Some("replayed"))].into_iter().collect(),
+            step: None,
+        }
+    }
+
+    fn halt(&self, error: WriteError) -> Halt {
+        match error {
+            WriteError::Fenced => Halt::Failed(ReplayError::Fenced),
+            WriteError::NotWritten { message, is_refused: true } => Halt::Failed(ReplayError::NotWritten(message)),
+            WriteError::NotWritten { message, .. } | WriteError::Uncertain { message } => Halt::Again(message),
+        }
+    }
+
+    fn wait_at_the_end(&mut self) -> Result<(), ReplayError> {
+        let until = Instant::now() + self.pace.wait;
+        self.listen(Duration::ZERO)?;
+        while self.outcomes.pending() > 0 && Instant::now() < until {
+            self.listen(POLL)?;
+        }
+        Ok(())
+    }
+}

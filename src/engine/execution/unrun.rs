@@ -1,0 +1,127 @@
+//! What was never run: workflows that cannot be, and records that are no events or that nothing matches.
+
+use std::sync::Arc;
+
+use super::{FIRST_RUN, Left, journal_output};
+use crate::engine::checkpoint::{Checkpoint, Content, History};
+use crate::engine::event::{Event, SourceRecord, Undecodable};
+use crate::engine::ids::{DeadLetterId, ExecutionId};
+use crate::engine::journal::Entry;
+use crate::engine::plan::ErrorClass;
+use crate::engine::record::{
+    DeadLetter, ExecutionRecord, ExecutionStatus, FailedExecution, Failure, JournalRecord, Output, Reason,
+};
+use crate::engine::run;
+use crate::engine::workflow::Workflow;
+
+/// A workflow that matched an event and whose definition does not compile in this version; or one that has waited and cannot go on.
+#[derive(Clone, Debug)]
+pub struct Unrunnable {
+    /// The id that its execution has, or would have had.
+    pub id: ExecutionId,
+    /// Its run, from 1.
+    pub run: u32,
+    /// The workflow.
+    pub workflow: Arc<Workflow>,
+    /// The event.
+    pub event: Arc<Event>,
+    /// Why it cannot be run.
+    pub message: String,
+    /// When that was found, milliseconds since the Unix epoch.
+    pub at_ms: i64,
+    /// Where it stood, if it has waited.
+    pub(super) waited: Option<Arc<Checkpoint>>,
+    /// See [`Subject::along_with`].
+    pub(super) along: Option<Arc<JournalRecord>>,
+}
+
+/// A record that could not be understood.
+#[derive(Clone, Debug)]
+pub struct UndecodableRecord {
+    /// The record.
+    pub record: SourceRecord,
+    /// Why.
+    pub reason: Undecodable,
+    /// When that was found, milliseconds since the Unix epoch.
+    pub at_ms: i64,
+    /// When that was found first, and how often it was read again since.
+    pub(super) earlier: Option<(i64, u32)>,
+    /// See [`Subject::along_with`].
+    pub(super) along: Option<Arc<JournalRecord>>,
+}
+
+/// A record that was read again, is understood, and that no workflow matches (any more).
+#[derive(Clone, Debug)]
+pub struct Unmatched {
+    /// The record.
+    pub record: SourceRecord,
+    /// What the journal must know of it.
+    pub journal: JournalRecord,
+}
+
+impl Unrunnable {
+    pub(super) fn leave(&self) -> Left {
+        let failure = Failure { step: None, class: ErrorClass::Config, message: self.message.clone() };
+        let finished = self.waited.as_ref().map_or(Vec::new(), |checkpoint| checkpoint.ended.clone());
+        let history = self.waited.as_ref().map_or_else(History::default, |checkpoint| checkpoint.history.clone());
+        let dead_letter = DeadLetter {
+            id: DeadLetterId::of_execution(self.id, self.run, None),
+            reason: Reason::Match,
+            failure: failure.clone(),
+            execution: Some(FailedExecution {
+                id: self.id,
+                run: self.run,
+                workflow: self.workflow.clone(),
+                finished,
+                history: history.clone(),
+            }),
+            record: self.event.record.clone(),
+            attempts: 0,
+            first_failure_ms: history.first_failure_ms.unwrap_or(self.at_ms),
+            last_failure_ms: self.at_ms,
+            returns: self.run.saturating_sub(FIRST_RUN),
+        };
+        let record = ExecutionRecord {
+            execution: self.id,
+            run: self.run,
+            workflow: self.workflow.clone(),
+            event: self.event.clone(),
+            status: ExecutionStatus::Failed,
+            started_ms: self.waited.as_ref().map_or(self.at_ms, |checkpoint| checkpoint.started_ms),
+            ended_ms: Some(self.at_ms),
+            results: Vec::new(),
+            errors: vec![failure],
+            retry_count: 0,
+        };
+        let end = JournalRecord { execution: self.id, run: self.run, entry: Entry::End, content: Content::None };
+        let ended = self.waited.is_some().then(|| Output::Journal(Box::new(end)));
+        let outputs = [Output::DeadLetter(Box::new(dead_letter)), Output::Execution(Box::new(record))];
+        let along = self.along.as_deref().map(journal_output);
+        let outputs = outputs.into_iter().chain(ended).chain(along).map(|output| (None, output)).collect();
+        Left { outputs, status: Some(ExecutionStatus::Failed), steps: Vec::new(), over: Vec::new(), checkpoint: None }
+    }
+}
+
+impl UndecodableRecord {
+    pub(super) fn leave(&self) -> Left {
+        let (first_failure_ms, returns) = self.earlier.unwrap_or((self.at_ms, 0));
+        let dead_letter = DeadLetter {
+            id: DeadLetterId::of_record(&self.record.origin),
+            reason: Reason::Decode,
+            failure: Failure {
+                step: None,
+                class: ErrorClass::Permanent,
+                message: run::cut(self.reason.message.clone()),
+            },
+            execution: None,
+            record: self.record.clone(),
+            attempts: returns.saturating_add(1),
+            first_failure_ms,
+            last_failure_ms: self.at_ms,
+            returns,
+        };
+        let mut left = Left::only(Output::DeadLetter(Box::new(dead_letter)));
+        left.outputs.extend(self.along.as_deref().map(|record| (None, journal_output(record))));
+        left
+    }
+}

@@ -1,0 +1,160 @@
+//! How failed work comes back: what is mailed to the journal for a dead letter.
+//!
+//! An execution goes on as its next run from its failed step: the steps that have ended are not run again, in the same version of its
+//! workflow or in a repaired one. Its calls keep their idempotency keys, unless what they are made of has changed: then the edition rises.
+//! What was never an execution is read and matched again.
+//!
+//! Who writes the mail resolves the dead letter in the same transaction, so that nothing comes back twice.
+
+use std::sync::Arc;
+
+use super::checkpoint::{Checkpoint, Content, History, Redrive};
+use super::ids::{DeadLetterId, ExecutionId};
+use super::journal::{Entry, Mail};
+use super::record::{DeadLetter, FailedExecution, JournalRecord};
+use super::run::cut;
+
+/// What is to be different when work comes back.
+#[derive(Clone, Debug, Default)]
+pub struct Repair {
+    /// The version of its workflow with which an execution goes on; None = the one that failed.
+    pub version: Option<Arc<str>>,
+    /// Whether outputs of its finished steps were changed.
+    pub has_other_outputs: bool,
+}
+
+/// The mail that brings the work of a dead letter back. Its steps that have ended are those of the letter; whoever repairs an output has
+/// done so there. The journal has `journal_partitions`.
+pub fn resume(letter: DeadLetter, repair: &Repair, journal_partitions: u16, now_ms: i64) -> JournalRecord {
+    let DeadLetter { id, failure, execution, record, first_failure_ms, returns, .. } = letter;
+    let entry = Entry::Mail(Mail::Resume);
+    let Some(FailedExecution { id: execution, run, workflow, finished, history }) = execution else {
+        let redrive = Redrive { record, after: None, first_failure_ms };
+        let execution = redrive_id(id, journal_partitions);
+        let content = Content::Redrive(Arc::new(redrive));
+        return JournalRecord { execution, run: returns.saturating_add(1), entry, content };
+    };
+    let version = repair.version.as_ref().unwrap_or(&workflow.version);
+    let has_changed = repair.has_other_outputs || *version != workflow.version;
+    let step = failure.step.as_deref().map_or(String::new(), |step| format!("{step}: "));
+    let causes = cut(format!("run {run}: {step}{}\n{}", failure.message, history.causes).trim_end().to_owned());
+    let checkpoint = Checkpoint {
+        workflow: workflow.id.clone(),
+        version: version.clone(),
+        record,
+        started_ms: now_ms,
+        output_bytes: finished.iter().map(|step| step.output.weight()).sum(),
+        ended: finished,
+        waits: Vec::new(),
+        history: History {
+            edition: history.edition.saturating_add(u32::from(has_changed)),
+            first_failure_ms: Some(first_failure_ms),
+            causes: causes.into(),
+        },
+    };
+    let content = Content::Checkpoint(Arc::new(checkpoint));
+    JournalRecord { execution, run: run.saturating_add(1), entry, content }
+}
+
+/// By what the journal knows a record that is read again: it is no execution (yet), and has an address like one.
+pub fn redrive_id(letter: DeadLetterId, journal_partitions: u16) -> ExecutionId {
+    ExecutionId::of_dead_letter(letter, journal_partitions)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::event::{Origin, SourceRecord, Topic};
+    use crate::engine::expression::StepStatus;
+    use crate::engine::plan::ErrorClass;
+    use crate::engine::record::{Failure, FinishedStep, Reason};
+    use crate::engine::value::Value;
+    use crate::engine::workflow::{ContentHash, Status, Workflow, WorkflowId};
+
+    const ID: &str = "0005-00112233445566778899aabbccddeeff";
+
+    fn letter(execution: Option<(u32, History)>) -> DeadLetter {
+        let topic = Arc::new(Topic { name: "events".into(), id: [1; 16] });
+        let workflow = Workflow {
+            id: WorkflowId::new("order-paid").unwrap(),
+            version: "1.0.0".into(),
+            status: Status::Stopped,
+            content_hash: ContentHash([0; 32]),
+            triggers: Vec::new(),
+        };
+        let step = FinishedStep {
+            id: "shape".into(),
+            status: StepStatus::Completed,
+            started_ms: 0,
+            ended_ms: 0,
+            attempts: 1,
+            output: Value::Int(7),
+            failure: None,
+        };
+        let execution = execution.map(|(run, history)| FailedExecution {
+            id: ExecutionId::parse(ID).unwrap(),
+            run,
+            workflow: Arc::new(workflow),
+            finished: vec![step],
+            history,
+        });
+        DeadLetter {
+            id: DeadLetterId::parse("00112233445566778899aabbccddeeff").unwrap(),
+            reason: Reason::Step,
+            failure: Failure { step: Some("charge".into()), class: ErrorClass::Permanent, message: "gone".into() },
+            returns: execution.as_ref().map_or(3, |it: &FailedExecution| it.run - 1),
+            execution,
+            record: SourceRecord::new(Origin { topic, partition: 0, offset: 4 }, 0, None, None, []),
+            attempts: 4,
+            first_failure_ms: 100,
+            last_failure_ms: 200,
+        }
+    }
+
+    #[track_caller]
+    fn check(run: u32, history: History, repair: &Repair, expected: (&str, u32, &str)) {
+        let mail = resume(letter(Some((run, history))), repair, 24, 1_000);
+        assert_eq!((mail.execution, mail.run), (ExecutionId::parse(ID).unwrap(), run + 1));
+        assert_eq!(mail.entry, Entry::Mail(Mail::Resume));
+        let Content::Checkpoint(checkpoint) = mail.content else { panic!("an execution goes on from a checkpoint") };
+        let History { edition, first_failure_ms, causes } = &checkpoint.history;
+        assert_eq!((&*checkpoint.version, *edition, &**causes), expected);
+        assert_eq!((*first_failure_ms, checkpoint.started_ms), (Some(100), 1_000));
+        assert!(checkpoint.waits.is_empty() && checkpoint.ended.len() == 1 && checkpoint.output_bytes > 0);
+    }
+
+    #[test]
+    fn an_execution_goes_on_as_its_next_run() {
+        check(1, History::default(), &Repair::default(), ("1.0.0", 1, "run 1: charge: gone"));
+        let before = History { edition: 2, first_failure_ms: None, causes: "run 1: charge: 503".into() };
+        check(2, before, &Repair::default(), ("1.0.0", 2, "run 2: charge: gone\nrun 1: charge: 503"));
+    }
+
+    #[test]
+    fn another_version_or_another_output_is_another_edition() {
+        let version = |version: &str| Repair { version: Some(version.into()), has_other_outputs: false };
+        check(1, History::default(), &version("1.0.1"), ("1.0.1", 2, "run 1: charge: gone"));
+        check(1, History::default(), &version("1.0.0"), ("1.0.0", 1, "run 1: charge: gone"));
+        let outputs = Repair { version: None, has_other_outputs: true };
+        check(1, History::default(), &outputs, ("1.0.0", 2, "run 1: charge: gone"));
+    }
+
+    #[test]
+    fn the_causes_of_many_runs_have_a_limit() {
+        let long = "x".repeat(crate::engine::limits::ERROR_MESSAGE_BYTES);
+        let before = History { edition: 1, first_failure_ms: None, causes: long.into() };
+        let mail = resume(letter(Some((9, before))), &Repair::default(), 24, 0);
+        let Content::Checkpoint(checkpoint) = mail.content else { panic!("an execution goes on from a checkpoint") };
+        assert!(checkpoint.history.causes.len() <= crate::engine::limits::ERROR_MESSAGE_BYTES);
+        assert!(checkpoint.history.causes.starts_with("run 9: charge: gone\nxxx"));
+    }
+
+    #[test]
+    fn what_was_no_execution_is_read_again() {
+        let mail = resume(letter(None), &Repair::default(), 24, 1_000);
+        assert_eq!((mail.execution, mail.run), (redrive_id(letter(None).id, 24), 4));
+        assert!(mail.execution.journal_partition < 24);
+        let Content::Redrive(redrive) = mail.content else { panic!("a record is read again") };
+        assert_eq!((redrive.record.origin.offset, redrive.first_failure_ms, &redrive.after), (4, 100, &None));
+    }
+}

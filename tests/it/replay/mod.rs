@@ -1,0 +1,7 @@
+//! Dead letters come back, once each, from where they failed. On the embedded broker, and on real Kafka with `TIDEGATE_TEST_BROKER=kafka`;
+//! `TIDEGATE_TEST_FULL=1` for the full sizes.
+
+mod again;
+mod operators;
+mod project;
+mod records;
