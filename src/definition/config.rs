@@ -8,9 +8,11 @@ use super::node::Node;
 use super::reader::{Fields, Reader};
 use super::retry::Retries;
 use crate::engine::breaker::SLIDING_WINDOW_CALLS;
+use crate::engine::plan::Turns;
 use crate::engine::value::Value;
 
-const FIELDS: [&str; 7] = ["timeout", "maxAge", "retryPolicy", "circuitBreaker", "concurrency", "ordering", "vars"];
+const FIELDS: [&str; 8] =
+    ["timeout", "maxAge", "queueTimeout", "retryPolicy", "circuitBreaker", "concurrency", "ordering", "vars"];
 const BREAKER_FIELDS: [&str; 2] = ["failureThreshold", "recoveryTimeoutMs"];
 
 /// What of `config` executions use.
@@ -20,12 +22,14 @@ pub(super) struct Config {
     /// `retryPolicy`; None if it was refused.
     pub retries: Option<Retries>,
     pub age_max: Option<Duration>,
+    pub turns: Turns,
     pub vars: Value,
 }
 
 impl Default for Config {
     fn default() -> Self {
-        Config { timeout: None, retries: Some(Retries::default()), age_max: None, vars: Value::Null }
+        let (retries, turns) = (Some(Retries::default()), Turns::default());
+        Config { timeout: None, retries, age_max: None, turns, vars: Value::Null }
     }
 }
 
@@ -46,31 +50,34 @@ pub(super) fn read(reader: &mut Reader<'_>, node: &Node) -> Config {
     if let Some(node) = fields.get("circuitBreaker") {
         check_breaker(reader, node);
     }
-    check_holding_back(reader, &fields);
+    let turns = turns(reader, &fields);
     let vars = fields.get("vars").map(|node| {
         reader.map("vars", node);
         reader.check_constant("vars", node);
         node.to_value()
     });
     let age_max = age_max.map(|(_, age_max)| age_max);
-    Config { timeout, retries, age_max, vars: vars.unwrap_or_else(|| Value::map(Vec::new())) }
+    Config { timeout, retries, age_max, turns, vars: vars.unwrap_or_else(|| Value::map(Vec::new())) }
 }
 
-/// Concurrency and order hold executions back before they start.
-fn check_holding_back(reader: &mut Reader<'_>, fields: &Fields<'_>) {
-    if let Some(node) = fields.get("concurrency")
-        && let Some(1..) = reader.integer("concurrency", node, 0..=u64::from(u32::MAX))
-    {
-        let message = "this version cannot limit the concurrency of a workflow";
-        reader.wrong::<()>(node.at, message, "write `concurrency: 0` (no limit) or leave it out");
-    }
+/// What holds executions back before they start.
+fn turns(reader: &mut Reader<'_>, fields: &Fields<'_>) -> Turns {
+    let concurrency = fields
+        .get("concurrency")
+        .and_then(|node| reader.integer("concurrency", node, 0..=u64::from(u32::MAX)))
+        .and_then(|number| u32::try_from(number).ok())
+        .unwrap_or_default();
     let choices = [("none", false), ("key", true)];
-    if let Some(node) = fields.get("ordering")
-        && let Some(true) = reader.choice("ordering", node, &choices)
-    {
-        let message = "this version cannot order executions by key";
-        reader.wrong::<()>(node.at, message, "write `ordering: none` or leave it out");
-    }
+    let by_key = fields.get("ordering").and_then(|node| reader.choice("ordering", node, &choices)).unwrap_or_default();
+    let wait_max = fields.get("queueTimeout").and_then(|node| {
+        let duration = reader.duration("queueTimeout", node);
+        if concurrency == 0 && !by_key {
+            let message = "`queueTimeout` says how long an execution may wait for its turn, and nothing makes it wait";
+            reader.wrong::<()>(node.at, message, "limit `concurrency`, order by key, or leave it out");
+        }
+        duration
+    });
+    Turns { concurrency, by_key, wait_max }
 }
 
 fn check_breaker(reader: &mut Reader<'_>, node: &Node) {

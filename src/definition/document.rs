@@ -52,6 +52,7 @@ pub(super) fn read(reader: &mut Reader<'_>, node: &Node) -> Option<Document> {
     plan.conditions = conditions;
     plan.timeout = config.timeout;
     plan.age_max = config.age_max.unwrap_or(plan.age_max);
+    plan.turns = config.turns;
     let id_at = fields.get("id").map_or(fields.at, |id| id.at);
     Some(Document {
         id: id?,

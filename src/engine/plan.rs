@@ -23,6 +23,27 @@ pub struct Plan {
     pub timeout: Option<Duration>,
     /// How old an execution that waits may become, parked or not.
     pub age_max: Duration,
+    /// Whose turn it is among the executions of the workflow.
+    pub turns: Turns,
+}
+
+/// Whose turn it is among the executions of a workflow. What has to wait for its turn is mailed to the journal before anything of it runs:
+/// one owner decides for all that stand in one line.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Turns {
+    /// How many may run at once; 0 = any number.
+    pub concurrency: u32,
+    /// Those of one event key run one by one, in order. Events without a key are not ordered.
+    pub by_key: bool,
+    /// How long an execution may wait for its turn; None = as long as its age lets it.
+    pub wait_max: Option<Duration>,
+}
+
+impl Turns {
+    /// Whether an execution of an event with this key stands in a line.
+    pub fn hold_back(&self, key: Option<&[u8]>) -> bool {
+        self.concurrency > 0 || (self.by_key && key.is_some())
+    }
 }
 
 /// One step of a plan.
@@ -235,6 +256,7 @@ impl Plan {
             conditions: Vec::new(),
             timeout: None,
             age_max: limits::EXECUTION_AGE,
+            turns: Turns::default(),
         })
     }
 

@@ -93,7 +93,7 @@ impl Tally {
         let of = self.workflow(subject.workflow());
         match (left.status, subject.waited_since_ms()) {
             (Some(ExecutionStatus::Running), None) => of.began += by,
-            (Some(ExecutionStatus::Running), Some(_)) | (None, _) => {}
+            (Some(ExecutionStatus::Running), Some(_)) | (Some(ExecutionStatus::Pending) | None, _) => {}
             (Some(status), None) => *of.finished.entry(status).or_default() += by,
             (Some(status), Some(since_ms)) => {
                 let (count, took_ms) = of.ended.entry(status).or_default();

@@ -13,13 +13,13 @@ use super::event::{Event, SourceRecord, Undecodable};
 use super::expression::StepStatus;
 use super::ids::{ExecutionId, ExecutionOrigin, MailboxKey};
 use super::journal::Entry;
-use super::plan::Plan;
+use super::plan::{Plan, Turns};
 use super::record::{ExecutionStatus, Failure, FinishedStep, JournalRecord, Output, Reason};
 use super::run::{self, Refusal, StepRun};
 use super::value::Value;
 use super::workflow::{ContentHash, Status, Workflow, WorkflowId};
 
-pub use unrun::{UndecodableRecord, Unmatched, Unrunnable};
+pub use unrun::{Again, UndecodableRecord, Unmatched, Unrunnable};
 
 /// The run that an event starts; a replay starts the next one.
 pub const FIRST_RUN: u32 = 1;
@@ -58,6 +58,8 @@ pub enum Subject {
     Undecodable(Box<UndecodableRecord>),
     /// A record that is understood now and that no workflow matches (any more).
     Unmatched(Box<Unmatched>),
+    /// Where an execution stands, once more: nothing of it has changed.
+    Again(Box<Again>),
 }
 
 /// A part of a workflow's run for an event. `E` is the event: understood, or as it was read.
@@ -165,7 +167,7 @@ impl Execution {
         event: Arc<Event>,
         started_ms: i64,
     ) -> Execution {
-        let id = identity.execution_id(&workflow.id, &event);
+        let id = identity.execution_id(&workflow.id, &event, plan.turns);
         let step_results = identity.step_results;
         let (before, refusals, too_large, along) = (None, Vec::new(), None, None);
         let run = FIRST_RUN;
@@ -210,13 +212,17 @@ impl<E> Execution<E> {
 
 impl Identity {
     /// The id of what a workflow does for an event.
-    pub fn execution_id(&self, workflow: &WorkflowId, event: &Event) -> ExecutionId {
+    pub fn execution_id(&self, workflow: &WorkflowId, event: &Event, turns: Turns) -> ExecutionId {
+        let mailbox = match event.record.key() {
+            _ if turns.concurrency > 0 => MailboxKey::Workflow,
+            Some(key) if turns.by_key => MailboxKey::EventKey(key),
+            Some(_) | None => MailboxKey::Hash,
+        };
         ExecutionId::new(
             &self.environment,
             workflow.as_str(),
             ExecutionOrigin::Event(&event.record.origin),
-            // Workflows that limit their concurrency or are ordered by key are refused until executions can wait.
-            MailboxKey::Hash,
+            mailbox,
             self.journal_partitions,
         )
     }
@@ -231,7 +237,8 @@ impl Subject {
         message: &str,
         at_ms: i64,
     ) -> Subject {
-        let id = identity.execution_id(&workflow.id, &event);
+        // What would hold it back is not known: it does not compile.
+        let id = identity.execution_id(&workflow.id, &event, Turns::default());
         let message = run::cut(format!("the definition cannot be run by this version: {message}"));
         let (run, waited, along) = (FIRST_RUN, None, None);
         Subject::Unrunnable(Box::new(Unrunnable { id, run, workflow, event, message, at_ms, waited, along }))
@@ -261,6 +268,8 @@ impl Subject {
             Subject::Unrunnable(it) => it.along = Some(Arc::new(record)),
             Subject::Undecodable(it) => it.along = Some(Arc::new(record)),
             Subject::Unmatched(it) => it.journal = record,
+            // An execution is no record that is read again.
+            Subject::Again(_) => {}
         }
         self
     }
@@ -272,6 +281,7 @@ impl Subject {
             Subject::Unrunnable(it) => it.along.as_deref(),
             Subject::Undecodable(it) => it.along.as_deref(),
             Subject::Unmatched(it) => Some(&it.journal),
+            Subject::Again(_) => None,
         };
         along.is_some_and(|record| record.entry == Entry::End)
     }
@@ -283,6 +293,7 @@ impl Subject {
             Subject::Unrunnable(it) => &it.event.record,
             Subject::Undecodable(it) => &it.record,
             Subject::Unmatched(it) => &it.record,
+            Subject::Again(it) => &it.checkpoint.record,
         }
     }
 
@@ -292,6 +303,7 @@ impl Subject {
             Subject::Execution(it) => Some(it.run),
             Subject::Unrunnable(it) => Some(it.run),
             Subject::Undecodable(_) | Subject::Unmatched(_) => None,
+            Subject::Again(it) => Some(it.journal.run),
         }
     }
 
@@ -302,7 +314,7 @@ impl Subject {
                 execution.before.as_ref().filter(|before| !before.begins).map(|_| execution.started_ms)
             }
             Subject::Unrunnable(unrunnable) => unrunnable.waited.as_ref().map(|checkpoint| checkpoint.started_ms),
-            Subject::Undecodable(_) | Subject::Unmatched(_) => None,
+            Subject::Undecodable(_) | Subject::Unmatched(_) | Subject::Again(_) => None,
         }
     }
 
@@ -311,7 +323,7 @@ impl Subject {
         match self {
             Subject::Execution(execution) => Some(&execution.workflow),
             Subject::Unrunnable(unrunnable) => Some(&unrunnable.workflow),
-            Subject::Undecodable(_) | Subject::Unmatched(_) => None,
+            Subject::Undecodable(_) | Subject::Unmatched(_) | Subject::Again(_) => None,
         }
     }
 
@@ -322,6 +334,10 @@ impl Subject {
             Subject::Unrunnable(unrunnable) => unrunnable.leave(),
             Subject::Undecodable(undecodable) => undecodable.leave(),
             Subject::Unmatched(unmatched) => Left::only(journal_output(&unmatched.journal)),
+            Subject::Again(again) => {
+                let left = Left::only(journal_output(&again.journal));
+                Left { checkpoint: Some(again.checkpoint.clone()), ..left }
+            }
         }
     }
 

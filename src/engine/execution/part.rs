@@ -42,6 +42,9 @@ struct Fatal {
 impl Execution {
     /// Runs it and says what it leaves. The same execution always leaves the same at the same time.
     pub(super) fn leave(&self, now_ms: i64) -> Left {
+        if self.before.is_none() && self.plan.turns.hold_back(self.event.record.key()) {
+            return self.leave_pending(now_ms);
+        }
         let Part { over, mut steps, waits, mut fatal, output_bytes } = self.go(now_ms);
         if let (Some(message), Some(wait), None) = (&self.too_large, waits.first(), &fatal) {
             fatal = Some(Fatal::too_large(&wait.step, message, now_ms));
@@ -83,6 +86,38 @@ impl Execution {
         }
         outputs.extend(self.along.as_deref().map(|record| (None, journal_output(record))));
         Left { outputs, status: Some(status), steps, over: waited, checkpoint }
+    }
+
+    /// It has to wait for its turn: its owner knows when that is.
+    fn leave_pending(&self, now_ms: i64) -> Left {
+        if let Some(message) = &self.too_large {
+            return self.leave_too_large(message, now_ms);
+        }
+        let status = ExecutionStatus::Pending;
+        let checkpoint = Arc::new(self.checkpoint(Vec::new(), &[], Vec::new(), 0, now_ms));
+        let record = self.record(status, None, &[], &[], now_ms);
+        let mail = JournalRecord {
+            execution: self.id,
+            run: self.run,
+            entry: Entry::Mail(Mail::Start),
+            content: Content::Checkpoint(checkpoint.clone()),
+        };
+        let outputs = [Output::Execution(Box::new(record)), Output::Journal(Box::new(mail))];
+        let along = self.along.as_deref().map(journal_output);
+        let outputs = outputs.into_iter().chain(along).map(|output| (None, output)).collect();
+        Left { outputs, status: Some(status), steps: Vec::new(), over: Vec::new(), checkpoint: Some(checkpoint) }
+    }
+
+    /// It cannot wait for its turn: the journal does not take it.
+    fn leave_too_large(&self, message: &str, now_ms: i64) -> Left {
+        let failure = Failure { step: None, class: ErrorClass::Permanent, message: run::cut(message.to_owned()) };
+        let fatal = Fatal::at_once(Reason::TooLarge, failure, now_ms);
+        let letter = self.dead_letter(&fatal, &[], &[], now_ms);
+        let record = self.record(fatal.status, Some(&fatal), &[], &[], now_ms);
+        let outputs = [Output::DeadLetter(Box::new(letter)), Output::Execution(Box::new(record))];
+        let along = self.along.as_deref().map(journal_output);
+        let outputs = outputs.into_iter().chain(along).map(|output| (None, output)).collect();
+        Left { outputs, status: Some(fatal.status), steps: Vec::new(), over: Vec::new(), checkpoint: None }
     }
 
     fn go(&self, now_ms: i64) -> Part {
@@ -228,7 +263,7 @@ impl Execution {
             event: self.event.clone(),
             status,
             started_ms: self.started_ms,
-            ended_ms: (status != ExecutionStatus::Running).then_some(now_ms),
+            ended_ms: (!matches!(status, ExecutionStatus::Running | ExecutionStatus::Pending)).then_some(now_ms),
             results: earlier.chain(steps.iter().filter(here).map(|step| self.finished(step, now_ms))).collect(),
             errors,
             retry_count: self.ended_before(over).map(|step| step.attempts.saturating_sub(1)).sum(),

@@ -1,4 +1,4 @@
-//! What was never run: workflows that cannot be, and records that are no events or that nothing matches.
+//! What is not run: workflows that cannot be, records that are no events or that nothing matches, executions that wait for their turn.
 
 use std::sync::Arc;
 
@@ -57,6 +57,15 @@ pub struct Unmatched {
     pub record: SourceRecord,
     /// What the journal must know of it.
     pub journal: JournalRecord,
+}
+
+/// Where an execution stands that waits for its turn, once more.
+#[derive(Clone, Debug)]
+pub struct Again {
+    /// What is written.
+    pub journal: JournalRecord,
+    /// What it holds.
+    pub checkpoint: Arc<Checkpoint>,
 }
 
 impl Unrunnable {

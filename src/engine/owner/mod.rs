@@ -17,6 +17,7 @@ mod redrive;
 mod task;
 #[cfg(test)]
 mod tests;
+mod turns;
 mod ward;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -158,8 +159,8 @@ impl Owner {
         let journal::Record { bytes, content, .. } = record;
         let applied = ward.log.apply(journal::Record { offset, bytes, execution, run, entry, content: None });
         match (applied, entry, content) {
-            (Applied::Wanted, journal::Entry::Mail(mail @ (Mail::Start | Mail::Resume)), Content::Checkpoint(it)) => {
-                ward.tasks.insert(execution, Task::new(run, offset, it, mail == Mail::Resume, now_ms));
+            (Applied::Wanted, journal::Entry::Mail(Mail::Start | Mail::Resume), Content::Checkpoint(it)) => {
+                self.work.extend(ward.begin(execution, Task::new(run, offset, it, now_ms)));
                 self.work.push_back(execution);
             }
             (Applied::Wanted, journal::Entry::Mail(Mail::Resume), Content::Redrive(redrive)) => {
@@ -189,9 +190,7 @@ impl Owner {
         {
             let Some(ward) = self.wards.get_mut(&i32::from(execution.journal_partition)) else { continue };
             let replaced = commit.replaced.iter().find(|it| it.execution == execution);
-            if ward.settle(execution, run, replaced) {
-                self.work.push_back(execution);
-            }
+            self.work.extend(ward.settle(execution, run, replaced));
         }
     }
 
@@ -259,8 +258,13 @@ impl Owner {
             }
             Err(message) => return Some(self.unrunnable(execution, task, &message, around)),
         };
-        if let Some(look_ms) = task.grow_old(&definition.plan, around.now_ms) {
+        let asked = (definition.plan.turns, around.now_ms);
+        let has_turn = ward.has_turn(execution, task, asked, &mut self.work);
+        if let Some(look_ms) = task.grow_old(&definition.plan, has_turn, around.now_ms) {
             self.timers.insert((look_ms, execution));
+        }
+        if !has_turn && !task.is_stopped() {
+            return task.take_straggler().then(|| ward.stands_still(execution, task));
         }
         for (index, stage) in task.due(&definition.plan, around.now_ms) {
             match stage {

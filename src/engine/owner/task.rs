@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::turns::Stand;
 use super::{Around, CallId, Definition, Replaced, UNKNOWN_DEFINITION_MS};
 use crate::engine::call::{HttpCall, Judged, Request};
 use crate::engine::checkpoint::{Checkpoint, Failed, StepWait};
@@ -61,13 +62,29 @@ pub(super) struct Task {
     is_straggler: bool,
     /// Where its oldest record lay when that was asked for last.
     appended_from: Option<i64>,
-    /// It is a later run, which begins with the steps that have not ended.
+    /// Nothing of this run was done: it begins with the steps that have not ended.
     begins: bool,
+    /// Whether it is its turn.
+    pub turn: Turn,
+}
+
+/// Whether it is an execution's turn.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Turn {
+    /// Nobody has asked yet.
+    Unknown,
+    /// It stands in no line.
+    Free,
+    /// It queues there.
+    Queues(Stand),
+    /// It runs, and others wait for its end.
+    Runs(Stand),
 }
 
 impl Task {
-    /// `begins` says that it is resumed and nothing of this run was done.
-    pub(super) fn new(run: u32, place: i64, checkpoint: Arc<Checkpoint>, begins: bool, now_ms: i64) -> Task {
+    pub(super) fn new(run: u32, place: i64, checkpoint: Arc<Checkpoint>, now_ms: i64) -> Task {
+        // Whatever goes on waits for something; what waits for nothing has not begun, or not this run.
+        let begins = checkpoint.waits.is_empty();
         let counts_from_ms = now_ms.max(checkpoint.started_ms);
         let stages = vec![Stage::New; checkpoint.waits.len()];
         let (is_unsettled, has_ended, unknown_since_ms) = (false, false, None);
@@ -89,6 +106,7 @@ impl Task {
             is_straggler,
             appended_from,
             begins,
+            turn: Turn::Unknown,
         }
     }
 
@@ -131,6 +149,27 @@ impl Task {
         std::mem::take(&mut self.news)
     }
 
+    /// Whether nothing of this run was done.
+    pub(super) fn begins(&self) -> bool {
+        self.begins
+    }
+
+    /// Whether it is to end whatever it does.
+    pub(super) fn is_stopped(&self) -> bool {
+        self.news.stop.is_some()
+    }
+
+    /// Whether its state is to be appended again; then it is not any more.
+    pub(super) fn take_straggler(&mut self) -> bool {
+        std::mem::take(&mut self.is_straggler)
+    }
+
+    /// Its turn has come: its time-out counts from now on.
+    pub(super) fn has_begun_to_run(&mut self, now_ms: i64) {
+        self.counts_from_ms = now_ms;
+        self.looked_for_ms = None;
+    }
+
     /// Whether the run begins now.
     pub(super) fn take_beginning(&mut self) -> bool {
         std::mem::take(&mut self.begins)
@@ -155,16 +194,22 @@ impl Task {
     }
 
     /// Ends the run if it is too old or took too long. Returns when to look again for that, if that is not known yet.
-    pub(super) fn grow_old(&mut self, plan: &Plan, now_ms: i64) -> Option<i64> {
+    pub(super) fn grow_old(&mut self, plan: &Plan, has_turn: bool, now_ms: i64) -> Option<i64> {
         self.note_parking(now_ms);
         let millis = |duration: Duration| i64::try_from(duration.as_millis()).unwrap_or(i64::MAX);
         let too_old_ms = self.checkpoint.started_ms.saturating_add(millis(plan.age_max));
         // While it is parked, its time-out stands still; it is looked at again when that is over.
-        let running = plan.timeout.filter(|_| self.parked_since_ms.is_none());
+        let running = plan.timeout.filter(|_| has_turn && self.parked_since_ms.is_none());
         let late_ms =
             running.map(|timeout| self.counts_from_ms.saturating_add(millis(timeout)).saturating_add(self.parked_ms));
+        let queueing = plan.turns.wait_max.filter(|_| !has_turn);
+        let late_ms = late_ms.or(queueing.map(|most| self.checkpoint.started_ms.saturating_add(millis(most))));
         let message = match late_ms {
             _ if now_ms >= too_old_ms => format!("it is older than its maxAge of {} s", plan.age_max.as_secs()),
+            Some(late_ms) if now_ms >= late_ms && !has_turn => {
+                let most_ms = plan.turns.wait_max.unwrap_or_default().as_millis();
+                format!("it waited longer for its turn than its queueTimeout of {most_ms} ms")
+            }
             Some(late_ms) if now_ms >= late_ms => {
                 format!("it took longer than its timeout of {} ms", plan.timeout.unwrap_or_default().as_millis())
             }

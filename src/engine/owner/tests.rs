@@ -1,6 +1,7 @@
 //! One owner, step by step: what it does with mail, answers, time and commits.
 
 mod brought_back;
+mod held_back;
 
 use std::time::Duration;
 

@@ -1,19 +1,24 @@
 //! A partition of the journal that is held: what of it is alive, and whether calls may start for it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
-use rustc_hash::FxHashMap;
+use bytes::Bytes;
+use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::redrive::Redriving;
-use super::task::Task;
+use super::task::{Task, Turn};
+use super::turns::{Lines, Stand};
 use super::{Replaced, Terms};
 use crate::engine::batch::{AssignmentId, SourcePartition};
 use crate::engine::checkpoint::Content;
+use crate::engine::execution::{Again, Subject};
 use crate::engine::ids::ExecutionId;
-use crate::engine::journal::{Log, Mail};
-use crate::engine::plan::{Action, Step, Wait};
+use crate::engine::journal::{Entry, Log};
+use crate::engine::plan::{Action, Step, Turns, Wait};
 use crate::engine::position::Position;
+use crate::engine::record::JournalRecord;
+use crate::engine::workflow::WorkflowId;
 
 /// What is appended again at once, in bytes: a tenth of a batch.
 const STRAGGLER_BYTES: u64 = 1_600 * 1024;
@@ -31,6 +36,9 @@ pub(super) struct Ward {
     /// Records that are read again, by what the journal knows them by.
     pub redrives: FxHashMap<ExecutionId, Redriving>,
     queues: BTreeMap<Arc<str>, Queue>,
+    lines: Lines,
+    /// Executions whose turn has come and that have not been told.
+    turns: FxHashSet<ExecutionId>,
     terms: Terms,
     is_restoring: bool,
     not_before_ms: i64,
@@ -54,6 +62,8 @@ impl Ward {
             tasks: FxHashMap::default(),
             redrives: FxHashMap::default(),
             queues: BTreeMap::new(),
+            lines: Lines::default(),
+            turns: FxHashSet::default(),
             terms,
             is_restoring: true,
             not_before_ms: now_ms + terms.lease,
@@ -85,29 +95,29 @@ impl Ward {
         let Ward { log, tasks, redrives, .. } = self;
         let mut woken = Vec::new();
         log.each_live(|execution, live| {
-            let begins = live.state.is_none() && matches!(live.mail.front(), Some((Mail::Resume, _)));
             let first = live.mail.front_mut().map(|(_, kept)| &mut kept.content);
             let held = live.state.as_mut().map(|kept| &mut kept.content).or(first);
             let checkpoint = match held.and_then(Option::take) {
                 Some(Content::Checkpoint(checkpoint)) => checkpoint,
                 Some(Content::Redrive(redrive)) => {
                     redrives.insert(execution, Redriving::new(live.run, live.place, redrive));
-                    woken.push((live.place, execution));
+                    woken.push((true, live.place, execution));
                     return;
                 }
                 // What lives begins with a start, a resume or a state, all of which hold one of these.
                 Some(Content::None | Content::Signal(_)) | None => return,
             };
-            let mut task = Task::new(live.run, live.place, checkpoint, begins, now_ms);
+            let mut task = Task::new(live.run, live.place, checkpoint, now_ms);
             for (mail, kept) in &mut live.mail {
                 kept.content = None;
                 task.take_mail(*mail);
             }
-            woken.push((live.place, execution));
+            woken.push((task.begins(), live.place, execution));
             tasks.insert(execution, task);
         });
+        // Those first that have begun: they hold others back.
         woken.sort_unstable();
-        woken.into_iter().map(|(_, execution)| execution).collect()
+        woken.into_iter().map(|(_, _, execution)| execution).collect()
     }
 
     /// Executions whose states are to be appended again now, so that the position can move.
@@ -162,21 +172,90 @@ impl Ward {
         self.log.includes(execution, self.log.live(execution).map_or(0, |live| live.mail.len()))
     }
 
-    /// What was written of an execution is certain. True if it goes on.
-    pub(super) fn settle(&mut self, execution: ExecutionId, run: u32, replaced: Option<&Replaced>) -> bool {
+    /// Whether it is an execution's turn. It takes its place in the line when it asks first; whose turn that makes it is to be looked at.
+    pub(super) fn has_turn(
+        &mut self,
+        execution: ExecutionId,
+        task: &mut Task,
+        (turns, now_ms): (Turns, i64),
+        work: &mut VecDeque<ExecutionId>,
+    ) -> bool {
+        let place = (task.place, execution);
+        if task.turn == Turn::Unknown {
+            let key = task.checkpoint.record.key().filter(|_| turns.by_key).map(Bytes::copy_from_slice);
+            let stand = Stand { workflow: task.checkpoint.workflow.clone(), key };
+            task.turn = match (turns.concurrency > 0 || stand.key.is_some(), task.begins()) {
+                (false, _) => Turn::Free,
+                (true, true) => {
+                    self.lines.queue(&stand, place, turns.concurrency);
+                    work.extend(self.next_turns(&stand.workflow));
+                    Turn::Queues(stand)
+                }
+                (true, false) => {
+                    self.lines.runs(&stand, place, turns.concurrency);
+                    Turn::Runs(stand)
+                }
+            };
+        }
+        if self.turns.remove(&execution)
+            && let Turn::Queues(stand) = &task.turn
+        {
+            task.turn = Turn::Runs(stand.clone());
+            task.has_begun_to_run(now_ms);
+        }
+        !matches!(task.turn, Turn::Queues(_))
+    }
+
+    /// The executions of a workflow whose turn has come.
+    pub(super) fn next_turns(&mut self, workflow: &WorkflowId) -> Vec<ExecutionId> {
+        let next: Vec<ExecutionId> = std::iter::from_fn(|| self.lines.next(workflow)).collect();
+        self.turns.extend(&next);
+        next
+    }
+
+    /// Where an execution stands that waits for its turn, to be written once more.
+    pub(super) fn stands_still(&self, execution: ExecutionId, task: &Task) -> Subject {
+        let checkpoint = task.checkpoint.clone();
+        let entry = Entry::State { place: task.place, includes: self.includes(execution) };
+        let content = Content::Checkpoint(checkpoint.clone());
+        let journal = JournalRecord { execution, run: task.run, entry, content };
+        Subject::Again(Box::new(Again { journal, checkpoint }))
+    }
+
+    /// What was written of an execution is certain. Returns those that go on: it, or others that waited for its end.
+    pub(super) fn settle(&mut self, execution: ExecutionId, run: u32, replaced: Option<&Replaced>) -> Vec<ExecutionId> {
         if let Some(again) = self.redrives.get_mut(&execution).filter(|again| again.run == run) {
             let goes_on = again.settle();
             if !goes_on {
                 self.redrives.remove(&execution);
             }
-            return goes_on;
+            return goes_on.then_some(execution).into_iter().collect();
         }
-        let Some(task) = self.tasks.get_mut(&execution).filter(|task| task.run == run) else { return false };
-        let goes_on = task.settle(replaced);
-        if !goes_on {
-            self.tasks.remove(&execution);
+        let Some(task) = self.tasks.get_mut(&execution).filter(|task| task.run == run) else { return Vec::new() };
+        if task.settle(replaced) {
+            return vec![execution];
         }
-        goes_on
+        let Some(task) = self.tasks.remove(&execution) else { return Vec::new() };
+        self.leave_line(execution, &task)
+    }
+
+    /// An execution begins, or its next run does: the one before may be over for certain and not have been told.
+    pub(super) fn begin(&mut self, execution: ExecutionId, task: Task) -> Vec<ExecutionId> {
+        let before = self.tasks.insert(execution, task);
+        before.map_or(Vec::new(), |before| self.leave_line(execution, &before))
+    }
+
+    /// It stands in no line any more. Returns those whose turn that makes it.
+    fn leave_line(&mut self, execution: ExecutionId, task: &Task) -> Vec<ExecutionId> {
+        // Its turn may have come while it gave up.
+        let was_called = self.turns.remove(&execution);
+        let (stand, ran) = match &task.turn {
+            Turn::Queues(stand) => (stand, was_called),
+            Turn::Runs(stand) => (stand, true),
+            Turn::Unknown | Turn::Free => return Vec::new(),
+        };
+        self.lines.leave(stand, (task.place, execution), ran);
+        self.next_turns(&stand.workflow)
     }
 
     pub(super) fn enqueue(&mut self, step: &Step, place: i64, execution: ExecutionId) {

@@ -240,13 +240,14 @@ fn config_is_checked() {
         &["4:31: `maxAge` is shorter than `timeout`, which could never be reached; make `maxAge` the longer one"],
     );
     check_config(
-        "concurrency: 4, ordering: key",
+        "concurrency: x, queueTimeout: 5m",
         &[
-            "4:23: this version cannot limit the concurrency of a workflow; write `concurrency: 0` (no limit) or leave it out",
-            "4:36: this version cannot order executions by key; write `ordering: none` or leave it out",
+            "4:23: `concurrency` is the text \"x\", not a whole number; write one from 0 to 4294967295",
+            "4:40: `queueTimeout` says how long an execution may wait for its turn, and nothing makes it wait; limit `concurrency`, order by key, or leave it out",
         ],
     );
     check_config("concurrency: 0, ordering: none, maxAge: 7d", &[]);
+    check_config("concurrency: 4, ordering: key, queueTimeout: 5m", &[]);
     check_config("ordering: keys", &["4:20: `ordering` cannot be \"keys\"; did you mean `key`?"]);
     check_config(
         "retryPolicy: {maxRetries: 1000, baseDelayMs: 5s, jitterFactor: 2, maxDelay: 3}",

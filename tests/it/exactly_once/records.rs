@@ -22,6 +22,22 @@ pub fn send_events(
     wait_for_delivery(producer);
 }
 
+/// Sends events of the type `a.x`, each with its number modulo so many as its key, and those of one key to one partition.
+pub fn send_keyed_events(producer: &BaseProducer, topic: &str, numbers: Range<usize>, keys: usize) {
+    for number in numbers {
+        let (id, key) = (number.to_string(), (number % keys).to_string());
+        let data = format!("{{\"n\":{number}}}");
+        let headers = [("ce_specversion", "1.0"), ("ce_id", &id), ("ce_source", "/test"), ("ce_type", "a.x")];
+        let headers = headers
+            .into_iter()
+            .fold(OwnedHeaders::new(), |headers, (key, value)| headers.insert(Header { key, value: Some(value) }));
+        let record =
+            BaseRecord::to(topic).partition(partition_of(number % keys)).key(&key).payload(&data).headers(headers);
+        producer.send(record).map_err(|(error, _)| error).unwrap();
+    }
+    wait_for_delivery(producer);
+}
+
 /// Sends one event of the type `a.x` to a partition that its number does not choose.
 pub fn send_to(producer: &BaseProducer, topic: &str, partition: i32, number: usize) {
     send(producer, topic, partition, number, Some("a.x"), "{}");

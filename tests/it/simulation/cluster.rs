@@ -43,6 +43,7 @@ pub struct Shared {
     pub late: RefCell<Vec<(String, u32)>>,
     /// What steps call.
     pub target: Target,
+    broken: Broken,
     topic: Arc<Topic>,
     journal: Arc<Topic>,
     events: Vec<Vec<Event>>,
@@ -91,7 +92,7 @@ const STEPS_TO_REST: u32 = 60_000;
 /// Runs one cluster.
 pub fn run(seed: u64, broken: Broken) -> Verdict {
     let mut random = Random::new(seed);
-    let shared = Shared::new(&mut random);
+    let shared = Shared::new(&mut random, broken);
     let expected = shared.expected();
     let journal = (0..JOURNAL).map(|it| JOURNAL_BASE + i32::from(it));
     let mut log = FakeLog::new((0..PARTITIONS).chain(journal).collect());
@@ -149,11 +150,12 @@ impl Shared {
         fan_out::next_match(&self.identity, &self.registry, &self.compile(), (event, after), now_ms)
     }
 
-    fn new(random: &mut Random) -> Shared {
+    fn new(random: &mut Random, broken: Broken) -> Shared {
         let topic = Arc::new(Topic { name: "events".into(), id: TOPIC_ID });
         let mut registry = Registry::new();
-        for (number, event) in ["*", "a.*", "a.x", "b.**", "*", "a.**", "b.**", "a.y", "a.x"].iter().enumerate() {
-            let name = ["flow", "flow", "flow", "flow", "refused", "flow", "waits", "again", "gone"][number];
+        for (number, event) in ["*", "a.*", "a.x", "b.**", "*", "a.**", "b.**", "a.y", "a.x", "a.x"].iter().enumerate()
+        {
+            let name = ["flow", "flow", "flow", "flow", "refused", "flow", "waits", "again", "gone", "order"][number];
             let id = WorkflowId::new(&format!("{name}-{number}")).unwrap();
             let workflow = Workflow {
                 id,
@@ -179,12 +181,14 @@ impl Shared {
                 step_results: StepResults::All,
             }),
             registry,
+            broken,
             late: RefCell::default(),
             target: Target::default(),
             topic,
             journal: Arc::new(Topic { name: "journal".into(), id: TOPIC_ID }),
             events,
             plans: BTreeMap::from([
+                ("order", ordered(true)),
                 ("flow", plan(vec![produce("shipped")])),
                 ("refused", plan(vec![produce("refuses")])),
                 (
@@ -226,7 +230,8 @@ impl Shared {
     /// The version of a workflow, ready to run.
     pub fn definition(&self, id: &WorkflowId) -> Option<Definition> {
         let workflow = self.registry.get(id)?.workflow().clone();
-        Some(Definition { workflow, plan: plan_of(&self.plans, id) })
+        let is_unheld = self.broken == Broken::AnyOrder && id.as_str().starts_with(ORDERED);
+        Some(Definition { workflow, plan: if is_unheld { ordered(false) } else { plan_of(&self.plans, id) } })
     }
 
     /// What the group calls a partition.
@@ -369,7 +374,8 @@ fn plan_of(plans: &BTreeMap<&'static str, Arc<Plan>>, id: &WorkflowId) -> Arc<Pl
 fn event(topic: &Arc<Topic>, partition: i32, offset: i64, random: &mut Random) -> Event {
     let kind = ["a.x", "a.y", "b.z", "c", POISON][random.below(5)];
     let origin = Origin { topic: topic.clone(), partition, offset };
-    decode(SourceRecord::new(origin, 0, None, Some(kind.as_bytes()), []))
+    let key = [b'0' + (offset % 2) as u8];
+    decode(SourceRecord::new(origin, 0, Some(&key), Some(kind.as_bytes()), []))
 }
 
 /// The value of a record that cannot be understood where it comes from, and can be when it is brought back: until then it was mended.
@@ -404,6 +410,16 @@ fn produce(topic: &str) -> NamedStep {
 
 /// A path at which some executions find nothing. Where steps wait at the same time, which of them fails first would be a matter of chance.
 pub const MAY_BE_GONE: &str = "/may-be-gone";
+
+/// What the workflow is called whose executions of one key run one by one, in order.
+pub const ORDERED: &str = "order-";
+
+fn ordered(by_key: bool) -> Arc<Plan> {
+    let steps = plan(vec![("charge", call("x", MAY_BE_GONE), &[]), ("notify", call("y", "/"), &[0])]);
+    let mut plan = Arc::into_inner(steps).unwrap();
+    plan.turns.by_key = by_key;
+    Arc::new(plan)
+}
 
 fn call(connector: &str, path: &str) -> Action {
     let retry = RetryPolicy { max_retries: RETRIES, base_delay_ms: 5, max_delay_ms: 40, ..RetryPolicy::default() };

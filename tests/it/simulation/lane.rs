@@ -40,6 +40,8 @@ pub enum Broken {
     NoLease,
     /// The owner is not told that something was written otherwise than it said.
     ReplacedUnsaid,
+    /// Executions that are ordered by key begin as they come.
+    AnyOrder,
     /// Who replays goes on with what was there before, and does not look again.
     ReplayFromMemory,
     /// What was replayed is resolved in a transaction of its own.

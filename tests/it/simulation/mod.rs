@@ -122,3 +122,8 @@ fn replaying_from_memory_is_found() {
 fn resolving_what_was_replayed_in_another_transaction_is_found() {
     check_that_it_is_found(Broken::ReplayThenResolve);
 }
+
+#[test]
+fn beginning_out_of_order_is_found() {
+    check_that_it_is_found(Broken::AnyOrder);
+}

@@ -9,14 +9,14 @@ use tidegate::engine::call::Answer;
 use tidegate::engine::checkpoint::Content;
 use tidegate::engine::execution::{Left, Subject};
 use tidegate::engine::ids::ExecutionId;
-use tidegate::engine::journal::Record;
+use tidegate::engine::journal::{Entry, Record};
 use tidegate::engine::owner::{Around, Call, CallId, Commit, Owner, Replaced};
 use tidegate::engine::record::{DeadLetter, JournalRecord, Output};
 use tidegate::engine::retry::FailedCall;
 use tidegate::engine::run::Refusal;
 use tidegate::engine::value::Value;
 
-use super::cluster::{JOURNAL, MAY_BE_GONE, Shared, wrote_of};
+use super::cluster::{JOURNAL, MAY_BE_GONE, ORDERED, Shared, wrote_of};
 use super::log::{FakeLog, Line, Wrote};
 
 /// How long calls may start after a commit: far less than in life, as is every time here.
@@ -39,14 +39,48 @@ pub struct UnderWay {
 pub struct Target {
     /// Who called for each execution and step last, and who had before.
     tenures: RefCell<HashMap<(ExecutionId, String), Vec<Tenure>>>,
+    /// The executions of each key that is ordered, in the order in which they were called first, with the run and the place of the event.
+    ordered: RefCell<HashMap<Vec<u8>, Vec<Began>>>,
     /// What was wrong.
     pub violations: RefCell<Vec<String>>,
     /// How many calls were made.
     pub calls: RefCell<u32>,
 }
 
+/// An execution that was called, its run, and the partition and the offset of its event.
+type Began = (ExecutionId, u32, (i32, i64));
+
 impl Target {
+    /// Of a key one execution runs at a time, and those of one partition begin in order. One that is brought back comes last.
+    fn called_in_order(&self, call: &Call, log: &FakeLog) {
+        let ordered = matches!(&log.stands[&call.execution].content, Content::Checkpoint(it) if it.workflow.as_str().starts_with(ORDERED));
+        if !ordered {
+            return;
+        }
+        let (run, origin) = (log.stands[&call.execution].run, &call.record.origin);
+        let place = (origin.partition, origin.offset);
+        let key = call.record.key().unwrap_or_default().to_vec();
+        let mut ordered = self.ordered.borrow_mut();
+        let began = ordered.entry(key).or_default();
+        if !began.contains(&(call.execution, run, place)) {
+            let name = format!("run {run} of {} of {place:?}", call.execution);
+            let is_later = |it: &&Began| run == 1 && it.1 == 1 && it.2.0 == place.0 && it.2.1 > place.1;
+            if let Some(later) = began.iter().find(is_later) {
+                self.violations.borrow_mut().push(format!("{name} began after {later:?}"));
+            }
+            began.push((call.execution, run, place));
+        }
+        let runs = |it: &&Began| {
+            let stands = &log.stands[&it.0];
+            it.0 != call.execution && stands.run == it.1 && stands.entry != Entry::End
+        };
+        if let Some(other) = began.iter().find(runs) {
+            self.violations.borrow_mut().push(format!("{} runs at the same time as {other:?}", call.execution));
+        }
+    }
+
     fn called(&self, call: &Call, tenure: Tenure, log: &FakeLog) {
+        self.called_in_order(call, log);
         *self.calls.borrow_mut() += 1;
         let name = format!("{}/{}", call.execution, call.step);
         let mut violations = self.violations.borrow_mut();
@@ -197,6 +231,7 @@ pub fn execution_of(subject: &Subject) -> Option<ExecutionId> {
     match subject {
         Subject::Execution(execution) => Some(execution.id),
         Subject::Unrunnable(unrunnable) => Some(unrunnable.id),
+        Subject::Again(again) => Some(again.journal.execution),
         Subject::Undecodable(_) | Subject::Unmatched(_) => None,
     }
 }

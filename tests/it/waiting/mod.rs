@@ -3,6 +3,7 @@
 
 mod delays;
 mod effects;
+mod order;
 mod outages;
 
 use std::collections::HashMap;
