@@ -70,6 +70,11 @@ pub enum Verb {
     /// End an execution that waits; its calls under way are broken off
     #[command(after_help = "Example:\n  tidegate cancel execution 0005-3c71e4a0ec27a9f59a0fcb1bd96ae9f8")]
     Cancel(Cancel),
+    /// Tell an approval what was decided
+    #[command(
+        after_help = "Example:\n  tidegate signal 0005-3c71e4a0ec27a9f59a0fcb1bd96ae9f8 review --decision approve --by ops"
+    )]
+    Signal(Signal),
     /// Look at dead letters: what failed for good, and why
     #[command(
         subcommand,
@@ -189,6 +194,35 @@ pub struct Cancel {
     pub kind: Cancelled,
     /// Its id
     pub id: String,
+}
+
+/// Arguments of `signal`.
+#[derive(Clone, Debug, Args)]
+pub struct Signal {
+    /// The execution's id
+    #[arg(value_name = "EXECUTION")]
+    pub id: String,
+    /// The approval's id in the workflow
+    #[arg(value_name = "STEP")]
+    pub step: String,
+    /// What was decided
+    #[arg(long, value_enum)]
+    pub decision: Decided,
+    /// Who has decided
+    #[arg(long, value_name = "NAME")]
+    pub by: Option<String>,
+    /// Why
+    #[arg(long, value_name = "TEXT")]
+    pub comment: Option<String>,
+}
+
+/// What can be decided.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Decided {
+    /// Yes
+    Approve,
+    /// No
+    Reject,
 }
 
 /// What can be cancelled.

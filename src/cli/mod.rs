@@ -10,6 +10,7 @@ mod dev;
 mod dlq;
 mod doctor;
 mod get;
+mod mail;
 mod output;
 mod progress;
 mod records;
@@ -17,6 +18,7 @@ mod replay;
 mod run;
 mod send;
 mod setup;
+mod signal;
 mod simulate;
 mod topics;
 mod validate;
@@ -49,6 +51,7 @@ pub fn main() -> ExitCode {
         Verb::Get(args) => get::list(common, args),
         Verb::Describe(args) => get::describe(common, args),
         Verb::Cancel(args) => cancel::run(common, args),
+        Verb::Signal(args) => signal::run(common, args),
         Verb::Dlq(args) => dlq::run(common, args),
         Verb::Replay(args) => replay::run(common, args),
         Verb::Send(args) => send::run(common, args),

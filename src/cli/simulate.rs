@@ -104,6 +104,13 @@ fn wait_json(step: &Step) -> Option<Value> {
     let (id, kind) = (&*step.id, step.action.name());
     Some(match wait {
         Wait::Delay(delay) => json!({ "id": id, "type": kind, "for": duration_text(*delay) }),
+        Wait::Until(_) => json!({ "id": id, "type": kind, "for": "a point in time" }),
+        Wait::Approval(approval) => {
+            json!({ "id": id, "type": kind, "timeout": approval.timeout.map(duration_text) })
+        }
+        Wait::Workflow(call) => {
+            json!({ "id": id, "type": kind, "workflow": call.workflow.as_str(), "version": call.version.as_deref() })
+        }
         Wait::Http(call) => {
             json!({ "id": id, "type": kind, "connector": &*call.connector, "method": &*call.method })
         }

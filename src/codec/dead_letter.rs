@@ -54,7 +54,10 @@ pub(super) fn encode(letter: &DeadLetter, topic: &SystemTopic) -> WireRecord {
     };
     let mut left_out = Vec::new();
     if let Some(execution) = &letter.execution {
-        headers.push((Bytes::from_static(b"tidegate-dlq-state"), Some(state::write(&execution.finished).into())));
+        headers.push((
+            Bytes::from_static(b"tidegate-dlq-state"),
+            Some(state::write(&execution.finished, execution.parent.as_deref()).into()),
+        ));
         if !fits(&headers, &value) {
             headers.pop();
             left_out.push("state");

@@ -32,12 +32,10 @@ pub struct Damaged(pub String);
 pub fn encode(topic: &Arc<str>, record: &JournalRecord) -> WireRecord {
     let JournalRecord { execution, run, entry, content } = record;
     let (execution, entry) = (*execution, *entry);
-    let holds_work = matches!(entry, Entry::Mail(Mail::Start | Mail::Resume) | Entry::State { .. });
-    let is_work = matches!(content, Content::Checkpoint(_) | Content::Redrive(_));
-    debug_assert_eq!(is_work, holds_work, "{entry:?} with {content:?}");
+    debug_assert!(holds(entry, content), "{entry:?} with {content:?}");
     let (format, value) = match content {
         Content::None => (FIRST_FORMAT, None),
-        Content::Signal(bytes) => (FIRST_FORMAT, Some(bytes.clone())),
+        Content::Signal(signal) => stored(&Stored::signal(signal)),
         Content::Checkpoint(checkpoint) => stored(&Stored::checkpoint(checkpoint)),
         Content::Redrive(redrive) => stored(&Stored::redrive(redrive)),
     };
@@ -58,6 +56,17 @@ pub fn encode(topic: &Arc<str>, record: &JournalRecord) -> WireRecord {
         value,
         headers: headers.into_iter().map(|(name, value)| (name, Some(value))).collect(),
         step: None,
+    }
+}
+
+/// Whether a record of a kind can hold this.
+fn holds(entry: Entry, content: &Content) -> bool {
+    match (entry, content) {
+        (Entry::Mail(Mail::Start), Content::Checkpoint(_))
+        | (Entry::Mail(Mail::Resume) | Entry::State { .. }, Content::Checkpoint(_) | Content::Redrive(_))
+        | (Entry::Mail(Mail::Signal), Content::Signal(_))
+        | (Entry::Mail(Mail::Cancel) | Entry::End, Content::None) => true,
+        (Entry::Mail(_) | Entry::State { .. } | Entry::End, _) => false,
     }
 }
 
@@ -83,12 +92,14 @@ pub fn decode(record: &SourceRecord) -> Result<Record<Content>, Damaged> {
     let entry = entry(record)?;
     let content = match entry {
         Entry::Mail(Mail::Cancel) | Entry::End => Content::None,
-        Entry::Mail(Mail::Signal) => Content::Signal(record.value_bytes().unwrap_or_default()),
-        Entry::Mail(Mail::Start | Mail::Resume) | Entry::State { .. } => {
+        Entry::Mail(Mail::Start | Mail::Resume | Mail::Signal) | Entry::State { .. } => {
             let value = record.value().ok_or_else(|| Damaged("the record has no value, but needs one".into()))?;
             Stored::read(format, value)?.content()?
         }
     };
+    if !holds(entry, &content) {
+        return Err(Damaged(format!("a record of the kind `{}` holds something else", kind(entry))));
+    }
     Ok(Record {
         offset: record.origin.offset,
         bytes: crate::engine::wire::size_bytes_of(record) as u64,

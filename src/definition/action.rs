@@ -6,9 +6,9 @@ use super::node::{Kind, Node, quote};
 use super::reader::{Fields, Reader, suggestion};
 use super::retry::Retries;
 use super::trigger::parsed;
-use super::{call, limits as definition_limits};
+use super::{call, limits as definition_limits, wait};
 use crate::engine::expression::{Program, Template};
-use crate::engine::plan::{Action, ErrorClass, LogLevel, Produce, Wait};
+use crate::engine::plan::{Action, ErrorClass, LogLevel, Produce};
 use crate::engine::trigger::parse_topic;
 use crate::engine::value::Value;
 use crate::expression::Names;
@@ -24,9 +24,11 @@ pub(super) enum StepType {
     Fail,
     Http,
     Delay,
+    Approval,
+    Workflow,
 }
 
-const STEP_TYPES: [(&str, StepType); 8] = [
+const STEP_TYPES: [(&str, StepType); 10] = [
     ("transform", StepType::Transform),
     ("condition", StepType::Condition),
     ("switch", StepType::Switch),
@@ -35,10 +37,12 @@ const STEP_TYPES: [(&str, StepType); 8] = [
     ("fail", StepType::Fail),
     ("http", StepType::Http),
     ("delay", StepType::Delay),
+    ("approval", StepType::Approval),
+    ("workflow", StepType::Workflow),
 ];
 
 /// The types of steps that come later: known by name, and refused.
-const LATER_STEP_TYPES: [&str; 4] = ["workflow", "approval", "n8n", "temporal"];
+const LATER_STEP_TYPES: [&str; 2] = ["n8n", "temporal"];
 
 /// Reads the `type` of a step.
 pub(super) fn read_type(reader: &mut Reader<'_>, node: &Node) -> Option<StepType> {
@@ -81,7 +85,9 @@ pub(super) fn read(
         StepType::Produce => produce,
         StepType::Log => log,
         StepType::Fail => fail,
-        StepType::Delay => |reader: &mut Reader<'_>, node: &Node, _: &Names<'_>| delay(reader, node),
+        StepType::Delay => wait::delay,
+        StepType::Approval => wait::approval,
+        StepType::Workflow => wait::workflow,
         StepType::Http => return call::read(reader, step, node, names, retries),
     };
     read(reader, node?, names)
@@ -231,20 +237,6 @@ fn fail(reader: &mut Reader<'_>, node: &Node, names: &Names<'_>) -> Option<Actio
     let class = fields.get("class").map_or(Some(ErrorClass::Permanent), |node| reader.choice("class", node, &choices));
     let message = message(reader, &fields, what, names);
     Some(Action::Fail { message: message?, class: class? })
-}
-
-/// How long is written, not computed, so that it is right before anything waits.
-fn delay(reader: &mut Reader<'_>, node: &Node) -> Option<Action> {
-    let what = "the config of a delay";
-    let fields = reader.fields(node, what, &["for", "until"])?;
-    if let Some(until) = fields.get("until") {
-        let message = "this version cannot wait `until` a point in time";
-        reader.wrong::<()>(until.at, message, "write `for: 30s`, how long to wait");
-        fields.get("for").map(|node| reader.duration("for", node));
-        return None;
-    }
-    let node = reader.required(&fields, what, "for", "30s")?;
-    reader.duration("for", node).map(|it| Action::Wait(Wait::Delay(it)))
 }
 
 fn message(reader: &mut Reader<'_>, fields: &Fields<'_>, what: &str, names: &Names<'_>) -> Option<Template> {

@@ -31,6 +31,7 @@ mod retry;
 mod source;
 mod step;
 mod trigger;
+mod wait;
 mod yaml;
 
 use std::path::Path;

@@ -2,13 +2,14 @@
 
 use std::sync::Arc;
 
-use bytes::Bytes;
-
-use super::event::SourceRecord;
+use super::event::{Event, SourceRecord, Undecodable};
 use super::expression::StepView;
+use super::ids::ExecutionId;
 use super::plan::Plan;
 use super::record::{Failure, FinishedStep};
 use super::run::EndedStep;
+use super::signal::Signal;
+use super::value::Value;
 use super::workflow::WorkflowId;
 
 /// What a record of the journal holds.
@@ -19,7 +20,7 @@ pub enum Content {
     /// Where the execution stands: a start, a resume, a state.
     Checkpoint(Arc<Checkpoint>),
     /// What a step is told.
-    Signal(Bytes),
+    Signal(Arc<Signal>),
     /// A record that could not be understood and is to be read again.
     Redrive(Arc<Redrive>),
 }
@@ -43,6 +44,23 @@ pub struct Checkpoint {
     pub output_bytes: usize,
     /// What earlier runs came to.
     pub history: History,
+    /// What has started it, if that was no event.
+    pub parent: Option<Arc<Parent>>,
+}
+
+/// The step that has started a sub-workflow.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Parent {
+    /// Its execution.
+    pub execution: ExecutionId,
+    /// The run of that.
+    pub run: u32,
+    /// The step.
+    pub step: Arc<str>,
+    /// What it gives: the `event.data` of the sub-workflow, whose event is that of the parent else.
+    pub input: Value,
+    /// How deep the sub-workflow is, from 1.
+    pub depth: u32,
 }
 
 /// What earlier runs of an execution came to, as far as later ones need it.
@@ -87,6 +105,8 @@ pub struct StepWait {
     pub attempts: u32,
     /// How it failed, if it did.
     pub failed: Option<Failed>,
+    /// The sub-workflow that it waits for.
+    pub child: Option<ExecutionId>,
 }
 
 /// How a step failed that is tried again.
@@ -114,7 +134,26 @@ pub struct Progress {
 #[error("the step `{0}` has run, but this version of the workflow has none of that name")]
 pub struct UnknownStep(pub Arc<str>);
 
+impl Parent {
+    /// The event of a sub-workflow.
+    pub fn event(&self, event: Event) -> Event {
+        Event { data: self.input.clone(), ..event }
+    }
+}
+
 impl Checkpoint {
+    /// Its event, understood by `decode`.
+    pub fn event(
+        &self,
+        decode: &dyn Fn(SourceRecord) -> Result<Event, (SourceRecord, Undecodable)>,
+    ) -> Result<Event, (SourceRecord, Undecodable)> {
+        let event = decode(self.record.clone())?;
+        Ok(match &self.parent {
+            None => event,
+            Some(parent) => parent.event(event),
+        })
+    }
+
     /// How far the run has come in a plan.
     pub fn progress(&self, plan: &Plan) -> Result<Progress, UnknownStep> {
         let index =
@@ -155,7 +194,8 @@ mod tests {
         let (status, output) = (StepStatus::Completed, Value::Int(1));
         let ended =
             FinishedStep { id: "shape".into(), status, started_ms: 0, ended_ms: 0, attempts: 1, output, failure: None };
-        let wait = StepWait { step: "charge".into(), since_ms: 0, due_ms: None, attempts: 0, failed: None };
+        let wait =
+            StepWait { step: "charge".into(), since_ms: 0, due_ms: None, attempts: 0, failed: None, child: None };
         let checkpoint = Checkpoint {
             workflow: WorkflowId::new("w").unwrap(),
             version: "1.0.0".into(),
@@ -165,6 +205,7 @@ mod tests {
             waits: vec![wait],
             output_bytes: 12,
             history: History::default(),
+            parent: None,
         };
         let progress = checkpoint.progress(&plan(&["new", "charge", "shape"])).unwrap();
         let found: Vec<_> = progress.ended.iter().map(|it| (it.step, it.view.output.clone())).collect();

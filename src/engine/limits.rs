@@ -43,6 +43,8 @@ pub const VALUE_DEPTH: usize = 100;
 pub const EXECUTION_BUDGET: u64 = 2_000_000;
 /// Outputs of all steps of one execution together, serialised; beyond, it fails as too large.
 pub const EXECUTION_OUTPUT_BYTES: usize = 4 * 1024 * 1024;
+/// How deep sub-workflows nest: one that starts itself must end.
+pub const CHILD_DEPTH: u32 = 10;
 /// How old an execution that waits becomes whose workflow does not say: what waits for longer is forgotten by those it is for.
 pub const EXECUTION_AGE: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 /// Work that the `where`s of one workflow may do for one event, in evaluated nodes; many workflows may have one.

@@ -36,3 +36,4 @@ pub mod machine;
 pub mod owner;
 pub mod position;
 pub mod replay;
+pub mod signal;

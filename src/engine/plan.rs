@@ -9,6 +9,7 @@ use super::call::HttpCall;
 use super::expression::{Program, Template};
 use super::limits;
 use super::value::Value;
+use super::workflow::WorkflowId;
 
 /// What a workflow does.
 #[derive(Debug)]
@@ -122,11 +123,39 @@ pub enum Action {
     Wait(Wait),
 }
 
+/// A decision that somebody is asked for.
+#[derive(Debug)]
+pub struct Approval {
+    /// How long it is waited for; None = as long as the execution may wait.
+    pub timeout: Option<Duration>,
+    /// What it means if nobody decides in time: `Continue` goes on without a decision.
+    pub on_timeout: OnError,
+    /// What is asked.
+    pub message: Option<Template>,
+}
+
+/// Another workflow that is started.
+#[derive(Debug)]
+pub struct ChildCall {
+    /// The workflow.
+    pub workflow: WorkflowId,
+    /// Its version; None = the one in use.
+    pub version: Option<Arc<str>>,
+    /// What it gets as `event.data`; None = null.
+    pub input: Option<Template>,
+}
+
 /// What a step waits for.
 #[derive(Debug)]
 pub enum Wait {
     /// So much time, from when the step's turn comes.
     Delay(Duration),
+    /// A point in time: a timestamp, or text in RFC 3339. One that is past is no wait.
+    Until(Template),
+    /// Somebody's decision.
+    Approval(Approval),
+    /// The end of another workflow, which it starts.
+    Workflow(ChildCall),
     /// The answer of a connector.
     Http(Box<HttpCall>),
 }
@@ -141,7 +170,9 @@ impl Action {
             Action::Produce(_) => "produce",
             Action::Log { .. } => "log",
             Action::Fail { .. } => "fail",
-            Action::Wait(Wait::Delay(_)) => "delay",
+            Action::Wait(Wait::Delay(_) | Wait::Until(_)) => "delay",
+            Action::Wait(Wait::Approval(_)) => "approval",
+            Action::Wait(Wait::Workflow(_)) => "workflow",
             Action::Wait(Wait::Http(_)) => "http",
         }
     }
@@ -156,7 +187,7 @@ impl Action {
             | Action::Produce(_)
             | Action::Log { .. }
             | Action::Fail { .. }
-            | Action::Wait(Wait::Delay(_)) => None,
+            | Action::Wait(Wait::Delay(_) | Wait::Until(_) | Wait::Approval(_) | Wait::Workflow(_)) => None,
         }
     }
 }
@@ -263,6 +294,11 @@ impl Plan {
     /// The steps, in the order of the file; dependencies are indices into this.
     pub fn steps(&self) -> &[Step] {
         &self.steps
+    }
+
+    /// Index of the step that comes last; None if there is none.
+    pub fn last_step(&self) -> Option<usize> {
+        self.order.last().copied()
     }
 
     /// Indices of the steps in the order in which they run.

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use super::checkpoint::{Content, History};
+use super::checkpoint::{Content, History, Parent};
 use super::event::{Event, SourceRecord};
 use super::expression::StepStatus;
 use super::ids::{DeadLetterId, ExecutionId};
@@ -238,4 +238,6 @@ pub struct FailedExecution {
     pub finished: Vec<FinishedStep>,
     /// What its runs before this one came to.
     pub history: History,
+    /// What has started it, if that was no event.
+    pub parent: Option<Arc<Parent>>,
 }

@@ -28,7 +28,7 @@ pub struct Repair {
 pub fn resume(letter: DeadLetter, repair: &Repair, journal_partitions: u16, now_ms: i64) -> JournalRecord {
     let DeadLetter { id, failure, execution, record, first_failure_ms, returns, .. } = letter;
     let entry = Entry::Mail(Mail::Resume);
-    let Some(FailedExecution { id: execution, run, workflow, finished, history }) = execution else {
+    let Some(FailedExecution { id: execution, run, workflow, finished, history, parent }) = execution else {
         let redrive = Redrive { record, after: None, first_failure_ms };
         let execution = redrive_id(id, journal_partitions);
         let content = Content::Redrive(Arc::new(redrive));
@@ -51,6 +51,7 @@ pub fn resume(letter: DeadLetter, repair: &Repair, journal_partitions: u16, now_
             first_failure_ms: Some(first_failure_ms),
             causes: causes.into(),
         },
+        parent,
     };
     let content = Content::Checkpoint(Arc::new(checkpoint));
     JournalRecord { execution, run: run.saturating_add(1), entry, content }
@@ -97,6 +98,7 @@ mod tests {
             workflow: Arc::new(workflow),
             finished: vec![step],
             history,
+            parent: None,
         });
         DeadLetter {
             id: DeadLetterId::parse("00112233445566778899aabbccddeeff").unwrap(),

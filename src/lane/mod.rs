@@ -35,10 +35,12 @@ use crate::engine::batch::{Group, SourcePartition};
 use crate::engine::commit::{Failure, RestartReason};
 use crate::engine::event::{Event, SourceRecord, Undecodable};
 use crate::engine::execution::{Identity, Left, Subject};
+use crate::engine::owner::Definition;
 use crate::engine::plan::{LogLevel, Plan};
 use crate::engine::registry::Registry;
 use crate::engine::wire::WireRecord;
 use crate::engine::workflow::Workflow;
+use crate::engine::workflow::{Status, WorkflowId};
 use crate::kafka::client::ClientSettings;
 use crate::kafka::consumer::Consumer;
 use crate::kafka::producer::{ProducerFailure, TransactionalProducer};
@@ -149,6 +151,18 @@ pub struct InFlight {
 impl LaneContext {
     fn registry(&self) -> RwLockReadGuard<'_, Registry> {
         self.registry.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The version of a workflow that is in use, ready to run.
+    fn in_use(&self, id: &WorkflowId) -> Option<Result<Definition, String>> {
+        let entry = self.registry().get(id)?.clone();
+        if entry.status() != Status::Active {
+            return Some(Err(format!("it is {}, not active", entry.status().name())));
+        }
+        let workflow = entry.workflow().clone();
+        Some(
+            entry.plan(&*self.compile).map(|plan| Definition { workflow, plan }).map_err(|message| message.to_string()),
+        )
     }
 
     fn decode(&self, record: SourceRecord) -> Result<Event, (SourceRecord, Undecodable)> {

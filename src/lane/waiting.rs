@@ -280,7 +280,10 @@ fn around<'a>(waiting: &'a Waiting, context: &'a LaneContext, steady_ms: i64) ->
 
 fn with<T>(asked: &Asked<'_>, act: impl FnOnce(&Around<'_>) -> T) -> T {
     act(&Around {
-        definition: &|id, version| (asked.waiting.definition)(id, version),
+        definition: &|id, version| match version {
+            "" => asked.context.in_use(id),
+            _ => (asked.waiting.definition)(id, version),
+        },
         decode: &|record| asked.context.decode(record),
         next_match: &|event, after, now_ms| {
             let LaneContext { identity, compile, .. } = asked.context;

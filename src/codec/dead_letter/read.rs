@@ -69,12 +69,15 @@ fn execution(ours: &Ours<'_>, id: &str) -> Result<FailedExecution, Unreadable> {
     };
     let edition = ours.optional("edition").transpose()?.map_or(Ok(1), |text| parsed("edition", text))?;
     let causes = ours.optional("causes").transpose()?.unwrap_or_default();
+    let state = ours.0.header("tidegate-dlq-state").map_or(Ok((Vec::new(), None)), state::read)?;
+    let (finished, parent) = state;
     Ok(FailedExecution {
         id: ExecutionId::parse(id).ok_or_else(|| wrong("execution", "is no id of an execution"))?,
         run: ours.number("run")?,
         workflow: Arc::new(workflow),
-        finished: ours.0.header("tidegate-dlq-state").map_or(Ok(Vec::new()), state::read)?,
+        finished,
         history: History { edition, first_failure_ms: None, causes: cut(causes.to_owned()).into() },
+        parent,
     })
 }
 

@@ -2,6 +2,8 @@
 //! tools can read. JSON has fewer types than values have; which part is of another one stands beside the output, so that a resume goes
 //! on with the very values.
 
+use std::sync::Arc;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
@@ -12,7 +14,9 @@ use serde_json::value::RawValue;
 use super::Unreadable;
 use crate::codec::object::Object;
 use crate::codec::step::write_step;
+use crate::engine::checkpoint::Parent;
 use crate::engine::expression::StepStatus;
+use crate::engine::ids::ExecutionId;
 use crate::engine::limits;
 use crate::engine::plan::ErrorClass;
 use crate::engine::record::{Failure, FinishedStep};
@@ -29,29 +33,44 @@ const BOUNDS: JsonLimits = JsonLimits {
 };
 
 /// The state as JSON.
-pub(super) fn write(finished: &[FinishedStep]) -> Vec<u8> {
+pub(super) fn write(finished: &[FinishedStep], parent: Option<&Parent>) -> Vec<u8> {
     let mut into = Vec::with_capacity(256);
     let mut object = Object::begin(&mut into);
     object.list("steps", finished.iter(), |into, step| {
         let mut object = Object::begin(into);
         write_step(&mut object, step, usize::MAX);
-        let mut parts = Vec::new();
-        collect(ValueRef::from(&step.output), &mut String::new(), &mut parts);
-        if !parts.is_empty() {
-            object.list("outputTypes", parts.iter(), |into, part| {
-                let mut object = Object::begin(into);
-                object.text("at", &part.at);
-                object.plain("type", part.kind);
-                if let Some(nanos) = part.nanos {
-                    object.number("nanos", nanos);
-                }
-                object.end();
-            });
-        }
+        write_types(&mut object, "outputTypes", &step.output);
         object.end();
     });
+    if let Some(Parent { execution, run, step, input, depth }) = parent {
+        let mut object = Object::begin(object.field("parent"));
+        object.plain("execution", execution.to_text().as_str());
+        object.number("run", i64::from(*run));
+        object.text("step", step);
+        object.number("depth", i64::from(*depth));
+        object.value("input", input);
+        write_types(&mut object, "inputTypes", input);
+        object.end();
+    }
     object.end();
     into
+}
+
+/// Says which parts of a value are of types that JSON does not have.
+fn write_types(object: &mut Object<'_>, name: &str, value: &Value) {
+    let mut parts = Vec::new();
+    collect(ValueRef::from(value), &mut String::new(), &mut parts);
+    if !parts.is_empty() {
+        object.list(name, parts.iter(), |into, part| {
+            let mut object = Object::begin(into);
+            object.text("at", &part.at);
+            object.plain("type", part.kind);
+            if let Some(nanos) = part.nanos {
+                object.number("nanos", nanos);
+            }
+            object.end();
+        });
+    }
 }
 
 struct Part {
@@ -94,6 +113,21 @@ fn collect(value: ValueRef<'_>, at: &mut String, into: &mut Vec<Part>) {
 struct State<'a> {
     #[serde(borrow)]
     steps: Vec<StateStep<'a>>,
+    #[serde(borrow)]
+    parent: Option<StateParent<'a>>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct StateParent<'a> {
+    execution: String,
+    run: u32,
+    step: String,
+    depth: u32,
+    #[serde(borrow)]
+    input: &'a RawValue,
+    #[serde(default)]
+    input_types: Vec<StatePart>,
 }
 
 #[derive(Deserialize)]
@@ -127,14 +161,22 @@ struct StateError {
 }
 
 /// Reads what [`write`] wrote, or what a tool made of it.
-pub(super) fn read(json: &[u8]) -> Result<Vec<FinishedStep>, Unreadable> {
+pub(super) fn read(json: &[u8]) -> Result<(Vec<FinishedStep>, Option<Arc<Parent>>), Unreadable> {
     let cannot =
         |error: serde_json::Error| Unreadable(format!("the header `tidegate-dlq-state` cannot be read: {error}"));
-    let State { steps } = serde_json::from_slice(json).map_err(cannot)?;
+    let State { steps, parent } = serde_json::from_slice(json).map_err(cannot)?;
     if steps.len() > limits::STEPS_PER_WORKFLOW {
         return Err(Unreadable(format!("the state has {} steps, more than a workflow can have", steps.len())));
     }
-    steps.iter().map(step).collect()
+    let parent = parent.map(|parent| {
+        let StateParent { execution, run, step, depth, input, input_types } = parent;
+        let wrong = |what: &str| Unreadable(format!("the state of the parent has {what}"));
+        let execution = ExecutionId::parse(&execution).ok_or_else(|| wrong("no id of an execution"))?;
+        let input =
+            value(input, &input_types).map_err(|message| wrong(&format!("an input that cannot be read: {message}")))?;
+        Ok::<_, Unreadable>(Arc::new(Parent { execution, run, step: step.into(), input, depth }))
+    });
+    Ok((steps.iter().map(step).collect::<Result<_, _>>()?, parent.transpose()?))
 }
 
 fn step(stored: &StateStep<'_>) -> Result<FinishedStep, Unreadable> {
@@ -154,21 +196,22 @@ fn step(stored: &StateStep<'_>) -> Result<FinishedStep, Unreadable> {
         started_ms: time(&stored.start_time).map_err(|_| wrong("a startTime that is no time"))?,
         ended_ms: time(&stored.end_time).map_err(|_| wrong("an endTime that is no time"))?,
         attempts: *attempts,
-        output: output(stored).map_err(|message| wrong(&format!("an output that cannot be read: {message}")))?,
+        output: value(stored.output, &stored.output_types)
+            .map_err(|message| wrong(&format!("an output that cannot be read: {message}")))?,
         failure: failure.transpose()?,
     })
 }
 
-fn output(stored: &StateStep<'_>) -> Result<Value, String> {
-    if stored.output_types.len() > TYPED_PARTS {
-        return Err(format!("it has {} typed parts", stored.output_types.len()));
+fn value(json: &RawValue, types: &[StatePart]) -> Result<Value, String> {
+    if types.len() > TYPED_PARTS {
+        return Err(format!("it has {} typed parts", types.len()));
     }
-    let text = Bytes::copy_from_slice(stored.output.get().as_bytes());
+    let text = Bytes::copy_from_slice(json.get().as_bytes());
     let plain = read_json(text, &BOUNDS).map_err(|error| error.to_string())?;
-    if stored.output_types.is_empty() {
+    if types.is_empty() {
         return Ok(plain);
     }
-    let parts = stored.output_types.iter().map(|part| (part.at.as_str(), part)).collect();
+    let parts = types.iter().map(|part| (part.at.as_str(), part)).collect();
     retyped(ValueRef::from(&plain), &mut String::new(), &parts)
 }
 

@@ -1,5 +1,7 @@
 //! A checkpoint as it is stored. The order of the fields is the format; a field that is added makes another one.
 
+mod kin;
+
 use std::fmt;
 use std::marker::PhantomData;
 use std::sync::Arc;
@@ -8,15 +10,18 @@ use bytes::Bytes;
 use serde::de::{Deserializer, Error, SeqAccess, Visitor};
 use serde::{Deserialize, Serialize};
 
+use self::kin::{StoredKin, StoredSignal};
 use super::tokens::{self, Token};
 use super::{Damaged, Raw};
 use crate::engine::checkpoint::{Checkpoint, Content, Failed, History, Redrive, StepWait};
 use crate::engine::event::{Origin, SourceRecord, Topic};
 use crate::engine::expression::StepStatus;
+use crate::engine::ids::ExecutionId;
 use crate::engine::limits;
 use crate::engine::plan::ErrorClass;
 use crate::engine::record::{Failure, FinishedStep};
-use crate::engine::value::ValueRef;
+use crate::engine::signal::Signal;
+use crate::engine::value::{Value, ValueRef};
 use crate::engine::workflow::WorkflowId;
 
 /// Headers of an event's record in a checkpoint: more than a record of the size that the journal takes can hold.
@@ -27,8 +32,9 @@ pub(super) const OUTPUT_TOKENS: usize = limits::EXECUTION_OUTPUT_BYTES / 2 + 1;
 /// What the value of a record holds. The order of the variants is the format.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) enum Stored<'a> {
-    Checkpoint(#[serde(borrow)] StoredCheckpoint<'a>, StoredHistory<'a>),
+    Checkpoint(#[serde(borrow)] Box<StoredCheckpoint<'a>>, Box<StoredKin<'a>>),
     Redrive(#[serde(borrow)] StoredRedrive<'a>),
+    Signal(#[serde(borrow)] StoredSignal<'a>),
 }
 
 /// The first format: a checkpoint of a first run, and nothing else.
@@ -48,13 +54,6 @@ pub(super) struct StoredCheckpoint<'a> {
     #[serde(deserialize_with = "bounded::<_, _, { limits::STEPS_PER_WORKFLOW }>")]
     waits: Vec<StoredWait<'a>>,
     output_bytes: u64,
-}
-
-#[derive(Debug, Serialize, Deserialize)]
-pub(super) struct StoredHistory<'a> {
-    edition: u32,
-    first_failure_ms: Option<i64>,
-    causes: &'a str,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -109,7 +108,7 @@ struct StoredFailed<'a> {
 }
 
 #[derive(Debug, Serialize, Deserialize)]
-struct StoredFailure<'a> {
+pub(super) struct StoredFailure<'a> {
     step: Option<&'a str>,
     class: &'a str,
     message: &'a str,
@@ -117,9 +116,11 @@ struct StoredFailure<'a> {
 
 impl<'a> Stored<'a> {
     pub(super) fn checkpoint(checkpoint: &'a Checkpoint) -> Stored<'a> {
-        let History { edition, first_failure_ms, causes } = &checkpoint.history;
-        let (edition, first_failure_ms) = (*edition, *first_failure_ms);
-        Stored::Checkpoint(StoredCheckpoint::of(checkpoint), StoredHistory { edition, first_failure_ms, causes })
+        Stored::Checkpoint(Box::new(StoredCheckpoint::of(checkpoint)), Box::new(StoredKin::of(checkpoint)))
+    }
+
+    pub(super) fn signal(signal: &'a Signal) -> Stored<'a> {
+        Stored::Signal(StoredSignal::of(signal))
     }
 
     pub(super) fn redrive(redrive: &'a Redrive) -> Stored<'a> {
@@ -134,8 +135,8 @@ impl<'a> Stored<'a> {
     /// The oldest format that it can be written in: an older version, which may read it too, understands no newer one.
     pub(super) fn format(&self) -> u32 {
         match self {
-            Stored::Checkpoint(_, history) if history.history() == History::default() => FIRST_FORMAT,
-            Stored::Checkpoint(..) | Stored::Redrive(_) => SECOND_FORMAT,
+            Stored::Checkpoint(_, kin) if kin.is_empty() => FIRST_FORMAT,
+            Stored::Checkpoint(..) | Stored::Redrive(_) | Stored::Signal(_) => SECOND_FORMAT,
         }
     }
 
@@ -143,7 +144,7 @@ impl<'a> Stored<'a> {
     pub(super) fn to_bytes(&self) -> Bytes {
         let bytes = match self {
             Stored::Checkpoint(checkpoint, _) if self.format() == FIRST_FORMAT => postcard::to_stdvec(checkpoint),
-            Stored::Checkpoint(..) | Stored::Redrive(_) => postcard::to_stdvec(self),
+            Stored::Checkpoint(..) | Stored::Redrive(_) | Stored::Signal(_) => postcard::to_stdvec(self),
         };
         debug_assert!(
             bytes.is_ok(),
@@ -155,8 +156,7 @@ impl<'a> Stored<'a> {
     /// Reads what was written in a format.
     pub(super) fn read(format: u32, bytes: &'a [u8]) -> Result<Stored<'a>, Damaged> {
         if format == FIRST_FORMAT {
-            let first_run = StoredHistory { edition: 1, first_failure_ms: None, causes: "" };
-            return Ok(Stored::Checkpoint(whole(bytes)?, first_run));
+            return Ok(Stored::Checkpoint(whole(bytes)?, Box::default()));
         }
         whole(bytes)
     }
@@ -164,9 +164,8 @@ impl<'a> Stored<'a> {
     /// What the record holds.
     pub(super) fn content(&self) -> Result<Content, Damaged> {
         Ok(match self {
-            Stored::Checkpoint(checkpoint, history) => {
-                Content::Checkpoint(Arc::new(Checkpoint { history: history.history(), ..checkpoint.read()? }))
-            }
+            Stored::Checkpoint(checkpoint, kin) => Content::Checkpoint(Arc::new(kin.added_to(checkpoint.read()?)?)),
+            Stored::Signal(signal) => Content::Signal(Arc::new(signal.read()?)),
             Stored::Redrive(redrive) => Content::Redrive(Arc::new(redrive.read()?)),
         })
     }
@@ -181,16 +180,19 @@ fn whole<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, Damaged> {
     }
 }
 
-impl StoredHistory<'_> {
-    fn history(&self) -> History {
-        let StoredHistory { edition, first_failure_ms, causes } = *self;
-        History { edition, first_failure_ms, causes: causes.into() }
-    }
+fn tokens_of(value: &Value) -> Vec<Token<'_>> {
+    let mut parts = Vec::new();
+    tokens::write(ValueRef::from(value), &mut parts);
+    parts
+}
+
+fn execution_id(text: &str) -> Result<ExecutionId, Damaged> {
+    ExecutionId::parse(text).ok_or_else(|| Damaged("the id of an execution is none".into()))
 }
 
 impl<'a> StoredCheckpoint<'a> {
     fn of(checkpoint: &'a Checkpoint) -> StoredCheckpoint<'a> {
-        let Checkpoint { workflow, version, record, started_ms, ended, waits, output_bytes, history: _ } = checkpoint;
+        let Checkpoint { workflow, version, record, started_ms, ended, waits, output_bytes, .. } = checkpoint;
         StoredCheckpoint {
             workflow: workflow.as_str(),
             version,
@@ -222,6 +224,7 @@ impl<'a> StoredCheckpoint<'a> {
             waits: self.waits.iter().map(StoredWait::wait).collect::<Result<_, _>>()?,
             output_bytes: self.output_bytes as usize,
             history: History::default(),
+            parent: None,
         })
     }
 }
@@ -267,15 +270,13 @@ impl<'a> StoredRecord<'a> {
 impl<'a> StoredStep<'a> {
     fn of(step: &'a FinishedStep) -> StoredStep<'a> {
         let FinishedStep { id, status, started_ms, ended_ms, attempts, output, failure } = step;
-        let mut parts = Vec::new();
-        tokens::write(ValueRef::from(output), &mut parts);
         StoredStep {
             id,
             status: status.name(),
             started_ms: *started_ms,
             ended_ms: *ended_ms,
             attempts: *attempts,
-            output: parts,
+            output: tokens_of(output),
             failure: failure.as_ref().map(StoredFailure::of),
         }
     }
@@ -297,7 +298,7 @@ impl<'a> StoredStep<'a> {
 
 impl<'a> StoredWait<'a> {
     fn of(wait: &'a StepWait) -> StoredWait<'a> {
-        let StepWait { step, since_ms, due_ms, attempts, failed } = wait;
+        let StepWait { step, since_ms, due_ms, attempts, failed, child: _ } = wait;
         StoredWait {
             step,
             since_ms: *since_ms,
@@ -314,6 +315,7 @@ impl<'a> StoredWait<'a> {
             due_ms: self.due_ms,
             attempts: self.attempts,
             failed: self.failed.as_ref().map(StoredFailed::failed).transpose()?,
+            child: None,
         })
     }
 }

@@ -4,12 +4,13 @@ use proptest::prelude::*;
 
 use super::tokens::{self, Token};
 use super::*;
-use crate::engine::checkpoint::{Checkpoint, Failed, History, Redrive, StepWait};
+use crate::engine::checkpoint::{Checkpoint, Failed, History, Parent, Redrive, StepWait};
 use crate::engine::event::{Origin, Topic};
 use crate::engine::expression::StepStatus;
 use crate::engine::limits;
 use crate::engine::plan::ErrorClass;
-use crate::engine::record::{Failure, FinishedStep};
+use crate::engine::record::{ExecutionStatus, Failure, FinishedStep};
+use crate::engine::signal::{Decision, Signal, Told};
 use crate::engine::value::Value;
 use crate::engine::workflow::WorkflowId;
 
@@ -53,10 +54,25 @@ fn checkpoint(output: Value) -> Checkpoint {
             due_ms: Some(40),
             attempts: 2,
             failed: Some(Failed { first_ms: 31, last_ms: 35, failure: failure(None) }),
+            child: None,
         }],
         output_bytes: 77,
         history: History::default(),
+        parent: None,
     }
+}
+
+fn signals() -> Vec<Content> {
+    let execution = ExecutionId::parse(ID).unwrap();
+    let failure = Failure { step: None, class: ErrorClass::Config, message: "gone".into() };
+    let decision = Told::Decision { decision: Decision::Rejected, by: "ops".into(), comment: "".into() };
+    let child = |status, output, failure| Told::Child { execution, status, output, failure };
+    let told = [
+        decision,
+        child(ExecutionStatus::Completed, Value::Bytes(Bytes::from_static(b"x")), None),
+        child(ExecutionStatus::Failed, Value::Null, Some(failure)),
+    ];
+    told.map(|told| Content::Signal(Arc::new(Signal { step: "call".into(), told }))).into()
 }
 
 fn write(entry: Entry, content: &Content) -> WireRecord {
@@ -105,7 +121,12 @@ fn every_kind_of_record_comes_back_as_it_was() {
         check(Entry::State { place: 3, includes: 9 }, &Content::Redrive(Arc::new(redrive)));
     }
     check(Entry::Mail(Mail::Cancel), &Content::None);
-    check(Entry::Mail(Mail::Signal), &Content::Signal(Bytes::from_static(b"approved")));
+    let mut with_kin = checkpoint(Value::Null);
+    let (execution, run, step, depth) = (ExecutionId::parse(ID).unwrap(), 3, "call".into(), 2);
+    with_kin.parent = Some(Arc::new(Parent { execution, run, step, input: Value::UInt(7), depth }));
+    with_kin.waits[0].child = Some(execution);
+    check(Entry::Mail(Mail::Start), &Content::Checkpoint(Arc::new(with_kin)));
+    signals().into_iter().for_each(|signal| check(Entry::Mail(Mail::Signal), &signal));
     check(Entry::End, &Content::None);
 }
 
@@ -122,8 +143,8 @@ fn headers_say_what_a_record_is() {
     assert_eq!(headers(Entry::Mail(Mail::Start), with()), format!("format=1 kind=start {common}"));
     assert_eq!(headers(Entry::Mail(Mail::Resume), with()), format!("format=1 kind=resume {common}"));
     assert_eq!(headers(Entry::Mail(Mail::Cancel), Content::None), format!("format=1 kind=cancel {common}"));
-    let signal = Content::Signal(Bytes::new());
-    assert_eq!(headers(Entry::Mail(Mail::Signal), signal), format!("format=1 kind=signal {common}"));
+    let signal = signals().remove(0);
+    assert_eq!(headers(Entry::Mail(Mail::Signal), signal), format!("format=2 kind=signal {common}"));
     let state = Entry::State { place: 3, includes: 4 };
     assert_eq!(headers(state, with()), format!("format=1 kind=state {common} place=3 includes=4"));
     assert_eq!(headers(Entry::End, Content::None), format!("format=1 kind=end {common}"));

@@ -3,6 +3,7 @@
 //! An execution that waits runs in parts. Each begins where the one before had to wait, and leaves what the rest of the world sees of it
 //! and where it stands now.
 
+mod kin;
 mod part;
 mod unrun;
 
@@ -118,6 +119,10 @@ pub struct News {
     pub changed: Vec<StepWait>,
     /// Somebody or something ends the run.
     pub stop: Option<Stop>,
+    /// What is told of steps that begin to wait.
+    pub told: Vec<FinishedStep>,
+    /// What is mailed for them.
+    pub mails: Vec<JournalRecord>,
 }
 
 /// A step whose wait is over.
@@ -211,20 +216,34 @@ impl<E> Execution<E> {
 }
 
 impl Identity {
+    /// The id of a sub-workflow that a step of a run of an execution starts; `key` is that of the event.
+    pub fn child_id(
+        &self,
+        workflow: &WorkflowId,
+        (execution, step, run): (ExecutionId, &str, u32),
+        (turns, key): (Turns, Option<&[u8]>),
+    ) -> ExecutionId {
+        let origin = ExecutionOrigin::Parent { execution, step, run };
+        ExecutionId::new(&self.environment, workflow.as_str(), origin, mailbox(turns, key), self.journal_partitions)
+    }
+
     /// The id of what a workflow does for an event.
     pub fn execution_id(&self, workflow: &WorkflowId, event: &Event, turns: Turns) -> ExecutionId {
-        let mailbox = match event.record.key() {
-            _ if turns.concurrency > 0 => MailboxKey::Workflow,
-            Some(key) if turns.by_key => MailboxKey::EventKey(key),
-            Some(_) | None => MailboxKey::Hash,
-        };
         ExecutionId::new(
             &self.environment,
             workflow.as_str(),
             ExecutionOrigin::Event(&event.record.origin),
-            mailbox,
+            mailbox(turns, event.record.key()),
             self.journal_partitions,
         )
+    }
+}
+
+fn mailbox(turns: Turns, key: Option<&[u8]>) -> MailboxKey<'_> {
+    match key {
+        _ if turns.concurrency > 0 => MailboxKey::Workflow,
+        Some(key) if turns.by_key => MailboxKey::EventKey(key),
+        Some(_) | None => MailboxKey::Hash,
     }
 }
 
@@ -344,11 +363,11 @@ impl Subject {
     /// The same, with what it leaves when where it stands must fit into a record of the journal: it fails if it does not.
     pub fn leave_within(self, now_ms: i64, fits: &dyn Fn(&JournalRecord) -> Result<(), String>) -> (Subject, Left) {
         let left = self.leave(now_ms);
-        let journal = left.outputs.iter().find_map(|(_, output)| match output {
+        let mut journal = left.outputs.iter().filter_map(|(_, output)| match output {
             Output::Journal(record) => Some(record),
             Output::StepResult(_) | Output::Execution(_) | Output::DeadLetter(_) | Output::Produced(_) => None,
         });
-        match journal.map_or(Ok(()), |record| fits(record)) {
+        match journal.try_for_each(|record| fits(record)) {
             Ok(()) => (self, left),
             Err(message) => {
                 let subject = self.too_large(&message).unwrap_or(self);
@@ -374,7 +393,7 @@ impl Subject {
             triggers: Vec::new(),
         });
         // An event that cannot be understood any more says nothing of itself but where it lies.
-        let event = decode(checkpoint.record.clone()).unwrap_or_else(|(record, _)| Event {
+        let event = checkpoint.event(decode).unwrap_or_else(|(record, _)| Event {
             record,
             id: "".into(),
             kind: "".into(),
@@ -424,6 +443,10 @@ impl Kept {
         decode: impl FnOnce(SourceRecord) -> Result<Event, (SourceRecord, Undecodable)>,
     ) -> Option<Subject> {
         let event = decode(self.event.clone()).ok()?;
+        let event = match self.before.as_ref().and_then(|before| before.checkpoint.parent.as_ref()) {
+            None => event,
+            Some(parent) => parent.event(event),
+        };
         Some(Subject::Execution(Box::new(self.about(Arc::new(event)))))
     }
 }

@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
+use super::kin;
 use super::{Before, Execution, FIRST_RUN, Left, News, Over, StepResults, Stop, journal_output};
-use crate::engine::checkpoint::{Checkpoint, Content, History, StepWait};
+use crate::engine::checkpoint::{Checkpoint, Content, History, Parent, StepWait};
 use crate::engine::expression::{Scope, StepStatus, StepView};
 use crate::engine::ids::DeadLetterId;
 use crate::engine::journal::{Entry, Mail};
@@ -79,11 +80,13 @@ impl Execution {
             outputs
                 .push((None, Output::Execution(Box::new(self.record(status, fatal.as_ref(), &over, &steps, now_ms)))));
         }
+        let kin = if goes_on { self.opened() } else { self.kin(status, fatal.as_ref(), &waits, &over, &steps) };
         let waited = over.iter().map(|it| (it.step.id.clone(), it.step.status)).collect();
         let checkpoint = goes_on.then(|| Arc::new(self.checkpoint(over, &steps, waits, output_bytes, now_ms)));
         if let Some(record) = self.journal_record(checkpoint.clone()) {
             outputs.push((None, Output::Journal(Box::new(record))));
         }
+        outputs.extend(kin.into_iter().map(|output| (None, output)));
         outputs.extend(self.along.as_deref().map(|record| (None, journal_output(record))));
         Left { outputs, status: Some(status), steps, over: waited, checkpoint }
     }
@@ -185,9 +188,9 @@ impl Execution {
             | Action::Produce(_)
             | Action::Log { .. }
             | Action::Fail { .. }
-            | Action::Wait(Wait::Http(_)) => None,
+            | Action::Wait(Wait::Http(_) | Wait::Until(_) | Wait::Approval(_) | Wait::Workflow(_)) => None,
         };
-        StepWait { step: step.id.clone(), since_ms: now_ms, due_ms, attempts: 0, failed: None }
+        StepWait { step: step.id.clone(), since_ms: now_ms, due_ms, attempts: 0, failed: None, child: None }
     }
 
     /// What a step whose wait is over does to the execution, if that ends it.
@@ -202,6 +205,33 @@ impl Execution {
             first_ms: over.first_failure_ms,
             last_ms: over.step.ended_ms,
         })
+    }
+
+    /// What is told and mailed of steps that begin to wait.
+    fn opened(&self) -> Vec<Output> {
+        let Some(before) = self.before.as_deref() else { return Vec::new() };
+        let News { told, mails, .. } = &before.news;
+        let told = told.iter().map(|step| Output::StepResult(self.step_result(step.clone())));
+        told.chain(mails.iter().map(journal_output)).collect()
+    }
+
+    /// What its end means for its parent and its children.
+    fn kin(
+        &self,
+        status: ExecutionStatus,
+        fatal: Option<&Fatal>,
+        waits: &[StepWait],
+        over: &[Over],
+        steps: &[StepRun],
+    ) -> Vec<Output> {
+        let parent = self.before.as_deref().and_then(|before| before.checkpoint.parent.as_deref());
+        let last = self.plan.last_step();
+        let here = steps.iter().find(|step| Some(step.step) == last).map(|step| step.output.clone());
+        let id = last.map(|last| &self.plan.steps()[last].id);
+        let before = || self.ended_before(over).find(|step| Some(&step.id) == id).map(|step| step.output.clone());
+        let output = here.or_else(before).unwrap_or_default();
+        let failure = fatal.map(|fatal| &fatal.failure);
+        kin::mail(parent, waits, &kin::Ended { execution: self.id, status, output, failure })
     }
 
     fn has_own_record(&self, status: StepStatus) -> bool {
@@ -284,6 +314,7 @@ impl Execution {
                 workflow: self.workflow.clone(),
                 finished: ended.collect(),
                 history: self.history(),
+                parent: self.parent(),
             }),
             record: self.event.record.clone(),
             attempts: fatal.attempts,
@@ -291,6 +322,10 @@ impl Execution {
             last_failure_ms: fatal.last_ms,
             returns: self.run.saturating_sub(FIRST_RUN),
         }
+    }
+
+    fn parent(&self) -> Option<Arc<Parent>> {
+        self.before.as_ref().and_then(|before| before.checkpoint.parent.clone())
     }
 
     fn history(&self) -> History {
@@ -315,6 +350,7 @@ impl Execution {
             waits,
             output_bytes,
             history: self.history(),
+            parent: self.parent(),
         }
     }
 

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::kin;
 use super::{FIRST_RUN, Left, journal_output};
 use crate::engine::checkpoint::{Checkpoint, Content, History};
 use crate::engine::event::{Event, SourceRecord, Undecodable};
@@ -12,6 +13,7 @@ use crate::engine::record::{
     DeadLetter, ExecutionRecord, ExecutionStatus, FailedExecution, Failure, JournalRecord, Output, Reason,
 };
 use crate::engine::run;
+use crate::engine::value::Value;
 use crate::engine::workflow::Workflow;
 
 /// A workflow that matched an event and whose definition does not compile in this version; or one that has waited and cannot go on.
@@ -73,6 +75,7 @@ impl Unrunnable {
         let failure = Failure { step: None, class: ErrorClass::Config, message: self.message.clone() };
         let finished = self.waited.as_ref().map_or(Vec::new(), |checkpoint| checkpoint.ended.clone());
         let history = self.waited.as_ref().map_or_else(History::default, |checkpoint| checkpoint.history.clone());
+        let parent = self.waited.as_ref().and_then(|checkpoint| checkpoint.parent.clone());
         let dead_letter = DeadLetter {
             id: DeadLetterId::of_execution(self.id, self.run, None),
             reason: Reason::Match,
@@ -83,6 +86,7 @@ impl Unrunnable {
                 workflow: self.workflow.clone(),
                 finished,
                 history: history.clone(),
+                parent: parent.clone(),
             }),
             record: self.event.record.clone(),
             attempts: 0,
@@ -99,14 +103,22 @@ impl Unrunnable {
             started_ms: self.waited.as_ref().map_or(self.at_ms, |checkpoint| checkpoint.started_ms),
             ended_ms: Some(self.at_ms),
             results: Vec::new(),
-            errors: vec![failure],
+            errors: vec![failure.clone()],
             retry_count: 0,
         };
         let end = JournalRecord { execution: self.id, run: self.run, entry: Entry::End, content: Content::None };
         let ended = self.waited.is_some().then(|| Output::Journal(Box::new(end)));
         let outputs = [Output::DeadLetter(Box::new(dead_letter)), Output::Execution(Box::new(record))];
         let along = self.along.as_deref().map(journal_output);
-        let outputs = outputs.into_iter().chain(ended).chain(along).map(|output| (None, output)).collect();
+        let waits = self.waited.as_ref().map_or(&[][..], |checkpoint| &checkpoint.waits);
+        let end = kin::Ended {
+            execution: self.id,
+            status: ExecutionStatus::Failed,
+            output: Value::Null,
+            failure: Some(&failure),
+        };
+        let kin = kin::mail(parent.as_deref(), waits, &end);
+        let outputs = outputs.into_iter().chain(ended).chain(kin).chain(along).map(|output| (None, output)).collect();
         Left { outputs, status: Some(ExecutionStatus::Failed), steps: Vec::new(), over: Vec::new(), checkpoint: None }
     }
 }

@@ -14,7 +14,7 @@ use crate::engine::position::Position;
 use crate::engine::record::JournalRecord;
 use crate::engine::workflow::{Workflow, WorkflowId};
 
-/// Finds a version of a workflow: None if it is not known here (yet), an error if it cannot be run.
+/// Finds a version of a workflow, and the one in use if the version is empty: None if it is not known here (yet), an error if it cannot be run.
 pub type FindDefinition<'a> = &'a dyn Fn(&WorkflowId, &str) -> Option<Result<Definition, String>>;
 /// Understands an event's record.
 pub type DecodeEvent<'a> = &'a dyn Fn(SourceRecord) -> Result<Event, (SourceRecord, Undecodable)>;

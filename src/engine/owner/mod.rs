@@ -13,6 +13,8 @@
 //! still end otherwise.
 
 mod messages;
+mod opening;
+mod outcome;
 mod redrive;
 mod task;
 #[cfg(test)]
@@ -167,9 +169,9 @@ impl Owner {
                 ward.redrives.insert(execution, Redriving::new(run, offset, redrive));
                 self.work.push_back(execution);
             }
-            (Applied::Wanted, journal::Entry::Mail(mail), _) => {
+            (Applied::Wanted, journal::Entry::Mail(mail), content) => {
                 if let Some(task) = ward.tasks.get_mut(&execution) {
-                    task.take_mail(mail);
+                    task.take_mail(mail, content);
                     self.work.push_back(execution);
                 }
             }
@@ -266,6 +268,9 @@ impl Owner {
         if !has_turn && !task.is_stopped() {
             return task.take_straggler().then(|| ward.stands_still(execution, task));
         }
+        if !task.begins() && task.open(execution, &definition, around, &self.identity) {
+            self.timers.insert((around.now_ms + LOOK_AGAIN_MS, execution));
+        }
         for (index, stage) in task.due(&definition.plan, around.now_ms) {
             match stage {
                 Stage::Timer(due_ms) => {
@@ -279,8 +284,7 @@ impl Owner {
             return None;
         }
         let includes = ward.includes(execution);
-        let decoded = (around.decode)(task.checkpoint.record.clone());
-        let event = match decoded {
+        let event = match task.checkpoint.event(around.decode) {
             Ok(event) => Arc::new(event),
             Err((_, why)) => {
                 let message = format!("its event cannot be understood any more: {}", why.message);

@@ -3,18 +3,20 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::outcome::{child_ended, decided, done, failed, failure, undecided};
 use super::turns::Stand;
 use super::{Around, CallId, Definition, Replaced, UNKNOWN_DEFINITION_MS};
 use crate::engine::call::{HttpCall, Judged, Request};
-use crate::engine::checkpoint::{Checkpoint, Failed, StepWait};
-use crate::engine::execution::{News, Over, Stop};
-use crate::engine::expression::{Budget, Scope, StepStatus, StepView};
+use crate::engine::checkpoint::{Checkpoint, Content, Failed, StepWait};
+use crate::engine::execution::{News, Stop};
+use crate::engine::expression::{Budget, Scope, StepView};
 use crate::engine::ids::ExecutionId;
 use crate::engine::journal::Mail;
 use crate::engine::limits;
 use crate::engine::plan::{Action, ErrorClass, Plan, Wait};
-use crate::engine::record::{ExecutionStatus, Failure, FinishedStep, Reason};
+use crate::engine::record::{ExecutionStatus, Failure, Reason};
 use crate::engine::run::{FailureCause, StepError};
+use crate::engine::signal::{Signal, Told};
 use crate::engine::value::Value;
 
 /// Further back in a queue than any place: no log is so long.
@@ -58,7 +60,9 @@ pub(super) struct Task {
     /// It goes behind all others of its connector, in the order in which those were held that do: its call was refused for its credentials,
     /// which may be its own fault, and must not keep others from showing that they work.
     held_at: Option<u64>,
-    /// Its state is to be appended again: too much that is dead lies behind it.
+    /// What its steps were told, and what was not looked at so far.
+    signals: Vec<Arc<Signal>>,
+    /// Its state is to be appended again: too much that is dead lies behind it, or it has had mail.
     is_straggler: bool,
     /// Where its oldest record lay when that was asked for last.
     appended_from: Option<i64>,
@@ -103,6 +107,7 @@ impl Task {
             parked_since_ms: None,
             looked_for_ms: None,
             held_at: None,
+            signals: Vec::new(),
             is_straggler,
             appended_from,
             begins,
@@ -111,16 +116,21 @@ impl Task {
     }
 
     /// Mail for an execution that is alive.
-    pub(super) fn take_mail(&mut self, mail: Mail) {
-        match mail {
-            Mail::Cancel => {
+    pub(super) fn take_mail(&mut self, mail: Mail, content: Content) {
+        match (mail, content) {
+            (Mail::Cancel, _) => {
                 let failure =
                     Failure { step: None, class: ErrorClass::Permanent, message: "it was cancelled".to_owned() };
                 let stop = Stop { status: ExecutionStatus::Cancelled, reason: Reason::Cancelled, failure };
                 self.news.stop.get_or_insert(stop);
             }
-            // No step waits for a signal, and one that begins or goes on is what made the task.
-            Mail::Signal | Mail::Start | Mail::Resume => {}
+            (Mail::Signal, Content::Signal(signal)) => {
+                self.signals.push(signal);
+                // Even if nobody waits for it, it is over with: else whoever writes many would fill the memory of every owner.
+                self.is_straggler = true;
+            }
+            // What begins or goes on is what made the task.
+            (Mail::Signal | Mail::Start | Mail::Resume, _) => {}
         }
     }
 
@@ -237,17 +247,54 @@ impl Task {
         }
     }
 
+    /// Whether something is to be written of a step already.
+    pub(super) fn has_news_of(&self, step: &str) -> bool {
+        self.news.over.iter().any(|it| *it.step.id == *step) || self.news.changed.iter().any(|it| *it.step == *step)
+    }
+
+    pub(super) fn news(&mut self) -> &mut News {
+        &mut self.news
+    }
+
+    /// What was told to steps that wait for it ends them.
+    fn heed_signals(&mut self, plan: &Plan, now_ms: i64) {
+        for signal in std::mem::take(&mut self.signals) {
+            let Some(number) = self.number(&signal.step).filter(|_| !self.has_news_of(&signal.step)) else { continue };
+            let wait = &self.checkpoint.waits[number];
+            let action = plan.steps().iter().find(|step| step.id == wait.step).map(|step| &step.action);
+            let over = match (action, &signal.told) {
+                (Some(Action::Wait(Wait::Approval(_))), Told::Decision { decision, by, comment }) => {
+                    let text = |text: &Arc<str>| if text.is_empty() { Value::Null } else { Value::Text(text.clone()) };
+                    done(wait, 1, decided(Value::text(decision.name()), text(by), text(comment)), now_ms)
+                }
+                (Some(Action::Wait(Wait::Workflow(_))), Told::Child { execution, status, output, failure })
+                    if wait.child == Some(*execution) =>
+                {
+                    child_ended(wait, (*execution, *status), output, failure.as_ref(), now_ms)
+                }
+                // Nobody waits for it.
+                _ => continue,
+            };
+            self.news.over.push(over);
+        }
+    }
+
     /// Looks at the steps that wait: what is due ends or is to be queued, what is not gets a timer. Returns what changed.
     pub(super) fn due(&mut self, plan: &Plan, now_ms: i64) -> Vec<(usize, Stage)> {
+        self.heed_signals(plan, now_ms);
         let mut changed = Vec::new();
         for (number, wait) in self.checkpoint.waits.iter().enumerate() {
-            let is_news = self.news.over.iter().any(|it| it.step.id == wait.step)
-                || self.news.changed.iter().any(|it| it.step == wait.step);
-            if is_news || matches!(self.stages[number], Stage::Queued | Stage::Calling(_)) {
+            if self.has_news_of(&wait.step) || matches!(self.stages[number], Stage::Queued | Stage::Calling(_)) {
                 continue;
             }
             // A plan without the step is refused where the execution goes on.
             let Some(index) = plan.steps().iter().position(|step| step.id == wait.step) else { continue };
+            let Action::Wait(kind) = &plan.steps()[index].action else { continue };
+            // What is opened first has no end before that, and some has none but what it is told.
+            let is_told = matches!(kind, Wait::Until(_) | Wait::Approval(_) | Wait::Workflow(_));
+            if is_told && (wait.attempts == 0 || wait.due_ms.is_none()) {
+                continue;
+            }
             let due_ms = wait.due_ms.unwrap_or(i64::MIN);
             if due_ms > now_ms {
                 if self.stages[number] != Stage::Timer(due_ms) {
@@ -256,11 +303,15 @@ impl Task {
                 }
                 continue;
             }
-            if let Action::Wait(Wait::Http(_)) = &plan.steps()[index].action {
-                self.stages[number] = Stage::Queued;
-                changed.push((index, Stage::Queued));
-            } else {
-                self.news.over.push(done(wait, 1, Value::Null, now_ms));
+            match kind {
+                Wait::Http(_) => {
+                    self.stages[number] = Stage::Queued;
+                    changed.push((index, Stage::Queued));
+                }
+                Wait::Approval(approval) => self.news.over.push(undecided(approval, wait, now_ms)),
+                Wait::Delay(_) | Wait::Until(_) | Wait::Workflow(_) => {
+                    self.news.over.push(done(wait, 1, Value::Null, now_ms));
+                }
             }
         }
         self.note_parking(now_ms);
@@ -341,8 +392,23 @@ impl Task {
         call: &HttpCall,
         around: &Around<'_>,
     ) -> Result<Request, StepError> {
+        self.in_scope(execution, definition, around, |scope| {
+            call.request(scope, &mut Budget::new(limits::EXECUTION_BUDGET))
+        })
+    }
+
+    /// Does something with what expressions of a step that waits see.
+    pub(super) fn in_scope<T>(
+        &self,
+        execution: ExecutionId,
+        definition: &Definition,
+        around: &Around<'_>,
+        act: impl FnOnce(&Scope<'_>) -> Result<T, StepError>,
+    ) -> Result<T, StepError> {
         let permanent = |message| StepError::new(ErrorClass::Permanent, message, FailureCause::Step);
-        let event = (around.decode)(self.checkpoint.record.clone())
+        let event = self
+            .checkpoint
+            .event(around.decode)
             .map_err(|(_, why)| permanent(format!("its event cannot be understood any more: {}", why.message)))?;
         let progress = self.checkpoint.progress(&definition.plan).map_err(|unknown| permanent(unknown.to_string()))?;
         let mut views = vec![StepView::default(); definition.plan.steps().len()];
@@ -358,7 +424,7 @@ impl Task {
             workflow_version: &definition.workflow.version,
             vars: &definition.plan.vars,
         };
-        call.request(&scope, &mut Budget::new(limits::EXECUTION_BUDGET))
+        act(&scope)
     }
 
     /// A step that waits has failed before it could be called.
@@ -390,32 +456,4 @@ impl Task {
         }
         self.stages[number] = Stage::New;
     }
-}
-
-fn done(wait: &StepWait, attempts: u32, output: Value, now_ms: i64) -> Over {
-    Over {
-        step: FinishedStep {
-            id: wait.step.clone(),
-            status: StepStatus::Completed,
-            started_ms: wait.since_ms,
-            ended_ms: now_ms,
-            attempts,
-            output,
-            failure: None,
-        },
-        first_failure_ms: now_ms,
-        reason: Reason::Step,
-    }
-}
-
-fn failed(wait: &StepWait, attempts: u32, error: &StepError, now_ms: i64) -> Over {
-    let mut over = done(wait, attempts, Value::Null, now_ms);
-    over.step.status = StepStatus::Failed;
-    over.step.failure = Some(failure(wait, error));
-    over.first_failure_ms = wait.failed.as_ref().map_or(now_ms, |failed| failed.first_ms);
-    over
-}
-
-fn failure(wait: &StepWait, error: &StepError) -> Failure {
-    Failure { step: Some(wait.step.clone()), class: error.class, message: error.message.clone() }
 }

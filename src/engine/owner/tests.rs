@@ -2,6 +2,7 @@
 
 mod brought_back;
 mod held_back;
+mod told;
 
 use std::time::Duration;
 
@@ -96,6 +97,8 @@ struct World {
     letters: Vec<DeadLetter>,
     /// How many workflows match a record that is read again; None if it is not understood.
     matches: Option<usize>,
+    /// The workflow `child`, which others start.
+    child: Option<Definition>,
 }
 
 impl World {
@@ -114,6 +117,7 @@ impl World {
             record_bytes: 10,
             letters: Vec::new(),
             matches: Some(0),
+            child: None,
         };
         world.assign();
         world
@@ -181,10 +185,16 @@ impl World {
         }
     }
 
+    /// Finds definitions.
+    fn definitions(&self) -> impl Fn(&WorkflowId, &str) -> Option<Result<Definition, String>> + use<> {
+        let (definition, child) = (self.definition.clone(), self.child.clone());
+        move |id, _| if id.as_str() == "child" { child.clone() } else { definition.clone() }.map(Ok)
+    }
+
     /// Everything that goes on now is written, and committed unless that is held up.
     fn go(&mut self) {
-        let (definition, now_ms, takes) = (self.definition.clone(), self.now_ms, self.journal_takes);
-        let found = |_: &WorkflowId, _: &str| definition.clone().map(Ok);
+        let (now_ms, takes) = (self.now_ms, self.journal_takes);
+        let found = self.definitions();
         let (identity, matches) = (self.identity.clone(), self.matches);
         let matching = move |event: Arc<Event>, after: Option<&WorkflowId>, _: i64| {
             next_match(&identity, event, after, matches.unwrap_or_default())
@@ -225,8 +235,7 @@ impl World {
             self.now_ms += 100;
             self.go();
         }
-        let (definition, now_ms) = (self.definition.clone(), self.now_ms);
-        let found = |_: &WorkflowId, _: &str| definition.clone().map(Ok);
+        let (found, now_ms) = (self.definitions(), self.now_ms);
         let around = Around {
             definition: &found,
             decode: &decode,

@@ -109,8 +109,7 @@ impl Ward {
             };
             let mut task = Task::new(live.run, live.place, checkpoint, now_ms);
             for (mail, kept) in &mut live.mail {
-                kept.content = None;
-                task.take_mail(*mail);
+                task.take_mail(*mail, kept.content.take().unwrap_or(Content::None));
             }
             woken.push((task.begins(), live.place, execution));
             tasks.insert(execution, task);

@@ -19,3 +19,8 @@ pub fn duration_text(nanos: i64) -> String {
     let fraction = format!("{rest:09}");
     format!("{sign}{seconds}.{}s", fraction.trim_end_matches('0'))
 }
+
+/// Milliseconds since the Unix epoch of a time in RFC 3339, whatever its offset; None if the text is none.
+pub fn parse_milliseconds(text: &str) -> Option<i64> {
+    DateTime::parse_from_rfc3339(text).ok().map(|time| time.timestamp_millis())
+}

@@ -298,10 +298,10 @@ fn steps_are_checked() {
         ],
     );
     check_steps(
-        &["{id: a, type: workflow, config: {id: x}}", "{id: b, type: approval, config: {}}"],
+        &["{id: a, type: n8n, config: {id: x}}", "{id: b, type: temporal, config: {}}"],
         &[
-            "5:19: this version does not run steps of type `workflow`; use transform, condition, switch, produce, log, fail, http, delay",
-            "6:19: this version does not run steps of type `approval`; use transform, condition, switch, produce, log, fail, http, delay",
+            "5:19: this version does not run steps of type `n8n`; use transform, condition, switch, produce, log, fail, http, delay, approval, workflow",
+            "6:19: this version does not run steps of type `temporal`; use transform, condition, switch, produce, log, fail, http, delay, approval, workflow",
         ],
     );
     check_steps(

@@ -356,15 +356,51 @@ fn delays_are_read_and_checked() {
         ],
     );
     check_delay("{fro: 1s, for: 1s}", &["4:40: the config of a delay has no field \"fro\"; did you mean `for`?"]);
+    check_delay("{until: \"2030-01-01T00:00:00Z\"}", &[]);
+    check_delay("{until: \"${{ event.data.at }}\"}", &[]);
     check_delay(
-        "{until: \"2030-01-01T00:00:00Z\"}",
-        &["4:47: this version cannot wait `until` a point in time; write `for: 30s`, how long to wait"],
+        "{until: tomorrow}",
+        &[
+            "4:47: \"tomorrow\" is no point in time; write one in RFC 3339, such as 2030-01-01T00:00:00Z, or an expression",
+        ],
     );
     check_delay(
-        "{until: \"${{ event.time }}\", for: 0s}",
+        "{until: \"${{ event.time }}\", for: 1s}",
+        &["4:73: a delay waits `for` some time or `until` a point in time, not both; leave one out"],
+    );
+}
+
+#[track_caller]
+fn check_step(step: &str, expected: &[&str]) {
+    let text = format!("{HEAD}steps: [{{id: it, {step}}}]\n");
+    assert_eq!(mistakes_of(&text, Syntax::Yaml), expected, "\n{text}");
+}
+
+#[test]
+fn approvals_and_sub_workflows_are_read_and_checked() {
+    check_step("type: approval, config: {}", &[]);
+    check_step("type: approval, config: {timeout: 2d, onTimeout: continue, message: \"${{ event.id }}?\"}", &[]);
+    check_step(
+        "type: approval, config: {onTimeout: fail}",
+        &["4:54: `onTimeout` says what happens after `timeout`, and there is none; add `timeout: 1d` or leave it out"],
+    );
+    check_step(
+        "type: approval, config: {timeout: 0s, onTimeout: stop}",
         &[
-            "4:47: this version cannot wait `until` a point in time; write `for: 30s`, how long to wait",
-            "4:73: `for` is \"0s\", which is out of range; write a duration from 1ms to 366d",
+            "4:52: `timeout` is \"0s\", which is out of range; write a duration from 1ms to 366d",
+            "4:67: `onTimeout` cannot be \"stop\"; known are fail, continue",
+        ],
+    );
+    check_step("type: workflow, config: {id: other, version: 1.0.0, input: {a: \"${{ event.data }}\"}}", &[]);
+    check_step(
+        "type: workflow, config: {input: 1}",
+        &["4:42: the config of a workflow step has no `id`; add `id: WORKFLOW`"],
+    );
+    check_step(
+        "type: workflow, config: {id: Other, version: \"1 0\"}",
+        &[
+            "4:47: \"Other\" is no id of a workflow; write one of lower-case letters, digits and `-`",
+            "4:63: \"1 0\" is no version; write one as the workflow has it, such as \"1.0.0\", or leave it out for the one in use",
         ],
     );
 }

@@ -19,7 +19,7 @@ use tidegate::engine::ids::ExecutionId;
 use tidegate::engine::journal::Entry;
 use tidegate::engine::machine::Machine;
 use tidegate::engine::owner::Definition;
-use tidegate::engine::plan::{Action, Dependency, OnError, Plan, Produce, Step, Wait};
+use tidegate::engine::plan::{Action, ChildCall, Dependency, OnError, Plan, Produce, Step, Wait};
 use tidegate::engine::position::Position;
 use tidegate::engine::record::Output;
 use tidegate::engine::registry::Registry;
@@ -84,7 +84,7 @@ const EVENT_EVERY_MS: i64 = 120;
 pub const JOURNAL: u16 = 2;
 /// What the group calls partition 0 of the journal.
 const JOURNAL_BASE: i32 = 100;
-const EVENTS_PER_PARTITION: i64 = 12;
+const EVENTS_PER_PARTITION: i64 = 9;
 /// Steps with faults, then steps without in which everything must come to an end.
 const STEPS: u32 = 1_500;
 const STEPS_TO_REST: u32 = 60_000;
@@ -108,7 +108,7 @@ pub fn run(seed: u64, broken: Broken) -> Verdict {
         let lane = &mut lanes[at];
         if !calm && random.below(60) == 0 {
             faults += 1;
-            match random.below(6) {
+            match random.below(8) {
                 0..3 => lane.kill(now_ms, &mut random),
                 3 | 4 => lane.stopped_until_ms = now_ms + random.below(400) as i64,
                 // Long enough that somebody else takes over and calls.
@@ -153,9 +153,11 @@ impl Shared {
     fn new(random: &mut Random, broken: Broken) -> Shared {
         let topic = Arc::new(Topic { name: "events".into(), id: TOPIC_ID });
         let mut registry = Registry::new();
-        for (number, event) in ["*", "a.*", "a.x", "b.**", "*", "a.**", "b.**", "a.y", "a.x", "a.x"].iter().enumerate()
+        for (number, event) in
+            ["*", "a.*", "a.x", "b.**", "*", "a.**", "b.**", "a.y", "a.x", "a.x", "a.y"].iter().enumerate()
         {
-            let name = ["flow", "flow", "flow", "flow", "refused", "flow", "waits", "again", "gone", "order"][number];
+            let name =
+                ["flow", "flow", "flow", "flow", "refused", "flow", "waits", "again", "gone", "order", "calls"][number];
             let id = WorkflowId::new(&format!("{name}-{number}")).unwrap();
             let workflow = Workflow {
                 id,
@@ -189,6 +191,7 @@ impl Shared {
             events,
             plans: BTreeMap::from([
                 ("order", ordered(true)),
+                ("calls", plan(vec![("call", child("waits-6"), &[]), ("ship", produce("shipped-after").1, &[0])])),
                 ("flow", plan(vec![produce("shipped")])),
                 ("refused", plan(vec![produce("refuses")])),
                 (
@@ -410,6 +413,12 @@ fn produce(topic: &str) -> NamedStep {
 
 /// A path at which some executions find nothing. Where steps wait at the same time, which of them fails first would be a matter of chance.
 pub const MAY_BE_GONE: &str = "/may-be-gone";
+
+/// Starts another workflow.
+fn child(id: &str) -> Action {
+    let (workflow, input) = (WorkflowId::new(id).unwrap(), None);
+    Action::Wait(Wait::Workflow(ChildCall { workflow, version: None, input }))
+}
 
 /// What the workflow is called whose executions of one key run one by one, in order.
 pub const ORDERED: &str = "order-";

@@ -5,6 +5,7 @@ mod delays;
 mod effects;
 mod order;
 mod outages;
+mod told;
 
 use std::collections::HashMap;
 
