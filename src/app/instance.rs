@@ -8,16 +8,14 @@ use super::cluster;
 use super::definitions;
 use super::ledger::Ledger;
 use super::observer::{LaneObserver, Watcher};
-use super::purge::Done;
 use super::refusals::Refusals;
 use super::sources::SourceTable;
-use super::versions::Versions;
 use super::waiting::SharedWaiting;
 use crate::codec::record::Encoder;
 use crate::engine::execution::{Identity, StepResults};
 use crate::engine::registry::Registry;
 use crate::kafka::client::ClientSettings;
-use crate::lane::{Caller, Lane, LaneContext, StopSignal, TopicIds};
+use crate::lane::{Lane, LaneContext, StopSignal, TopicIds};
 use crate::settings::{self, Settings};
 use crate::telemetry::health::Health;
 use crate::telemetry::metrics::Metrics;
@@ -43,12 +41,8 @@ pub struct Parts {
     pub metrics: Metrics,
     /// What the lanes hold, for whoever compares it with what is there.
     pub topic_ids: Arc<TopicIds>,
-    /// Every version of the workflows.
-    pub versions: Arc<Versions>,
-    /// Makes calls of connectors.
-    pub caller: Arc<dyn Caller>,
-    /// What of the journal is done.
-    pub done: Arc<Done>,
+    /// What the lanes need for executions that wait.
+    pub waiting: Arc<SharedWaiting>,
     /// Who else is told what was committed.
     pub watcher: Option<Arc<dyn Watcher>>,
     /// Set to end it.
@@ -69,14 +63,7 @@ impl Instance {
         let table = Arc::new(SourceTable::new(&parts.settings));
         let control = cluster::topic(&parts.settings, "control").into();
         let group = parts.settings.group.clone();
-        let waiting = Arc::new(SharedWaiting::new(
-            &parts.settings,
-            parts.encoder.journal.clone(),
-            parts.versions.clone(),
-            parts.caller.clone(),
-            parts.done.clone(),
-            (parts.health.clone(), parts.metrics.clone()),
-        ));
+        let waiting = parts.waiting.clone();
         let shared = Shared {
             waiting: waiting.clone(),
             ledger: Arc::new(Ledger::new(table.clone(), parts.clients.clone(), control, group)),

@@ -22,8 +22,11 @@ pub const OFFSETS_EXPIRED: &str = "offsets-expired";
 /// The group's offset of a source cannot be used.
 pub const OFFSET_UNUSABLE: &str = "offset-unusable";
 
-/// Problems of a process: they end with it, whether it could say so or not.
-const OF_A_PROCESS: [&str; 4] = [CLIENT_TROUBLE, LANE_RESTARTS, DUPLICATE_IDENTITY, TOPICS];
+/// The circuit breaker of a connector lets no call through.
+pub const BREAKER: &str = "breaker";
+
+/// Problems of a process: they end with it, whether it could say so or not. A breaker that the next one finds open is said again.
+const OF_A_PROCESS: [&str; 5] = [CLIENT_TROUBLE, LANE_RESTARTS, DUPLICATE_IDENTITY, TOPICS, BREAKER];
 
 /// The problem that an alert of an earlier process of the same instance tells of, if it ended with that process. A start takes system
 /// topics as they are, so those that were recreated before it are no problem any more.

@@ -7,13 +7,14 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use super::alerts::{AlertTarget, AlertWriter};
 use super::caller::Connectors;
 use super::cluster;
-use super::definitions::Follower;
+use super::followers::{Followed, Followers};
 use super::instance::{Instance, Parts};
 use super::observer::Watcher;
 use super::problems::TOPICS;
 use super::purge::{Done, Purge};
 use super::topic_watch::{SystemTopics, TopicWatch, Watched};
 use super::versions::Versions;
+use super::waiting::SharedWaiting;
 use crate::engine::registry::Registry;
 use crate::kafka::client::ClientSettings;
 use crate::lane::{StopSignal, TopicIds};
@@ -32,7 +33,7 @@ const WATCH_EVERY: Duration = Duration::from_secs(1);
 /// A whole instance that runs.
 pub struct Running {
     instance: Instance,
-    follower: Follower,
+    followers: Followers,
     topics: TopicWatch,
     purge: Purge,
     alerts: AlertWriter,
@@ -87,29 +88,28 @@ impl Running {
         let system = Arc::new(SystemTopics::new(known.system_ids));
         let registry = Arc::new(RwLock::new(Registry::new()));
         let versions = Arc::new(Versions::default());
-        let caught_up = Arc::new(StopSignal::default());
-        let (for_health, signal) = (health.clone(), caught_up.clone());
-        let follower = Follower::start(
-            clients.clone(),
-            cluster::topic(&settings, "workflows"),
-            system.clone(),
-            registry.clone(),
-            versions.clone(),
-            stop.clone(),
-            move |done| {
-                for_health.set_definitions_caught_up(done);
-                signal.set();
-            },
-        )?;
-        while !caught_up.wait(WATCH_EVERY) {
-            if stop.is_set() {
-                follower.join();
-                alerts.finish();
-                return Ok(None);
-            }
-        }
-        let caller = Arc::new(Connectors::of(runtime.handle().clone(), &settings)?);
         let done = Arc::new(Done::default());
+        let waiting = Arc::new(SharedWaiting::new(
+            &settings,
+            known.encoder.journal.clone(),
+            versions.clone(),
+            Arc::new(Connectors::of(runtime.handle().clone(), &settings)?),
+            done.clone(),
+            (health.clone(), metrics.clone()),
+        ));
+        let followed = Followed {
+            settings: &settings,
+            clients: &clients,
+            system: &system,
+            registry: &registry,
+            versions: &versions,
+            gates: waiting.gates(),
+            health: &health,
+        };
+        let Some(followers) = Followers::start(followed, &stop)? else {
+            alerts.finish();
+            return Ok(None);
+        };
         let topic_ids = Arc::new(TopicIds::default());
         let parts = Parts {
             settings,
@@ -120,9 +120,7 @@ impl Running {
             health: health.clone(),
             metrics,
             topic_ids: topic_ids.clone(),
-            versions,
-            caller,
-            done: done.clone(),
+            waiting,
             watcher,
             stop: stop.clone(),
         };
@@ -131,7 +129,7 @@ impl Running {
         let journal = parts.encoder.journal.name.clone();
         let purge = Purge::start(parts.clients.clone(), journal, done, stop.clone())?;
         let instance = Instance::start(parts)?;
-        Ok(Some(Running { instance, follower, topics, purge, alerts, admin, runtime, stop, health }))
+        Ok(Some(Running { instance, followers, topics, purge, alerts, admin, runtime, stop, health }))
     }
 
     /// Where the admin address really listens.
@@ -171,7 +169,7 @@ impl Running {
         self.stop.set();
         let graceful = self.instance.stop();
         if graceful {
-            self.follower.join();
+            self.followers.join();
             self.topics.join();
             self.purge.join();
         }

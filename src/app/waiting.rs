@@ -5,21 +5,20 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::SystemTime;
 
+use super::problems::BREAKER;
 use super::purge::Done;
 use super::versions::Versions;
 use crate::breaker_store::{BreakerStore, Snapshot};
 use crate::codec::journal;
 use crate::codec::record::SystemTopic;
 use crate::engine::breaker::{BreakerPolicy, BreakerState, Transition};
-use crate::engine::gate::{GatePolicy, LaneId};
+use crate::engine::gate::{GatePolicy, LaneId, Rate};
 use crate::engine::record::JournalRecord;
 use crate::lane::{Caller, Gates, Steady, Waiting};
 use crate::settings::Settings;
 use crate::telemetry::health::Health;
 use crate::telemetry::metrics::Metrics;
 
-/// What the instance says of a circuit breaker that lets no call through.
-const BREAKER: &str = "breaker";
 /// What a record takes in a batch beside what it weighs, with room to spare.
 const OVERHEAD_BYTES: usize = 2 * 1024;
 
@@ -56,14 +55,15 @@ impl SharedWaiting {
         let policies = settings.connectors.iter().map(|(name, connector)| {
             let recovery_ms = u64::try_from(connector.breaker.recovery_timeout.as_millis()).unwrap_or(u64::MAX);
             let breaker = BreakerPolicy::simple(connector.breaker.failure_threshold, recovery_ms);
-            let policy = GatePolicy { concurrency: connector.concurrency, rate: None, breaker };
+            let rate = connector.rate.and_then(Rate::per_second);
+            let policy = GatePolicy { concurrency: connector.concurrency, rate, breaker };
             (Arc::from(name.as_str()), (policy, known.get(name).copied()))
         });
         let states = BreakerState::ALL.map(BreakerState::name);
-        let (shown, store) = (metrics.clone(), breakers.clone());
+        let (shown, store, for_health) = (metrics.clone(), breakers.clone(), health.clone());
         let told = move |connector: &str, transition: Transition, open_until_ms: Option<u64>| {
             shown.breaker_changed(connector, &states, transition.to.name());
-            tell(&health, connector, transition);
+            tell(&for_health, connector, transition);
             if let Some(store) = &store {
                 store.put(connector, open_until_ms);
             }
@@ -71,6 +71,10 @@ impl SharedWaiting {
         let gates = Arc::new(Gates::new(policies.collect::<BTreeMap<_, _>>(), clock, Box::new(told)));
         for (connector, state) in gates.states() {
             metrics.breaker_stands(&connector, &states, state.name());
+            if state == BreakerState::Open {
+                // As it was when the instance ended before.
+                health.raise(BREAKER, &connector, OPEN, SystemTime::now());
+            }
         }
         let live = (0..settings.lanes.get()).map(|_| Arc::new(AtomicUsize::new(1))).collect();
         SharedWaiting { journal, versions, gates, caller, clock, done, breakers, live }
@@ -91,6 +95,11 @@ impl SharedWaiting {
             done_before: Box::new(move |partition, offset| done.before(partition, offset)),
             live: self.live.get(number).cloned().unwrap_or_default(),
         }
+    }
+
+    /// The gates of the connectors.
+    pub fn gates(&self) -> Arc<Gates> {
+        self.gates.clone()
     }
 
     /// The instance ends: what is known of circuit breakers is written, if that takes no longer than a moment.
@@ -118,16 +127,21 @@ fn fits(topic: &SystemTopic, record: &JournalRecord) -> Result<(), String> {
     ))
 }
 
+/// What the instance says of a circuit breaker that is open, and of one that an operator holds open.
+const OPEN: &str = "its circuit breaker is open: calls wait, and are made when it closes";
+const FORCED_OPEN: &str =
+    "an operator holds its circuit breaker open: calls wait, and are made when that ends; see `tidegate breaker ls`";
+
 /// Says what a circuit breaker does.
 fn tell(health: &Health, connector: &str, Transition { from, to }: Transition) {
     tracing::info!(connector, from = from.name(), to = to.name(), "a circuit breaker changes");
-    match to {
-        BreakerState::Open | BreakerState::ForcedOpen => {
-            let message = "its circuit breaker is open: calls wait, and are made when it closes".to_owned();
-            health.raise(BREAKER, connector, &message, SystemTime::now());
+    match (from, to) {
+        (_, BreakerState::Open) => health.raise(BREAKER, connector, OPEN, SystemTime::now()),
+        (_, BreakerState::ForcedOpen) => health.raise(BREAKER, connector, FORCED_OPEN, SystemTime::now()),
+        (_, BreakerState::Closed | BreakerState::Disabled) | (BreakerState::ForcedOpen, _) => {
+            health.clear(BREAKER, connector, SystemTime::now());
         }
-        BreakerState::Closed | BreakerState::Disabled => health.clear(BREAKER, connector, SystemTime::now()),
-        // A call decides.
-        BreakerState::HalfOpen => {}
+        // A call decides; that it was open is what is known so far.
+        (_, BreakerState::HalfOpen) => {}
     }
 }

@@ -1,10 +1,13 @@
 //! The command line: what was typed, not yet what it means.
 
+mod operators;
+
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+
+pub use operators::{Breaker, BreakerWish, Dlq, LetterFilter, Replay, ReplayOrders, ReplayPace};
 
 /// Exactly-once workflows from Kafka.
 #[derive(Debug, Parser)]
@@ -87,6 +90,12 @@ pub enum Verb {
         after_help = "Example:\n  tidegate replay plan --workflow order-paid --to-version 1.2.1 --out plan.yaml\n  tidegate replay apply plan.yaml --canary 10 --rate 50\n  tidegate replay status plan.yaml"
     )]
     Replay(Replay),
+    /// Look at the circuit breakers of connectors, and decide over them for a while
+    #[command(
+        subcommand,
+        after_help = "Example:\n  tidegate breaker ls\n  tidegate breaker open billing --reason 'it moves to another region' --for 2h\n  tidegate breaker reset billing"
+    )]
+    Breaker(Breaker),
     /// Send events to a source topic
     #[command(
         after_help = "Example:\n  tidegate send --file events.ndjson\n  tidegate send --topic webhooks --key 42 --value '{\"specversion\":\"1.0\",\"id\":\"1\",\"source\":\"/shop\",\"type\":\"orders.paid\",\"data\":{}}'"
@@ -230,155 +239,6 @@ pub enum Decided {
 pub enum Cancelled {
     /// An execution
     Execution,
-}
-
-/// What to do with dead letters.
-#[derive(Clone, Debug, Subcommand)]
-pub enum Dlq {
-    /// List them, those last that failed last
-    Ls {
-        /// Which
-        #[command(flatten)]
-        filter: LetterFilter,
-        /// At most so many rows
-        #[arg(long, default_value_t = 100, value_name = "ROWS")]
-        limit: usize,
-    },
-    /// Show one whole, with the outputs of its finished steps
-    Show {
-        /// Its id
-        id: String,
-    },
-    /// Print them whole, as NDJSON: key, value and headers as base64
-    Export {
-        /// Which
-        #[command(flatten)]
-        filter: LetterFilter,
-    },
-}
-
-/// Which dead letters; all of it must be so.
-#[derive(Clone, Debug, Default, Args)]
-pub struct LetterFilter {
-    /// Of this id; may be repeated
-    #[arg(long = "id", value_name = "ID")]
-    pub ids: Vec<String>,
-    /// Of this workflow
-    #[arg(long, value_name = "ID")]
-    pub workflow: Option<String>,
-    /// Of this version of it
-    #[arg(long, value_name = "VERSION")]
-    pub workflow_version: Option<String>,
-    /// That failed at this step
-    #[arg(long, value_name = "ID")]
-    pub step: Option<String>,
-    /// For this reason: decode, match, step, refused, timeout, cancelled or too-large
-    #[arg(long)]
-    pub reason: Option<String>,
-    /// Of this class: permanent, retryable or config
-    #[arg(long)]
-    pub class: Option<String>,
-    /// Whose error message contains this
-    #[arg(long, value_name = "TEXT")]
-    pub error: Option<String>,
-    /// Of events of this topic
-    #[arg(long)]
-    pub topic: Option<String>,
-    /// That failed last longer ago than this: 30m, 2h, 7d
-    #[arg(long, value_name = "DURATION", value_parser = duration)]
-    pub older_than: Option<Duration>,
-    /// That failed last within this time
-    #[arg(long, value_name = "DURATION", value_parser = duration)]
-    pub newer_than: Option<Duration>,
-}
-
-/// What to do to bring dead letters back.
-#[derive(Clone, Debug, Subcommand)]
-pub enum Replay {
-    /// Say what would come back and what not, and write it to a file; nothing else happens
-    Plan {
-        /// Which and how
-        #[command(flatten)]
-        orders: ReplayOrders,
-        /// The plan: YAML, or JSON if it is called so
-        #[arg(long, value_name = "FILE", default_value = "replay-plan.yaml")]
-        out: PathBuf,
-    },
-    /// Bring back what a plan says, or what the filters of a plan would; may be repeated until all is done
-    Apply {
-        /// The plan
-        #[arg(value_name = "FILE", required_unless_present = "yes")]
-        plan: Option<PathBuf>,
-        /// Which and how, if there is no plan
-        #[command(flatten)]
-        orders: ReplayOrders,
-        /// Without a plan that somebody has looked at
-        #[arg(long, conflicts_with = "plan")]
-        yes: bool,
-        /// How fast, and when to stop
-        #[command(flatten)]
-        pace: ReplayPace,
-    },
-    /// Say what has become of a plan
-    Status {
-        /// The plan
-        plan: PathBuf,
-    },
-}
-
-/// Which dead letters come back, and how.
-#[derive(Clone, Debug, Args)]
-pub struct ReplayOrders {
-    /// Which
-    #[command(flatten)]
-    pub filter: LetterFilter,
-    /// Go on with this version of their workflow, not with the one that failed
-    #[arg(long, value_name = "VERSION")]
-    pub to_version: Option<String>,
-    /// Change the output of a finished step by a JSON Patch: STEP.output=[{"op":"replace","path":"/a","value":1}]; may be repeated
-    #[arg(long = "set", value_name = "STEP.output=PATCH")]
-    pub set: Vec<String>,
-    /// Leave out what came back so often and failed each time
-    #[arg(long, value_name = "TIMES", default_value_t = crate::dead_letter::plan::RETURNS_MOST)]
-    pub max_returns: u32,
-    /// At most so many, those that failed first
-    #[arg(long, value_name = "LETTERS", default_value_t = crate::dead_letter::plan::ITEMS_MOST)]
-    pub limit: usize,
-}
-
-/// How fast dead letters come back, and when to stop.
-#[derive(Clone, Debug, Args)]
-pub struct ReplayPace {
-    /// So many a second, at most [default: as fast as it goes]
-    #[arg(long, value_name = "PER_SECOND", value_parser = rate)]
-    pub rate: Option<f64>,
-    /// So many that have not ended, at most [default: any number]
-    #[arg(long, value_name = "EXECUTIONS")]
-    pub concurrency: Option<usize>,
-    /// First so many; the others once these have ended and did not fail too often
-    #[arg(long, value_name = "EXECUTIONS")]
-    pub canary: Option<usize>,
-    /// Stop when more than this part of those that have ended failed again, from 0 to 1
-    #[arg(long, value_name = "PART", default_value_t = 0.2, value_parser = part)]
-    pub stop_above: f64,
-    /// How long to wait at the end for those that are under way
-    #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = duration)]
-    pub wait: Duration,
-}
-
-fn duration(text: &str) -> Result<Duration, String> {
-    crate::definition::parse_duration(text)
-        .ok_or_else(|| "write a number and its unit (ms, s, m, h or d), such as 2h".to_owned())
-}
-
-fn rate(text: &str) -> Result<f64, String> {
-    let rate = text.parse().ok().filter(|rate: &f64| rate.is_finite() && *rate > 0.0);
-    rate.ok_or_else(|| "write a number above 0, such as 50 or 0.5".to_owned())
-}
-
-fn part(text: &str) -> Result<f64, String> {
-    let part = text.parse().ok().filter(|part| (0.0..=1.0).contains(part));
-    part.ok_or_else(|| "write a number from 0 to 1, such as 0.2".to_owned())
 }
 
 /// Arguments of `send`.

@@ -5,6 +5,7 @@
 mod apply;
 mod args;
 mod bench;
+mod breaker;
 mod cancel;
 mod dev;
 mod dlq;
@@ -54,6 +55,7 @@ pub fn main() -> ExitCode {
         Verb::Signal(args) => signal::run(common, args),
         Verb::Dlq(args) => dlq::run(common, args),
         Verb::Replay(args) => replay::run(common, args),
+        Verb::Breaker(args) => breaker::run(common, args),
         Verb::Send(args) => send::run(common, args),
         Verb::Watch(args) => watch::run(common, args),
         Verb::Simulate(args) => simulate::run(common, args),

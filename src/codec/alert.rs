@@ -95,7 +95,7 @@ pub fn encode(alert: &Alert, environment: &str, topic: &Arc<str>) -> WireRecord 
     }
 }
 
-/// The parts of an alert that say whether it still holds.
+/// The parts of an alert that say whether it still holds, and since when.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 pub struct AlertState {
     /// What it is about.
@@ -107,6 +107,8 @@ pub struct AlertState {
     pub state: String,
     /// The instance that said so.
     pub instance: String,
+    /// When it began or ended, RFC 3339.
+    pub time: String,
 }
 
 impl AlertState {

@@ -10,14 +10,20 @@
 //! its own, and a gate costs the same whatever waits before it. Lanes that wait are served in turn: a slot is kept for each before one
 //! that came later gets it.
 
+mod rate;
+#[cfg(test)]
+mod tests;
+
+pub use rate::{RATE, Rate};
+
 use std::collections::VecDeque;
+
+use rate::Bucket;
 
 use super::breaker::{Breaker, BreakerPolicy, BreakerState, CallOutcome, Override, Permit, Transition};
 
 /// Calls under way at once of one connector and instance, at most: each holds a connection and its answer.
 pub const CONCURRENCY: u32 = 10_000;
-/// Calls a second of one connector and instance, at most.
-pub const RATE: u32 = 100_000;
 /// How far ahead a target may put off its callers with `Retry-After`, in milliseconds: an hour.
 pub const RETRY_AFTER_MS: u64 = 60 * 60 * 1000;
 
@@ -26,8 +32,8 @@ pub const RETRY_AFTER_MS: u64 = 60 * 60 * 1000;
 pub struct GatePolicy {
     /// Calls under way at once, 1 to [`CONCURRENCY`].
     pub concurrency: u32,
-    /// Calls that may start within a second, 1 to [`RATE`]; None is any number.
-    pub rate: Option<u32>,
+    /// How fast calls may start, one after the other; None is any number at once.
+    pub rate: Option<Rate>,
     /// Its circuit breaker.
     pub breaker: BreakerPolicy,
 }
@@ -136,7 +142,7 @@ impl Gate {
         if self.in_flight.saturating_add(before_it) >= limit {
             return Some(Parked { barrier, until_ms: None });
         }
-        let until_ms = self.rate.full_until_ms(self.policy.rate, now_ms)?;
+        let until_ms = self.rate.full_until_ms(self.policy.rate, before_it, now_ms)?;
         Some(Parked { barrier: Barrier::Rate, until_ms: Some(until_ms) })
     }
 
@@ -171,19 +177,37 @@ impl Gate {
         self.not_before_ms = self.not_before_ms.max(until_ms);
     }
 
-    /// Opens the breaker until a moment: the target refuses our credentials.
+    /// Opens the breaker until a moment: the target refuses our credentials. One that an operator holds closed stays so, but the target
+    /// is left alone until then: calls that it refuses cost no attempts, and would be made again at once and without an end.
     pub fn hold(&mut self, until_ms: u64, now_ms: u64) -> News {
+        if self.breaker.state() == BreakerState::Disabled {
+            self.retry_after(until_ms, now_ms);
+        }
         let transition = self.breaker.trip(until_ms, now_ms);
         self.news(transition)
     }
 
-    /// An operator's wish until a moment, or its end.
+    /// An operator's wish until a moment, or its end. One whose moment has passed already is none, and ends the one before.
     pub fn force(&mut self, wish: Option<(Override, u64)>, now_ms: u64) -> News {
-        let transition = match wish {
-            Some((wish, until_ms)) => self.breaker.force(wish, until_ms, now_ms),
+        let transition = match wish.filter(|(_, until_ms)| now_ms < *until_ms) {
+            Some((wish, until_ms)) => {
+                if wish == Override::Close {
+                    // Whoever says that calls are to be made knows more than what the target asked for before.
+                    self.not_before_ms = 0;
+                }
+                self.breaker.force(wish, until_ms, now_ms)
+            }
             None => self.breaker.release(),
         };
         self.news(transition)
+    }
+
+    /// Time passes: a wish that has ended is over, also while nobody asks.
+    pub fn lapse(&mut self, now_ms: u64) -> News {
+        match self.breaker.lapse(now_ms) {
+            Some(transition) => self.news(Some(transition)),
+            None => News::default(),
+        }
     }
 
     /// The circuit breaker.
@@ -206,183 +230,5 @@ impl Gate {
             None => {}
         }
         News { transition, wake: self.waiting.iter().copied().collect() }
-    }
-}
-
-/// Calls that have started, spread over time: one takes a place for the length of its share of a second (the generic cell rate algorithm,
-/// ITU-T I.371, with a burst of a tenth of a second).
-#[derive(Debug, Default)]
-struct Bucket {
-    /// When everything that was taken is paid for, in microseconds.
-    paid_us: u64,
-}
-
-/// How much may be taken at once, in microseconds of the rate.
-const BURST_US: u64 = 100_000;
-
-impl Bucket {
-    /// When there is room again, in milliseconds, rounded up; None if there is.
-    fn full_until_ms(&self, rate: Option<u32>, now_ms: u64) -> Option<u64> {
-        let share_us = 1_000_000 / u64::from(rate?.max(1));
-        let room_us = (self.paid_us + share_us).saturating_sub(BURST_US.max(share_us));
-        (room_us > now_ms.saturating_mul(1000)).then(|| room_us.div_ceil(1000))
-    }
-
-    fn take(&mut self, rate: Option<u32>, now_ms: u64) {
-        if let Some(rate) = rate {
-            let share_us = 1_000_000 / u64::from(rate.max(1));
-            self.paid_us = self.paid_us.max(now_ms.saturating_mul(1000)).saturating_add(share_us);
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    const A: LaneId = LaneId(1);
-    const B: LaneId = LaneId(2);
-
-    fn gate(concurrency: u32, rate: Option<u32>) -> Gate {
-        let breaker = BreakerPolicy::simple(2, 1_000);
-        Gate::new(GatePolicy { concurrency, rate, breaker }, Breaker::new(breaker))
-    }
-
-    #[track_caller]
-    fn granted(gate: &mut Gate, lane: LaneId, now_ms: u64) -> Permit {
-        gate.ask(lane, now_ms).0.expect("it is granted")
-    }
-
-    #[track_caller]
-    fn parked(gate: &mut Gate, lane: LaneId, now_ms: u64, barrier: Barrier, until_ms: Option<u64>) {
-        assert_eq!(gate.ask(lane, now_ms).0.expect_err("it is parked"), Parked { barrier, until_ms });
-    }
-
-    #[test]
-    fn lanes_that_wait_are_served_in_turn() {
-        let mut gate = gate(1, None);
-        let mut call = granted(&mut gate, A, 0);
-        parked(&mut gate, B, 0, Barrier::Concurrency, None);
-        parked(&mut gate, A, 0, Barrier::Concurrency, None);
-        for lane in [B, A, B, A] {
-            let other = if lane == A { B } else { A };
-            assert_eq!(gate.finish(call, CallOutcome::Success, 0).wake, [lane, other]);
-            parked(&mut gate, other, 0, Barrier::Concurrency, None);
-            call = granted(&mut gate, lane, 0);
-            parked(&mut gate, lane, 0, Barrier::Concurrency, None);
-        }
-        assert_eq!(gate.finish(call, CallOutcome::Success, 0).wake, [B, A]);
-        assert_eq!(gate.pass(B).wake, [A]);
-        granted(&mut gate, A, 0);
-    }
-
-    #[test]
-    fn a_rate_spreads_calls_over_time() {
-        let mut gate = gate(1_000, Some(20));
-        let started = (0..10_000_u64).filter(|now| gate.ask(A, *now).0.is_ok()).count();
-        // Ten seconds of them, and what may come at once.
-        assert!((200..=202).contains(&started), "{started}");
-        granted(&mut gate, A, 10_000);
-        parked(&mut gate, A, 10_000, Barrier::Rate, Some(10_050));
-    }
-
-    #[test]
-    fn retry_after_delays_the_whole_connector() {
-        let mut gate = gate(10, None);
-        gate.retry_after(500, 0);
-        gate.retry_after(300, 0);
-        for lane in [A, B] {
-            parked(&mut gate, lane, 499, Barrier::RetryAfter, Some(500));
-        }
-        granted(&mut gate, B, 500);
-        gate.retry_after(u64::MAX, 500);
-        parked(&mut gate, A, 600, Barrier::RetryAfter, Some(500 + RETRY_AFTER_MS));
-    }
-
-    #[test]
-    fn calls_come_back_at_a_ramp_after_an_outage() {
-        let mut gate = gate(4, None);
-        for call in [granted(&mut gate, A, 0), granted(&mut gate, A, 0)] {
-            gate.finish(call, CallOutcome::Failure, 0);
-        }
-        parked(&mut gate, A, 0, Barrier::Breaker(BreakerState::Open), Some(1_000));
-        let probe = granted(&mut gate, A, 1_000);
-        parked(&mut gate, A, 1_000, Barrier::Breaker(BreakerState::HalfOpen), None);
-        let news = gate.finish(probe, CallOutcome::Success, 1_000);
-        assert_eq!((news.transition.map(|it| it.to), news.wake), (Some(BreakerState::Closed), vec![A]));
-        let mut most = Vec::new();
-        for _ in 0..4 {
-            let mut calls = Vec::new();
-            while let Ok(call) = gate.ask(A, 1_000).0 {
-                calls.push(call);
-            }
-            most.push(calls.len());
-            calls.into_iter().for_each(|call| drop(gate.finish(call, CallOutcome::Success, 1_000)));
-        }
-        assert_eq!(most, [1, 2, 4, 4]);
-    }
-
-    #[test]
-    fn an_operator_and_refused_credentials_open_it() {
-        let mut gate = gate(4, None);
-        assert!(gate.hold(700, 0).transition.is_some());
-        parked(&mut gate, A, 0, Barrier::Breaker(BreakerState::Open), Some(700));
-        assert!(gate.force(Some((Override::Close, 5_000)), 0).transition.is_some());
-        granted(&mut gate, A, 0);
-        assert!(gate.force(Some((Override::Open, 5_000)), 0).transition.is_some());
-        parked(&mut gate, A, 0, Barrier::Breaker(BreakerState::ForcedOpen), Some(5_000));
-        assert!(gate.force(None, 0).transition.is_some());
-        granted(&mut gate, A, 0);
-    }
-
-    proptest! {
-        /// Whatever happens: no more calls are under way than may be, none starts before it may, and when all have ended somebody who
-        /// waits is told.
-        #[test]
-        fn a_gate_keeps_its_limits(
-            concurrency in 1_u32..6, rate in prop::option::of(1_u32..50),
-            events in prop::collection::vec((0_u8..8, 0_u32..4, 0_u64..400), 1..300),
-        ) {
-            let mut gate = gate(concurrency, rate);
-            let (mut now, mut calls, mut not_before, mut starts) = (0, Vec::new(), 0, Vec::new());
-            for (what, lane, passes) in events {
-                now += passes;
-                match what {
-                    0..4 => match gate.ask(LaneId(lane), now).0 {
-                        Ok(call) => {
-                            prop_assert!(now >= not_before);
-                            calls.push(call);
-                            starts.push(now);
-                        }
-                        Err(parked) => {
-                            prop_assert!(parked.until_ms.is_none_or(|until| until > now), "{parked:?} at {now}");
-                            prop_assert!(parked.until_ms.is_some() || !calls.is_empty() || gate.waiting.len() > 1);
-                        }
-                    },
-                    4..7 if !calls.is_empty() => {
-                        let call = calls.swap_remove(passes as usize % calls.len());
-                        let outcome = [CallOutcome::Success, CallOutcome::Failure, CallOutcome::Ignored];
-                        let waiting = gate.waiting.len();
-                        let news = gate.finish(call, outcome[usize::from(what - 4)], now);
-                        prop_assert_eq!(news.wake.len(), waiting);
-                    }
-                    7 if passes < 40 => {
-                        gate.retry_after(now + passes, now);
-                        not_before = not_before.max(now + passes);
-                    }
-                    _ => drop(gate.pass(LaneId(lane))),
-                }
-                prop_assert_eq!(calls.len(), gate.in_flight() as usize);
-                prop_assert!(calls.len() <= concurrency as usize);
-            }
-            if let Some(rate) = rate {
-                for (at, start) in starts.iter().enumerate() {
-                    let within = starts[at..].iter().take_while(|it| **it < start + 1_000).count();
-                    prop_assert!(within <= rate as usize + rate.div_ceil(10) as usize + 1, "{within} within a second");
-                }
-            }
-        }
     }
 }

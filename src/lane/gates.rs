@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use super::clock::Steady;
 use super::inbox::{Event, Inbox};
 use crate::engine::breaker::{
-    Breaker, BreakerPolicy, BreakerState, CallOutcome, Permit, SLIDING_WINDOW_CALLS, Transition,
+    Breaker, BreakerPolicy, BreakerState, CallOutcome, Override, Permit, SLIDING_WINDOW_CALLS, Transition,
 };
 use crate::engine::gate::{Gate, GatePolicy, LaneId, News, Parked};
 
@@ -113,6 +113,37 @@ impl Gates {
         self.tell(connector, news.transition, open_until_ms);
     }
 
+    /// What an operator wants of a connector until a moment of the gates' clock, or that nothing is wanted any more. False if there is no
+    /// such connector, which makes none.
+    pub fn force(&self, connector: &str, wish: Option<(Override, u64)>) -> bool {
+        let now_ms = self.now_ms();
+        self.change(connector, |gate| gate.force(wish, now_ms))
+    }
+
+    /// Whether there is a gate of this connector.
+    pub fn has(&self, connector: &str) -> bool {
+        self.lock().gates.contains_key(connector)
+    }
+
+    /// Time passes: wishes that have ended are over, also while nobody asks.
+    pub fn lapse(&self) {
+        let now_ms = self.now_ms();
+        for (connector, _) in self.states() {
+            self.change(&connector, |gate| gate.lapse(now_ms));
+        }
+    }
+
+    fn change(&self, connector: &str, change: impl FnOnce(&mut Gate) -> News) -> bool {
+        let mut state = self.lock();
+        let Some(gate) = state.gates.get_mut(connector) else { return false };
+        let news = change(gate);
+        let open_until_ms = gate.breaker().open_until_ms();
+        state.wake(&news);
+        drop(state);
+        self.tell(connector, news.transition, open_until_ms);
+        true
+    }
+
     /// Where each connector's circuit breaker stands.
     pub fn states(&self) -> Vec<(Arc<str>, BreakerState)> {
         let state = self.lock();
@@ -186,6 +217,27 @@ mod tests {
         assert!(is_woken(&now) && !is_woken(&before));
         gates.leave(lane, &now);
         gates.ask(&connector, LaneId(1)).expect("no slot is kept for a lane that has ended");
+    }
+
+    #[test]
+    fn a_wish_of_an_operator_wakes_who_is_parked_and_lapses_by_itself() {
+        let (gates, went) = gates(4, 1);
+        let (connector, lane): (Arc<str>, _) = (CONNECTOR.into(), LaneId(0));
+        let inbox = Arc::new(Inbox::default());
+        gates.enter(lane, &inbox);
+        assert!(gates.force(CONNECTOR, Some((Override::Open, u64::MAX))));
+        assert!(gates.ask(&connector, lane).is_err());
+        gates.lapse();
+        assert!(!is_woken(&inbox), "nothing has changed");
+        assert!(gates.force(CONNECTOR, Some((Override::Close, gates.now_ms() + 1))));
+        assert!(is_woken(&inbox));
+        while gates.states()[0].1 != BreakerState::HalfOpen {
+            gates.lapse();
+        }
+        let states = [BreakerState::ForcedOpen, BreakerState::Disabled, BreakerState::HalfOpen];
+        assert_eq!(*went.lock().unwrap(), states);
+        assert!(!gates.force("nobody", Some((Override::Open, u64::MAX))));
+        assert_eq!(gates.states().len(), 1, "what a record names makes no gate");
     }
 
     #[test]

@@ -11,7 +11,7 @@ use super::document::{Section, Text};
 use super::secret::Secret;
 
 /// An external system that steps may call. All limits are per instance.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct ConnectorSettings {
     /// What it speaks. Required.
     pub kind: ConnectorKind,
@@ -21,6 +21,8 @@ pub struct ConnectorSettings {
     pub headers: BTreeMap<String, Secret>,
     /// Calls at once. Default: 64. Each costs a connection there and the memory of a request here.
     pub concurrency: u32,
+    /// Calls a second, also less than one. Default: any number.
+    pub rate: Option<f64>,
     /// When calls stop for a while.
     pub breaker: BreakerSettings,
 }
@@ -58,6 +60,8 @@ const CONNECTORS: usize = 1000;
 const HEADERS: usize = 64;
 const CONCURRENCY_DEFAULT: i64 = 64;
 const CONCURRENCY_MOST: i64 = 10_000;
+const RATE_LEAST: f64 = 0.001;
+const RATE_MOST: f64 = 100_000.0;
 const FAILURE_THRESHOLD_DEFAULT: i64 = 5;
 const FAILURE_THRESHOLD_MOST: i64 = 10_000;
 const RECOVERY_TIMEOUT_DEFAULT_MS: i64 = 30_000;
@@ -90,8 +94,9 @@ fn read_connector(section: &mut Section<'_, '_>) -> Option<ConnectorSettings> {
     let url = read_url(section);
     let headers = read_headers(section);
     let concurrency = section.integer("concurrency", 1..=CONCURRENCY_MOST).unwrap_or(CONCURRENCY_DEFAULT);
+    let rate = section.number("rate", RATE_LEAST..=RATE_MOST);
     let breaker = read_breaker(section);
-    Some(ConnectorSettings { kind: kind?.0, url: url?, headers, concurrency: concurrency as u32, breaker })
+    Some(ConnectorSettings { kind: kind?.0, url: url?, headers, concurrency: concurrency as u32, rate, breaker })
 }
 
 fn read_breaker(section: &mut Section<'_, '_>) -> BreakerSettings {

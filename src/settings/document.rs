@@ -189,6 +189,25 @@ impl<'r, 'd> Section<'r, 'd> {
         in_range
     }
 
+    /// A number within a range, with a fraction or without.
+    pub(super) fn number(&mut self, key: &'static str, range: RangeInclusive<f64>) -> Option<f64> {
+        let found = self.find(key)?;
+        let (number, written) = match found.value.get_ref() {
+            DeValue::Float(number) => (number.as_str().parse().ok(), number.as_str()),
+            DeValue::Integer(number) => {
+                let whole = i64::from_str_radix(number.as_str(), number.radix()).ok();
+                (whole.map(|whole| whole as f64), number.as_str())
+            }
+            _ => return self.wrong_type(key, &found, "a number"),
+        };
+        let in_range = number.filter(|number| range.contains(number));
+        if in_range.is_none() {
+            let remedy = format!("write a number from {} to {}", range.start(), range.end());
+            self.mistake(found.document.place(found.value.span()), format!("`{key}` is `{}`", shown(written)), remedy);
+        }
+        in_range
+    }
+
     /// A string that `check` turns into a value; its error is (what is wrong, what would be right).
     pub(super) fn parsed<T>(
         &mut self,

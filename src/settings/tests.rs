@@ -70,6 +70,7 @@ fn every_example_of_the_default_file_is_valid() {
     let billing = &settings.connectors["billing"];
     assert_eq!(billing.kind, ConnectorKind::Http);
     assert_eq!(billing.headers["authorization"].expose(), "Bearer hunter2");
+    assert_eq!(billing.rate, Some(50.0));
     assert_eq!(billing.breaker.recovery_timeout, Duration::from_secs(30));
     assert_eq!(settings.registry.unwrap().headers["authorization"].expose(), "Basic aHVudGVyMg==");
 }
@@ -253,6 +254,17 @@ fn connectors_are_refused_without_showing_their_secrets() {
             "tidegate.toml:7:15: `concurrency` is `0`; write a whole number from 1 to 10000",
         ],
     );
+    for (rate, shown) in
+        [("0", "0"), ("-1.5", "-1.5"), ("0.0001", "0.0001"), ("100001", "100001"), ("nan", "nan"), ("inf", "inf")]
+    {
+        let refused = format!("tidegate.toml:6:8: `rate` is `{shown}`; write a number from 0.001 to 100000");
+        check(&connector(&format!("{url}rate = {rate}")), &[], &[&refused]);
+    }
+    check(
+        &connector(&format!("{url}rate = \"fast\"")),
+        &[],
+        &["tidegate.toml:6:8: `rate` is a string; write a number"],
+    );
     check(
         &connector(&format!("{url}breaker = {{ failureThresold = 5, recoveryTimeoutMs = 0 }}")),
         &[],
@@ -268,6 +280,26 @@ fn connectors_are_refused_without_showing_their_secrets() {
             "tidegate.toml:4:7: `url` is refused: only http and https can be called; write a URL like \"https://billing.example.com/v2\"",
         ],
     );
+}
+
+#[test]
+fn a_rate_is_any_number_of_calls_a_second() {
+    let rate = |written: &str| {
+        let section = format!("[connectors.crm]\nkind = \"http\"\nurl = \"https://crm.example.com\"\n{written}");
+        accepted(&section, &[]).connectors["crm"].rate
+    };
+    for (written, expected) in [
+        ("", None),
+        ("rate = 50", Some(50.0)),
+        ("rate = 0.5", Some(0.5)),
+        ("rate = 1_000.0", Some(1000.0)),
+        ("rate = 0x10", Some(16.0)),
+        ("rate = 1e2", Some(100.0)),
+    ] {
+        assert_eq!(rate(written), expected, "{written}");
+    }
+    // What the settings take, the engine takes too.
+    assert!([0.001, 100_000.0].into_iter().all(|rate| crate::engine::gate::Rate::per_second(rate).is_some()));
 }
 
 #[test]

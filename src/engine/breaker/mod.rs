@@ -237,7 +237,12 @@ impl Breaker {
         matches!(self.phase, Phase::Forced { .. }).then(|| self.go(HALF_OPEN))
     }
 
-    /// Time passes. Only overrides that end by themselves need it; everything else follows when somebody asks.
+    /// Time passes, and nobody asks: only a wish that has ended is over. An open breaker stays open until somebody asks.
+    pub fn lapse(&mut self, now_ms: u64) -> Option<Transition> {
+        if matches!(self.phase, Phase::Forced { .. }) { self.tick(now_ms) } else { None }
+    }
+
+    /// Time has passed, and somebody asks.
     pub fn tick(&mut self, now_ms: u64) -> Option<Transition> {
         match self.phase {
             Phase::Open { until_ms } | Phase::Forced { until_ms, .. } if now_ms >= until_ms => Some(self.go(HALF_OPEN)),

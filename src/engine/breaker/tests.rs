@@ -127,6 +127,17 @@ fn an_operator_decides_until_the_wish_ends() {
 }
 
 #[test]
+fn a_wish_lapses_by_itself_and_an_open_breaker_does_not() {
+    let mut breaker = Breaker::new(BreakerPolicy::simple(1, SECOND));
+    breaker.force(Override::Close, 3 * SECOND, 0);
+    assert_eq!(breaker.lapse(3 * SECOND - 1), None);
+    let over = Transition { from: BreakerState::Disabled, to: BreakerState::HalfOpen };
+    assert_eq!(breaker.lapse(3 * SECOND), Some(over));
+    breaker.trip(4 * SECOND, 3 * SECOND);
+    assert_eq!((breaker.lapse(9 * SECOND), breaker.state()), (None, BreakerState::Open));
+}
+
+#[test]
 fn what_was_open_stays_open_after_a_restart_and_no_longer_than_it_would() {
     let simple = BreakerPolicy::simple(1, 10 * SECOND);
     let mut breaker = Breaker::restored(simple, 4 * SECOND, SECOND);

@@ -7,8 +7,10 @@ use apache_avro::schema::{RecordField, Schema};
 use apache_avro::types::Value as Avro;
 use serde_json::Value as Json;
 use tidegate::codec::alert::{self, Alert, LostRange, Severity};
+use tidegate::codec::breaker_override::BreakerOverride;
 use tidegate::codec::source_start::SourceStart;
 use tidegate::definition::{Pointer, Record, VersionRecord};
+use tidegate::engine::breaker::Override;
 use tidegate::engine::record::{ExecutionStatus, Output};
 use tidegate::engine::value::Value;
 use tidegate::engine::workflow::{ContentHash, Status, WorkflowId};
@@ -207,6 +209,20 @@ fn alerts_and_starts_conform() {
     let (group, topic) = ("tidegate".to_owned(), "webhooks".to_owned());
     let start = SourceStart { group, topic, topic_id: [7; 16], starts: 2, positions: vec![0, 17], settled: false };
     check("source-start", start.encode(&"tidegate.control".into(), 0).value.as_deref().unwrap());
+}
+
+#[test]
+fn overrides_conform() {
+    let example = std::fs::read(root().join("control/examples/breaker-open.json")).unwrap();
+    let open = BreakerOverride::decode(&example).unwrap();
+    assert_eq!((open.wish, open.by.as_str(), open.expires_ms.is_some()), (Override::Open, "ada", true));
+    let topic = "tidegate.control".into();
+    for (wish, expires_ms) in [(Override::Open, open.expires_ms), (Override::Close, None)] {
+        let record =
+            BreakerOverride { wish, expires_ms, reason: "\u{1}\"".into(), ..open.clone() }.encode("billing", &topic);
+        check("control", record.value.as_deref().unwrap());
+        assert_eq!((record.key.as_deref(), record.partition), (Some(&b"breaker/billing"[..]), Some(0)));
+    }
 }
 
 #[test]

@@ -189,38 +189,7 @@ impl Shared {
             topic,
             journal: Arc::new(Topic { name: "journal".into(), id: TOPIC_ID }),
             events,
-            plans: BTreeMap::from([
-                ("order", ordered(true)),
-                ("calls", plan(vec![("call", child("waits-6"), &[]), ("ship", produce("shipped-after").1, &[0])])),
-                ("flow", plan(vec![produce("shipped")])),
-                ("refused", plan(vec![produce("refuses")])),
-                (
-                    "waits",
-                    plan(vec![
-                        ("pause", Action::Wait(Wait::Delay(Duration::from_millis(20))), &[]),
-                        ("charge", call("x", "/"), &[]),
-                        ("notify", call("y", "/"), &[]),
-                        ("ship", produce("shipped-late").1, &[0, 1, 2]),
-                    ]),
-                ),
-                (
-                    "again",
-                    plan(vec![
-                        ("charge", call("x", MAY_BE_GONE), &[]),
-                        ("tell", produce("refuses").1, &[0]),
-                        ("notify", call("y", MAY_BE_GONE), &[1]),
-                        ("ship", produce("shipped-again").1, &[2]),
-                    ]),
-                ),
-                (
-                    "gone",
-                    plan(vec![
-                        ("charge", call("x", "/"), &[]),
-                        ("refused", produce("refuses").1, &[0]),
-                        ("notify", call("y", "/"), &[1]),
-                    ]),
-                ),
-            ]),
+            plans: plans(),
         }
     }
 
@@ -396,6 +365,42 @@ pub fn read(event: Event) -> Result<Event, (SourceRecord, Undecodable)> {
 pub fn decode(record: SourceRecord) -> Event {
     let kind = String::from_utf8_lossy(record.value().unwrap_or_default()).trim_end_matches('!').into();
     Event { record, id: "".into(), kind, source: "".into(), subject: None, time: None, data: Value::Null }
+}
+
+/// What the workflows do, by the first word of their ids.
+fn plans() -> BTreeMap<&'static str, Arc<Plan>> {
+    BTreeMap::from([
+        ("order", ordered(true)),
+        ("calls", plan(vec![("call", child("waits-6"), &[]), ("ship", produce("shipped-after").1, &[0])])),
+        ("flow", plan(vec![produce("shipped")])),
+        ("refused", plan(vec![produce("refuses")])),
+        (
+            "waits",
+            plan(vec![
+                ("pause", Action::Wait(Wait::Delay(Duration::from_millis(20))), &[]),
+                ("charge", call("x", "/"), &[]),
+                ("notify", call("y", "/"), &[]),
+                ("ship", produce("shipped-late").1, &[0, 1, 2]),
+            ]),
+        ),
+        (
+            "again",
+            plan(vec![
+                ("charge", call("x", MAY_BE_GONE), &[]),
+                ("tell", produce("refuses").1, &[0]),
+                ("notify", call("y", MAY_BE_GONE), &[1]),
+                ("ship", produce("shipped-again").1, &[2]),
+            ]),
+        ),
+        (
+            "gone",
+            plan(vec![
+                ("charge", call("x", "/"), &[]),
+                ("refused", produce("refuses").1, &[0]),
+                ("notify", call("y", "/"), &[1]),
+            ]),
+        ),
+    ])
 }
 
 type NamedStep = (&'static str, Action, &'static [usize]);

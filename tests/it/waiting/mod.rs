@@ -5,6 +5,7 @@ mod delays;
 mod effects;
 mod order;
 mod outages;
+mod overrides;
 mod told;
 
 use std::collections::HashMap;

@@ -8,6 +8,7 @@ use rdkafka::message::Message as _;
 use super::{assert_completed, by_key, connector, two_calls};
 use crate::exactly_once::records::{execution_name, send_events};
 use crate::exactly_once::world::World;
+use crate::support::admin;
 use crate::support::broker::TestBroker;
 use crate::support::ledger::{Ledger, Reply};
 use crate::support::wait;
@@ -161,6 +162,8 @@ fn an_instance_that_starts_again_remembers_that_a_target_is_down() {
     instance.kill();
     instance = world.instance("alone");
     wait::until("the instance is there again", || open(&world).then_some(()));
+    let problems = admin::get(&world.log("alone"), "/readyz");
+    assert!(problems.contains("its circuit breaker is open"), "{problems}");
     // Long enough for the lease of the instance before to be over.
     wait::pass(Duration::from_secs(5));
     assert_eq!(ledger.len(), calls, "a target that is down was called");
