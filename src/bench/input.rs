@@ -19,6 +19,9 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// The name of the events' source.
 const SOURCE: &str = "https://shop.example.com";
 
+/// What ids of events start with that cannot be understood.
+pub const POISON: &str = "poison-";
+
 /// A topic full of events.
 #[derive(Clone, Debug)]
 pub struct Input {
@@ -26,21 +29,28 @@ pub struct Input {
     pub topic: Arc<str>,
     /// How many events it has.
     pub events: u64,
-    /// How many of them pass the condition of R1.
+    /// How many of them cannot be understood.
+    pub poison: u64,
+    /// How many of the others pass the condition of R1.
     pub passing: u64,
     /// How many each partition has.
     pub by_partition: Vec<u64>,
 }
 
 impl Input {
-    /// Makes a topic and writes events to it.
-    pub fn fill(broker: &Broker, topics: &mut Topics, events: u64) -> Result<Input, BenchError> {
+    /// Makes a topic and writes events to it, of which so many of a thousand are poison, evenly spread.
+    pub fn fill(broker: &Broker, topics: &mut Topics, events: u64, per_mille: u32) -> Result<Input, BenchError> {
         let topic = topics.create("events")?;
         let writer = EventWriter::new(broker, topic.clone())?;
         let mut workload = Workload::new(SEED, BODY_BYTES);
-        let mut passing = 0;
-        for _ in 0..events {
+        let (mut passing, mut poison) = (0, 0);
+        for number in 0..events {
             let event = workload.next_event();
+            if is_poison(number, per_mille) {
+                poison += 1;
+                writer.send(&poisoned(&event), &format!("{POISON}{number}"))?;
+                continue;
+            }
             passing += u64::from(passes(&event));
             writer.send(&event, &event.id)?;
         }
@@ -52,14 +62,28 @@ impl Input {
             let cause = format!("{written} of {events} events are there");
             return Err(BenchError::broker(format!("writing events to {topic}"), cause));
         }
-        Ok(Input { topic, events, passing, by_partition })
+        Ok(Input { topic, events, poison, passing, by_partition })
     }
 
     /// A topic without events, for those that are sent while it is read.
     pub fn empty(topics: &mut Topics) -> Result<Input, BenchError> {
         let topic = topics.create("events")?;
-        Ok(Input { topic, events: 0, passing: 0, by_partition: vec![0; PARTITIONS as usize] })
+        Ok(Input { topic, events: 0, poison: 0, passing: 0, by_partition: vec![0; PARTITIONS as usize] })
     }
+}
+
+/// Whether the event of that number is one of so many poison ones in a thousand.
+fn is_poison(number: u64, per_mille: u32) -> bool {
+    let up_to = |number: u64| number * u64::from(per_mille) / 1_000;
+    up_to(number) < up_to(number + 1)
+}
+
+/// An event as long as before that is no JSON, which only whoever reads it to its end can tell.
+fn poisoned(event: &LoadEvent) -> LoadEvent {
+    let mut poisoned = event.clone();
+    poisoned.body.pop();
+    poisoned.body.push(']');
+    poisoned
 }
 
 /// Whether an event passes the condition of R1.
@@ -120,6 +144,18 @@ impl EventWriter {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn poison_is_spread_evenly_and_no_json() {
+        for per_mille in [0, 1, 10, 100, 1_000] {
+            let poison = (0..20_000).filter(|number| is_poison(*number, per_mille)).count();
+            assert_eq!(poison as u32, 20 * per_mille);
+        }
+        let event = Workload::new(SEED, BODY_BYTES).next_event();
+        let poisoned = poisoned(&event);
+        assert_eq!(poisoned.body.len(), event.body.len());
+        assert!(serde_json::from_str::<serde_json::Value>(&poisoned.body).is_err());
+    }
 
     #[test]
     fn four_events_of_five_pass() {

@@ -9,6 +9,7 @@ use super::BenchError;
 use super::broker::Broker;
 use super::progress::Progress;
 use super::topics::{Outputs, PARTITIONS};
+use super::waiting::{JOURNAL_PARTITIONS, Waiting};
 use crate::codec::event::Format;
 use crate::codec::record::{Encoder, SystemTopic};
 use crate::definition;
@@ -18,12 +19,10 @@ use crate::engine::execution::{Identity, StepResults, Subject};
 use crate::engine::plan::LogLevel;
 use crate::engine::registry::Registry;
 use crate::kafka::start::{Refusal, Sources, Start, Started};
-use crate::lane::{Committed, InFlight, Lane, LaneContext, Observer, StopSignal};
+use crate::lane::{Committed, InFlight, Lane, LaneContext, Observer, StopSignal, Tally, WorkflowTally};
 
 /// The environment's name, part of every execution id.
 pub const ENVIRONMENT: &str = "bench";
-/// Partitions of a journal, part of every execution id.
-pub const JOURNAL_PARTITIONS: u16 = 48;
 /// What Kafka takes in one record unless told otherwise.
 const MESSAGE_BYTES_MAX: usize = 1_048_588;
 
@@ -41,21 +40,32 @@ pub struct Instance {
     pub name: String,
 }
 
+/// A system topic as the benchmark makes them.
+pub fn system_topic(name: &Arc<str>, partitions: i32) -> SystemTopic {
+    SystemTopic { name: name.clone(), partitions, max_message_bytes: MESSAGE_BYTES_MAX }
+}
+
 impl Instance {
-    /// Starts the lane.
-    pub fn start(self, broker: &Broker, progress: Arc<Progress>, stop: Arc<StopSignal>) -> Result<Lane, BenchError> {
-        let system = |name: &Arc<str>| SystemTopic {
-            name: name.clone(),
-            partitions: PARTITIONS,
-            max_message_bytes: MESSAGE_BYTES_MAX,
-        };
+    /// Starts the lane; `waiting` is what its executions need that wait, None where none does.
+    pub fn start(
+        self,
+        broker: &Broker,
+        waiting: Option<&Waiting>,
+        progress: Arc<Progress>,
+        stop: Arc<StopSignal>,
+    ) -> Result<Lane, BenchError> {
+        let system = |name: &Arc<str>| system_topic(name, PARTITIONS);
+        let done = if waiting.is_some() { ended } else { consumed };
         let encoder = Encoder {
             environment: ENVIRONMENT.into(),
             step_results: system(&self.outputs.step_results),
             executions: system(&self.outputs.executions),
             dead_letters: system(&self.outputs.dead_letters),
-            // No workflow of any job waits, so nothing is written to it and it is not made.
-            journal: system(&format!("{}-journal", self.name).into()),
+            journal: match waiting {
+                Some(waiting) => waiting.journal().clone(),
+                // Nothing is written to it, and it is not made.
+                None => system(&format!("{}-journal", self.name).into()),
+            },
         };
         let context = LaneContext {
             name: self.name.as_str().into(),
@@ -73,8 +83,8 @@ impl Instance {
             compile: Box::new(|_, document| definition::compile(document).map_err(|refused| refused.to_string())),
             decode: Box::new(|record| Format::CloudEvents.decode(record)),
             encode: Box::new(move |subject, left| encoder.encode(subject, left)),
-            waiting: None,
-            observer: Arc::new(Watch(progress)),
+            waiting: waiting.map(|waiting| Arc::new(waiting.of_the_lane())),
+            observer: Arc::new(Watch { progress, done }),
             topic_ids: Arc::default(),
             stop,
             last_beat_ms: AtomicI64::new(0),
@@ -104,21 +114,39 @@ impl Sources for FromTheBeginning {
     }
 }
 
+/// How many events a batch has done, where none of them waits.
+fn consumed(tally: &Tally) -> u64 {
+    tally.sources.values().map(|source| source.consumed).sum()
+}
+
+/// How many executions a batch has ended: an event whose execution waits is not done when it was read.
+fn ended(tally: &Tally) -> u64 {
+    let of_workflow = |it: &WorkflowTally| {
+        let at_once: i64 = it.finished.values().sum();
+        at_once + it.ended.values().map(|(count, _)| count).sum::<i64>()
+    };
+    tally.workflows.values().map(of_workflow).sum::<i64>().unsigned_abs()
+}
+
 /// Tells what a lane does to whoever measures it.
-struct Watch(Arc<Progress>);
+struct Watch {
+    progress: Arc<Progress>,
+    /// How much of the work a batch has done.
+    done: fn(&Tally) -> u64,
+}
 
 impl Observer for Watch {
     fn committed(&self, batch: Committed) {
-        self.0.commit(batch.tally.sources.values().map(|source| source.consumed).sum());
+        self.progress.commit((self.done)(&batch.tally));
     }
 
     fn batch_failed(&self, failure: Failure, cause: &str) {
-        self.0.trouble(&format!("a batch did not go through: {cause} ({failure:?})"));
+        self.progress.trouble(&format!("a batch did not go through: {cause} ({failure:?})"));
     }
 
     fn joined(&self, held: &[SourcePartition]) {
         if !held.is_empty() {
-            self.0.start();
+            self.progress.start();
         }
     }
 
@@ -127,16 +155,16 @@ impl Observer for Watch {
     fn positions(&self, _: &[(SourcePartition, i64, Option<i64>)], _: InFlight) {}
 
     fn trouble(&self, message: &str) {
-        self.0.trouble(message);
+        self.progress.trouble(message);
     }
 
     fn lost(&self, partition: &SourcePartition, from: i64, to: i64) {
-        self.0.fail(&format!("the offsets {from} to {to} of partition {} are gone", partition.partition));
+        self.progress.fail(&format!("the offsets {from} to {to} of partition {} are gone", partition.partition));
     }
 
     fn refused(&self, refused: &[(SourcePartition, Refusal)]) {
         if let Some((partition, refusal)) = refused.first() {
-            self.0.fail(&format!("partition {} is not read: {refusal}", partition.partition));
+            self.progress.fail(&format!("partition {} is not read: {refusal}", partition.partition));
         }
     }
 
@@ -145,6 +173,6 @@ impl Observer for Watch {
     fn step_log(&self, _: LogLevel, _: &Subject, _: &str) {}
 
     fn restarting(&self, reason: RestartReason) {
-        self.0.restart(reason.name());
+        self.progress.restart(reason.name());
     }
 }

@@ -46,6 +46,7 @@ pub fn measure(
         events: input.events,
         outputs: outputs.clone(),
         name: topics.unique("latency"),
+        waiting: None,
     };
     let running = Running::start(broker, assignment)?;
     running.progress.wait_for_start(&task.to_string())?;
@@ -63,7 +64,7 @@ pub fn measure(
     drop(running);
     let (_, ends) = read_all(broker, &input.topic)?;
     input.by_partition = ends.iter().map(|end| u64::try_from(*end).unwrap_or_default()).collect();
-    verify(broker, task, &input, &outputs)?;
+    verify(broker, &task.to_string(), &task.expected(), &input, &outputs)?;
     topics.delete(&outputs.names())?;
     topics.delete(&[input.topic])?;
     Ok(latencies)

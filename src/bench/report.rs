@@ -22,6 +22,8 @@ pub struct Report {
     pub jobs: Vec<JobReport>,
     /// Latency, where it was asked for.
     pub latency: Vec<LatencyReport>,
+    /// Memory of executions that wait, where it was asked for.
+    pub memory: Vec<MemoryReport>,
 }
 
 /// What one job did, over all rounds. Of a job with several matches an event, everything is by execution.
@@ -46,6 +48,22 @@ pub struct JobReport {
     pub broker_cpu_us: Option<Spread>,
     /// How often the lane started again, over all rounds.
     pub restarts: u64,
+    /// Bytes of the path, the headers and the body of a request to the target; absent if there was none.
+    pub request_bytes: Option<f64>,
+}
+
+/// Memory of executions that wait, over all rounds.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct MemoryReport {
+    /// The job.
+    pub job: String,
+    /// How many executions waited, at first and later.
+    pub waiting: [u64; 2],
+    /// Resident memory of the instance then, in bytes.
+    pub resident_bytes: [Spread; 2],
+    /// How much it had grown in between, in bytes, for each that waited more.
+    pub bytes_per_execution: Spread,
 }
 
 /// Latency of one job, over all rounds.

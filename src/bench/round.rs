@@ -8,14 +8,17 @@ use super::contract::Contract;
 use super::input::Input;
 use super::job::{Job, Task};
 use super::progress::Taken;
-use super::report::{JobReport, LatencyReport, Report};
+use super::report::{JobReport, LatencyReport, MemoryReport, Report};
+use super::requests::RequestLoop;
 use super::running::{Assignment, Running};
 use super::statistics::{Quantiles, Spread};
+use super::target::Target;
 use super::topics::Topics;
-use super::verify::verify;
+use super::verify::{verify, verify_requests};
+use super::waiting::{JOURNAL_PARTITIONS, Waiting};
 use super::workflows::Installation;
 use super::workload::BODY_BYTES;
-use super::{BenchError, EVENTS_MAX, EVENTS_MIN, LATENCY_RATE_MAX, Options, ROUNDS_MAX, latency};
+use super::{BenchError, EVENTS_MAX, EVENTS_MIN, LATENCY_RATE_MAX, Options, ROUNDS_MAX, latency, memory};
 use crate::lane::clock;
 
 /// How many lanes an instance has. A limit loop consumes with as many threads; on a machine that carries the broker too, more
@@ -25,35 +28,33 @@ const LANES: u32 = 1;
 const CHANGE_EVERY: Duration = Duration::from_millis(10);
 /// Events of a run before the first round, at most.
 const WARM_UP_EVENTS: u64 = 100_000;
-/// Runs of each task before the first round, which do not count. A Kafka that has just started spends a quarter of its time on compiling
-/// itself, and less with every run: jobs that ran later would look better.
-const WARM_UP_RUNS: u32 = 3;
-
 /// Measures what the options say. `tell` is called with a line for people whenever something begins.
 pub fn run(options: &Options, tell: &mut dyn FnMut(&str)) -> Result<Report, BenchError> {
     let tasks = checked(options)?;
     let broker = Broker::open(options.bootstrap.as_deref(), options.broker_pid)?;
-    let mut bench = Bench { topics: Topics::new(&broker)?, broker: &broker, inputs: Vec::new(), tell };
+    let topics = Topics::new(&broker)?;
+    let mut bench = Bench { topics, broker: &broker, inputs: Vec::new(), target: Target::start()?, tell };
     let mut measured = Vec::with_capacity(tasks.len());
     for task in &tasks {
-        bench.input(task.events(options.events))?;
+        bench.input(*task, task.events(options.events))?;
         measured.push(Measured { task: *task, installation: Installation::new(*task)?, runs: Vec::new() });
     }
-    bench.warm_up(&measured, options.events)?;
+    bench.warm_up(&measured, options)?;
     for round in 1..=options.rounds {
         for turn in 0..measured.len() {
             let it = &mut measured[in_turn(round, turn, tasks.len())];
             let what = format!("round {round} of {}: {}", options.rounds, it.task);
-            let taken = bench.run(it.task, &it.installation, it.task.events(options.events))?;
-            let per_second = it.units(options.events) / taken.time.as_secs_f64();
+            let ran = bench.run(it.task, &it.installation, it.task.events(options.events))?;
+            let per_second = it.units(options.events) / ran.taken.time.as_secs_f64();
             (bench.tell)(&format!("{what}: {per_second:.0} a second, verified"));
-            it.runs.push(taken);
+            it.runs.push(ran);
         }
     }
     let latency = match options.latency_at {
         Some(rate) => bench.latency(&measured, rate, options.rounds)?,
         None => Vec::new(),
     };
+    let memory = if options.jobs.contains(&Job::R3) { bench.memory(options)? } else { None };
     Ok(Report {
         broker: broker.address.clone(),
         rounds: options.rounds,
@@ -62,6 +63,7 @@ pub fn run(options: &Options, tell: &mut dyn FnMut(&str)) -> Result<Report, Benc
         lanes: LANES,
         jobs: measured.iter().filter_map(|it| it.report(&measured, options.events)).collect(),
         latency,
+        memory: memory.into_iter().collect(),
     })
 }
 
@@ -83,9 +85,8 @@ fn checked(options: &Options) -> Result<Vec<Task>, BenchError> {
         return wrong(format!("--latency-at must be from 1 to {LATENCY_RATE_MAX}"));
     }
     let tasks = Task::all_of(&options.jobs);
-    if tasks.is_empty() {
-        let all: Vec<&str> = Job::ALL.iter().map(|job| job.name()).collect();
-        return wrong(format!("--jobs names no job; the jobs are {}", all.join(", ")));
+    if options.jobs.is_empty() {
+        return wrong(format!("--jobs names no job; the jobs are {}", Job::names()));
     }
     Ok(tasks)
 }
@@ -94,7 +95,14 @@ fn checked(options: &Options) -> Result<Vec<Task>, BenchError> {
 struct Measured {
     task: Task,
     installation: Installation,
-    runs: Vec<Taken>,
+    runs: Vec<Ran>,
+}
+
+/// What a run took, and what it asked of the target.
+struct Ran {
+    taken: Taken,
+    /// Of each request; None if there was none.
+    request_bytes: Option<f64>,
 }
 
 impl Measured {
@@ -109,20 +117,22 @@ impl Measured {
         let baseline = self.task.baseline().and_then(|task| all.iter().find(|it| it.task == task));
         let ratio = baseline.and_then(|baseline| {
             let same_round = self.runs.iter().zip(&baseline.runs);
-            let rate = |units: f64, run: &Taken| units / run.time.as_secs_f64();
+            let rate = |units: f64, run: &Ran| units / run.taken.time.as_secs_f64();
             Spread::of(same_round.map(|(mine, its)| rate(units, mine) / rate(baseline.units(wanted), its)))
         });
         let micros = |time: Duration| time.as_secs_f64() * 1e6 / units;
+        let request_bytes = Spread::of(self.runs.iter().filter_map(|run| run.request_bytes));
         Some(JobReport {
             job: self.task.to_string(),
             events: self.task.events(wanted),
             executions_per_event: self.task.executions_per_event(),
-            per_second: Spread::of(self.runs.iter().map(|run| units / run.time.as_secs_f64()))?,
+            per_second: Spread::of(self.runs.iter().map(|run| units / run.taken.time.as_secs_f64()))?,
             baseline: baseline.map(|it| it.task.to_string()),
             ratio,
-            cpu_us: Spread::of(self.runs.iter().map(|run| micros(run.cpu.own)))?,
-            broker_cpu_us: Spread::of(self.runs.iter().filter_map(|run| run.cpu.broker).map(micros)),
-            restarts: self.runs.iter().map(|run| run.restarts).sum(),
+            cpu_us: Spread::of(self.runs.iter().map(|run| micros(run.taken.cpu.own)))?,
+            broker_cpu_us: Spread::of(self.runs.iter().filter_map(|run| run.taken.cpu.broker).map(micros)),
+            restarts: self.runs.iter().map(|run| run.taken.restarts).sum(),
+            request_bytes: request_bytes.map(|it| it.median),
         })
     }
 }
@@ -131,50 +141,97 @@ struct Bench<'a> {
     // Before the broker goes, its topics do.
     topics: Topics,
     broker: &'a Broker,
-    inputs: Vec<Input>,
+    /// Inputs, with how many of a thousand events are poison.
+    inputs: Vec<(u32, Input)>,
+    /// What jobs call, the same in all rounds.
+    target: Target,
     tell: &'a mut dyn FnMut(&str),
 }
 
 impl Bench<'_> {
-    /// The input with so many events; filled when it is first asked for.
-    fn input(&mut self, events: u64) -> Result<Input, BenchError> {
-        if let Some(known) = self.inputs.iter().find(|input| input.events == events) {
+    /// The input of a task with so many events; filled when it is first asked for.
+    fn input(&mut self, task: Task, events: u64) -> Result<Input, BenchError> {
+        let wanted = task.poison_per_mille();
+        if let Some((_, known)) = self.inputs.iter().find(|(poison, input)| (*poison, input.events) == (wanted, events))
+        {
             return Ok(known.clone());
         }
         (self.tell)(&format!("writing {events} events"));
-        let input = Input::fill(self.broker, &mut self.topics, events)?;
-        self.inputs.push(input.clone());
+        let input = Input::fill(self.broker, &mut self.topics, events, wanted)?;
+        self.inputs.push((wanted, input.clone()));
         Ok(input)
     }
 
-    fn warm_up(&mut self, measured: &[Measured], events: u64) -> Result<(), BenchError> {
-        for run in 1..=WARM_UP_RUNS {
+    fn warm_up(&mut self, measured: &[Measured], options: &Options) -> Result<(), BenchError> {
+        for run in 1..=options.warm_ups {
             for it in measured {
-                (self.tell)(&format!("warming up, {run} of {WARM_UP_RUNS}: {}", it.task));
-                self.run(it.task, &it.installation, it.task.events(events.min(WARM_UP_EVENTS)))?;
+                (self.tell)(&format!("warming up, {run} of {}: {}", options.warm_ups, it.task));
+                self.run(it.task, &it.installation, it.task.events(options.events.min(WARM_UP_EVENTS)))?;
             }
         }
         Ok(())
     }
 
-    /// Runs a task once over an input of so many events, and verifies what it wrote.
-    fn run(&mut self, task: Task, installation: &Installation, events: u64) -> Result<Taken, BenchError> {
-        let input = self.input(events)?;
-        let outputs = self.topics.create_outputs()?;
-        let assignment = Assignment {
-            task,
-            installation,
-            topic: input.topic.clone(),
-            events: input.events,
-            outputs: outputs.clone(),
-            name: self.topics.unique("run"),
+    /// Runs a task once over an input of so many events, and verifies what it wrote and what it called.
+    fn run(&mut self, task: Task, installation: &Installation, events: u64) -> Result<Ran, BenchError> {
+        let job = task.to_string();
+        // What came after its run was over is nobody's.
+        self.target.take();
+        let taken = match task {
+            Task::Requests { after_ms } => {
+                let requests = RequestLoop { address: self.target.address(), after_ms, requests: events };
+                let running = Running::requests(self.broker, requests)?;
+                running.progress.wait_for_end(&job)?
+            }
+            Task::Copy
+            | Task::Limit(_)
+            | Task::Pass
+            | Task::Shape { .. }
+            | Task::Call { .. }
+            | Task::Poisoned { .. }
+            | Task::FanOut(_)
+            | Task::Installed(_)
+            | Task::Changing(_) => self.run_over_events(task, installation, events)?,
         };
+        let received = self.target.take();
+        if matches!(task, Task::Requests { .. } | Task::Call { .. }) {
+            verify_requests(&job, received, events, taken.restarts)?;
+        }
+        let request_bytes = (received.requests > 0).then(|| received.bytes as f64 / received.requests as f64);
+        Ok(Ran { taken, request_bytes })
+    }
+
+    fn run_over_events(&mut self, task: Task, installation: &Installation, events: u64) -> Result<Taken, BenchError> {
+        let job = task.to_string();
+        let input = self.input(task, events)?;
+        let outputs = self.topics.create_outputs()?;
+        let name = self.topics.unique("run");
+        let mut journal = None;
+        let waiting = if let Task::Call { .. } = task {
+            let topic = &*journal.insert(self.topics.create_with("journal", i32::from(JOURNAL_PARTITIONS))?);
+            Some(Waiting::start(self.broker, topic, self.target.address(), installation.versions(), &name)?)
+        } else {
+            None
+        };
+        let topic = input.topic.clone();
+        let assignment =
+            Assignment { task, installation, topic, events: input.events, outputs: outputs.clone(), name, waiting };
         let running = Running::start(self.broker, assignment)?;
-        let taken = with_changes(task, installation, || running.progress.wait_for_end(&task.to_string()))?;
+        let taken = with_changes(task, installation, || running.progress.wait_for_end(&job))?;
         drop(running);
-        verify(self.broker, task, &input, &outputs)?;
+        verify(self.broker, &job, &task.expected(), &input, &outputs)?;
         self.topics.delete(&outputs.names())?;
+        self.topics.delete(journal.as_slice())?;
         Ok(taken)
+    }
+
+    fn memory(&mut self, options: &Options) -> Result<Option<MemoryReport>, BenchError> {
+        let mut rounds = Vec::new();
+        for round in 1..=options.rounds {
+            (self.tell)(&format!("memory, round {round} of {}: {}", options.rounds, Job::R3.name()));
+            rounds.push(memory::measure(self.broker, &mut self.topics, options.events)?);
+        }
+        Ok(memory::report(options.events, &rounds))
     }
 
     fn latency(&mut self, measured: &[Measured], rate: u32, rounds: u32) -> Result<Vec<LatencyReport>, BenchError> {

@@ -1,4 +1,4 @@
-//! A task that runs, as a lane or as a limit loop, until it is told to end.
+//! A task that runs, as a lane, as a limit loop or as a request loop, until it is told to end.
 
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -9,7 +9,10 @@ use super::instance::Instance;
 use super::job::Task;
 use super::limit::LimitLoop;
 use super::progress::Progress;
+use super::requests::RequestLoop;
 use super::topics::Outputs;
+use super::verify::Content;
+use super::waiting::Waiting;
 use super::workflows::Installation;
 use crate::engine::execution::StepResults;
 use crate::lane::{Lane, StopSignal};
@@ -28,6 +31,8 @@ pub struct Assignment<'a> {
     pub outputs: Outputs,
     /// A name that no other run has.
     pub name: String,
+    /// What its executions need that wait; None where none does.
+    pub waiting: Option<Waiting>,
 }
 
 /// A task that runs.
@@ -36,36 +41,48 @@ pub struct Running {
     pub progress: Arc<Progress>,
     stop: Arc<StopSignal>,
     worker: Option<Worker>,
+    /// Goes after the lane has ended.
+    _waiting: Option<Waiting>,
 }
 
 enum Worker {
     Lane(Lane),
-    Limit(JoinHandle<()>),
+    Loop(JoinHandle<()>),
 }
 
 impl Running {
-    /// Starts it.
+    /// Starts what reads events: a lane, or a limit loop.
     pub fn start(broker: &Broker, assignment: Assignment<'_>) -> Result<Running, BenchError> {
-        let Assignment { task, installation, topic, events, outputs, name } = assignment;
+        let Assignment { task, installation, topic, events, outputs, name, waiting } = assignment;
         let progress = Arc::new(Progress::new(events, broker.pid));
         let stop = Arc::new(StopSignal::default());
-        let worker = match task {
-            Task::Copy | Task::Limit(_) => {
-                let limit = LimitLoop { topic, contract: task.contract(), outputs, name };
+        let expected = task.expected();
+        let worker = match expected.content {
+            Content::Constant(contract) => {
+                let limit = LimitLoop { topic, contract, outputs, name };
                 let (clients, progress, stop) = (broker.clients.clone(), progress.clone(), stop.clone());
                 let thread = std::thread::Builder::new().name("limit".into());
                 let thread = thread.spawn(move || limit.run(&clients, &progress, &stop));
-                Worker::Limit(thread.map_err(BenchError::Thread)?)
+                Worker::Loop(thread.map_err(BenchError::Thread)?)
             }
-            Task::Pass | Task::Shape { .. } | Task::FanOut(_) | Task::Installed(_) | Task::Changing(_) => {
+            Content::Workflows { .. } => {
                 let registry = installation.aim(&outputs.business)?;
-                let step_results =
-                    if task.contract().step_results() > 0 { StepResults::All } else { StepResults::None };
+                let step_results = if expected.step_results > 0 { StepResults::All } else { StepResults::None };
                 let instance = Instance { topic, outputs, registry, step_results, name };
-                Worker::Lane(instance.start(broker, progress.clone(), stop.clone())?)
+                Worker::Lane(instance.start(broker, waiting.as_ref(), progress.clone(), stop.clone())?)
             }
         };
-        Ok(Running { progress, stop, worker: Some(worker) })
+        Ok(Running { progress, stop, worker: Some(worker), _waiting: waiting })
+    }
+
+    /// Starts a request loop.
+    pub fn requests(broker: &Broker, requests: RequestLoop) -> Result<Running, BenchError> {
+        let progress = Arc::new(Progress::new(requests.requests, broker.pid));
+        let stop = Arc::new(StopSignal::default());
+        let (told, stopped) = (progress.clone(), stop.clone());
+        let thread = std::thread::Builder::new().name("requests".into());
+        let thread = thread.spawn(move || requests.run(&told, &stopped)).map_err(BenchError::Thread)?;
+        Ok(Running { progress, stop, worker: Some(Worker::Loop(thread)), _waiting: None })
     }
 }
 
@@ -75,7 +92,7 @@ impl Drop for Running {
         self.stop.set();
         let ended_well = match self.worker.take() {
             Some(Worker::Lane(lane)) => lane.join(),
-            Some(Worker::Limit(thread)) => thread.join().is_ok(),
+            Some(Worker::Loop(thread)) => thread.join().is_ok(),
             None => true,
         };
         if !ended_well {

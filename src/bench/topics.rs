@@ -12,7 +12,7 @@ use rdkafka::error::RDKafkaErrorCode;
 use super::BenchError;
 use super::broker::Broker;
 
-/// Partitions of every topic, in and out.
+/// Partitions of every topic, in and out, but of a journal.
 pub const PARTITIONS: i32 = 12;
 /// How long one request to the broker may take.
 const REQUEST: Duration = Duration::from_secs(20);
@@ -58,22 +58,33 @@ impl Topics {
 
     /// Makes one topic.
     pub fn create(&mut self, what: &str) -> Result<Arc<str>, BenchError> {
-        let mut made = self.create_all(&[what])?;
+        self.create_with(what, PARTITIONS)
+    }
+
+    /// Makes one topic with so many partitions.
+    pub fn create_with(&mut self, what: &str, partitions: i32) -> Result<Arc<str>, BenchError> {
+        let mut made = self.create_all(&[what], partitions)?;
         made.pop().ok_or_else(|| BenchError::broker("making a topic", "no answer"))
     }
 
     /// Makes the topics that one run writes to.
     pub fn create_outputs(&mut self) -> Result<Outputs, BenchError> {
-        let mut made = self.create_all(&["business", "step-results", "executions", "dead-letters"])?.into_iter();
+        let mut made =
+            self.create_all(&["business", "step-results", "executions", "dead-letters"], PARTITIONS)?.into_iter();
         let mut next = || made.next().ok_or_else(|| BenchError::broker("making topics", "not all were answered"));
         Ok(Outputs { business: next()?, step_results: next()?, executions: next()?, dead_letters: next()? })
     }
 
-    fn create_all(&mut self, what: &[&str]) -> Result<Vec<Arc<str>>, BenchError> {
+    /// Takes over topics that were made for this benchmark otherwise: they go with its own.
+    pub fn adopt(&mut self, names: impl IntoIterator<Item = Arc<str>>) {
+        self.made.extend(names);
+    }
+
+    fn create_all(&mut self, what: &[&str], partitions: i32) -> Result<Vec<Arc<str>>, BenchError> {
         let names: Vec<Arc<str>> = what.iter().map(|what| self.unique(what).into()).collect();
         self.made.extend(names.iter().cloned());
         let topics: Vec<NewTopic<'_>> =
-            names.iter().map(|name| NewTopic::new(name, PARTITIONS, TopicReplication::Fixed(1))).collect();
+            names.iter().map(|name| NewTopic::new(name, partitions, TopicReplication::Fixed(1))).collect();
         let asked = self.admin.create_topics(&topics, &options());
         let answers = self.runtime.block_on(asked).map_err(|error| BenchError::broker("making topics", error))?;
         for answer in answers {

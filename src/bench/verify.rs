@@ -14,8 +14,8 @@ use xxhash_rust::xxh3::xxh3_128;
 use super::BenchError;
 use super::broker::Broker;
 use super::contract::{Contract, EXECUTION_HEADER, Template};
-use super::input::Input;
-use super::job::Task;
+use super::input::{Input, POISON};
+use super::target::Received;
 use super::topics::{Outputs, PARTITIONS};
 use super::workflows::MATCHING;
 
@@ -28,12 +28,79 @@ const SETTLE_POLL: Duration = Duration::from_millis(5);
 /// Ids, as hashes wide enough that no two are the same by chance.
 type Ids = FxHashSet<u128>;
 
-/// Checks everything that a task wrote for its input.
-pub fn verify(broker: &Broker, task: Task, input: &Input, outputs: &Outputs) -> Result<(), BenchError> {
-    check(broker, task, input, outputs).map_err(|failure| match failure {
-        Failure::Wrong(what) => BenchError::Wrong { job: task.to_string(), what },
-        Failure::Broker(error) => BenchError::broker(format!("reading what {task} wrote"), error),
+/// What the records of a run must be, beside what its input says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Expected {
+    /// Executions that an event starts.
+    pub executions_per_event: u64,
+    /// Execution records of each execution: one at its end, and before that one if it waits.
+    pub execution_records: u64,
+    /// Steps of each execution that leave a record of their own.
+    pub step_results: u64,
+    /// Whether only events that pass the condition of R1 have a business record.
+    pub has_condition: bool,
+    /// What the records are made of.
+    pub content: Content,
+}
+
+/// What records are made of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Content {
+    /// Workflows made them of events.
+    Workflows {
+        /// Whether the one that runs is the one of the event's type.
+        by_type: bool,
+    },
+    /// A limit loop wrote what never changes.
+    Constant(Contract),
+}
+
+impl Expected {
+    /// What a limit loop must have written.
+    pub fn of_limit(contract: Contract) -> Expected {
+        Expected {
+            executions_per_event: 1,
+            execution_records: u64::from(contract != Contract::Copy),
+            step_results: contract.step_results(),
+            has_condition: contract.has_condition(),
+            content: Content::Constant(contract),
+        }
+    }
+
+    fn business_records(&self, input: &Input) -> u64 {
+        match self.content {
+            Content::Constant(contract) => Template::business_records(contract, &input.by_partition),
+            Content::Workflows { .. } if self.has_condition => input.passing * self.executions_per_event,
+            Content::Workflows { .. } => (input.events - input.poison) * self.executions_per_event,
+        }
+    }
+}
+
+/// Checks everything that a job wrote for its input.
+pub fn verify(
+    broker: &Broker,
+    job: &str,
+    expected: &Expected,
+    input: &Input,
+    outputs: &Outputs,
+) -> Result<(), BenchError> {
+    check(broker, expected, input, outputs).map_err(|failure| match failure {
+        Failure::Wrong(what) => BenchError::Wrong { job: job.to_owned(), what },
+        Failure::Broker(error) => BenchError::broker(format!("reading what {job} wrote"), error),
     })
+}
+
+/// Checks what came to the target: every key, and without a restart each only once. A lane that starts again may call again.
+pub fn verify_requests(job: &str, received: Received, wanted: u64, restarts: u64) -> Result<(), BenchError> {
+    let Received { requests, keys, .. } = received;
+    let what = if keys != wanted {
+        format!("the target has seen {keys} keys instead of {wanted}")
+    } else if requests != wanted && restarts == 0 {
+        format!("the target was asked {requests} times for {wanted} keys, and no lane had started again")
+    } else {
+        return Ok(());
+    };
+    Err(BenchError::Wrong { job: job.to_owned(), what })
 }
 
 enum Failure {
@@ -47,42 +114,51 @@ impl From<KafkaError> for Failure {
     }
 }
 
-fn check(broker: &Broker, task: Task, input: &Input, outputs: &Outputs) -> Result<(), Failure> {
+fn check(broker: &Broker, expected: &Expected, input: &Input, outputs: &Outputs) -> Result<(), Failure> {
     settle(broker, outputs)?;
-    let each = task.executions_per_event();
-    let is_limit = matches!(task, Task::Copy | Task::Limit(_));
-    let contract = task.contract();
-    let mut executions = Ids::default();
-    let mut pairs = Ids::default();
-    let wanted = if contract == Contract::Copy { 0 } else { input.events * each };
-    count(broker, "executions", &outputs.executions, wanted, |message| {
+    let each = (input.events - input.poison) * expected.executions_per_event;
+    let (mut executions, mut ended, mut pairs) = (Ids::default(), 0, Ids::default());
+    count(broker, "execution records", &outputs.executions, each * expected.execution_records, |message| {
         let key = message.key().unwrap_or_default();
-        if !is_limit {
-            unique(&mut pairs, execution_of(task, key, message.payload().unwrap_or_default())?, "an execution")?;
+        if let Content::Workflows { by_type } = expected.content {
+            let record = ExecutionRecord::read(key, message.payload().unwrap_or_default())?;
+            unique(&mut pairs, record.place(by_type)?, "an execution record")?;
+            if record.has_ended()? {
+                ended += 1;
+                executions.insert(xxh3_128(key));
+            }
+            return Ok(());
         }
+        ended += 1;
         unique(&mut executions, key, "an execution")
     })?;
+    if expected.execution_records > 0 && (ended, executions.len() as u64) != (each, each) {
+        let what = format!("{ended} records say that one of {} executions has ended, of {each}", executions.len());
+        return Err(Failure::Wrong(what));
+    }
     let mut results = Ids::default();
-    count(broker, "step results", &outputs.step_results, contract.step_results() * input.events * each, |message| {
+    count(broker, "step results", &outputs.step_results, expected.step_results * each, |message| {
         let key = message.key().unwrap_or_default();
         known(&executions, key)?;
         unique(&mut results, [key, header(message, "ce_id")?].concat(), "a step result")
     })?;
     let mut business = Ids::default();
-    let wanted = match (contract.has_condition(), is_limit) {
-        (true, false) => input.passing * each,
-        (false, false) => input.events * each,
-        (_, true) => Template::business_records(contract, &input.by_partition),
-    };
-    count(broker, "business records", &outputs.business, wanted, |message| {
-        if contract == Contract::Copy {
+    count(broker, "business records", &outputs.business, expected.business_records(input), |message| {
+        if expected.content == Content::Constant(Contract::Copy) {
             return unique(&mut business, header(message, "ce_id")?, "a copy");
         }
         let execution = header(message, EXECUTION_HEADER)?;
         known(&executions, execution)?;
         unique(&mut business, execution, "a business record")
     })?;
-    count(broker, "dead letters", &outputs.dead_letters, 0, |_| Ok(()))
+    let mut letters = Ids::default();
+    count(broker, "dead letters", &outputs.dead_letters, input.poison, |message| {
+        let id = header(message, "ce_id")?;
+        if !id.starts_with(POISON.as_bytes()) {
+            return Err(format!("the event {} is a dead letter", String::from_utf8_lossy(id)));
+        }
+        unique(&mut letters, id, "a dead letter")
+    })
 }
 
 /// Waits until every transaction is over. Brokers answer a commit when it is certain and mark its partitions a little later; a
@@ -105,25 +181,6 @@ fn settle(broker: &Broker, outputs: &Outputs) -> Result<(), Failure> {
     Ok(())
 }
 
-/// The event and the workflow of an execution record that is as it must be.
-fn execution_of(task: Task, key: &[u8], value: &[u8]) -> Result<Vec<u8>, String> {
-    let record: ExecutionRecord<'_> =
-        serde_json::from_slice(value).map_err(|error| format!("an execution record cannot be read: {error}"))?;
-    let ExecutionRecord { id, workflow_id, status, event } = record;
-    if status != "completed" || id.as_bytes() != key {
-        return Err(format!("the execution {id} is {status} under the key {}", String::from_utf8_lossy(key)));
-    }
-    let number = workflow_id.strip_prefix(MATCHING);
-    let belongs = match task {
-        Task::Shape { .. } => number.is_some() && number == event.kind.rsplit('-').next(),
-        _ => number.is_some(),
-    };
-    if !belongs {
-        return Err(format!("{workflow_id} ran for an event of the type {}, which it does not match", event.kind));
-    }
-    Ok(format!("{}/{}/{workflow_id}", event.partition, event.offset).into_bytes())
-}
-
 /// What must be right in an execution record.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -141,6 +198,38 @@ struct EventOfRecord<'a> {
     kind: &'a str,
     partition: i32,
     offset: i64,
+}
+
+impl ExecutionRecord<'_> {
+    fn read<'a>(key: &[u8], value: &'a [u8]) -> Result<ExecutionRecord<'a>, String> {
+        let record: ExecutionRecord<'_> =
+            serde_json::from_slice(value).map_err(|error| format!("an execution record cannot be read: {error}"))?;
+        if record.id.as_bytes() != key {
+            return Err(format!("the execution {} has the key {}", record.id, String::from_utf8_lossy(key)));
+        }
+        Ok(record)
+    }
+
+    /// Whether it is the last one of its execution, which must have gone well.
+    fn has_ended(&self) -> Result<bool, String> {
+        match self.status {
+            "completed" => Ok(true),
+            "running" => Ok(false),
+            status => Err(format!("the execution {} is {status}", self.id)),
+        }
+    }
+
+    /// The event, the workflow and the status, which no other record has.
+    fn place(&self, by_type: bool) -> Result<Vec<u8>, String> {
+        let ExecutionRecord { workflow_id, status, event, .. } = self;
+        let number = workflow_id.strip_prefix(MATCHING);
+        let belongs = number.is_some() && (!by_type || number == event.kind.rsplit('-').next());
+        if !belongs {
+            let kind = event.kind;
+            return Err(format!("{workflow_id} ran for an event of the type {kind}, which it does not match"));
+        }
+        Ok(format!("{}/{}/{workflow_id}/{status}", event.partition, event.offset).into_bytes())
+    }
 }
 
 fn header<'a>(message: &'a BorrowedMessage<'_>, name: &str) -> Result<&'a [u8], String> {
@@ -214,13 +303,28 @@ mod tests {
                 r#"{{"id":"x","run":1,"workflowId":"{workflow}","status":"{status}","event":{{"type":"shop.area-1.thing-11","partition":2,"offset":3}}}}"#
             )
         };
-        let of = |workflow: &str, status: &str, task| execution_of(task, b"x", value(workflow, status).as_bytes());
-        let shape = Task::Shape { full: true };
-        assert_eq!(of("match-11", "completed", shape), Ok(b"2/3/match-11".to_vec()));
-        assert!(of("match-1", "completed", shape).is_err());
-        assert!(of("match-1", "completed", Task::FanOut(10)).is_ok());
-        assert!(of("other-11", "completed", Task::Installed(100)).is_err());
-        assert!(of("match-11", "failed", shape).is_err());
+        let of = |workflow: &str, status: &str, by_type| {
+            let value = value(workflow, status);
+            let record = ExecutionRecord::read(b"x", value.as_bytes())?;
+            Ok::<_, String>((record.place(by_type)?, record.has_ended()?))
+        };
+        assert_eq!(of("match-11", "completed", true), Ok((b"2/3/match-11/completed".to_vec(), true)));
+        assert_eq!(of("match-11", "running", true), Ok((b"2/3/match-11/running".to_vec(), false)));
+        assert!(of("match-1", "completed", true).is_err());
+        assert!(of("match-1", "completed", false).is_ok());
+        assert!(of("other-11", "completed", false).is_err());
+        assert!(of("match-11", "failed", true).is_err());
+        assert!(ExecutionRecord::read(b"y", value("match-11", "completed").as_bytes()).is_err());
+    }
+
+    #[test]
+    fn a_request_that_is_missing_or_came_twice_is_wrong() {
+        let check = |requests, keys, restarts| {
+            verify_requests("R2", Received { requests, keys, bytes: 0 }, 5, restarts).map_err(|error| error.to_string())
+        };
+        assert_eq!(check(5, 5, 0), Ok(()));
+        assert_eq!(check(6, 5, 1), Ok(()), "a lane that starts again may call again");
+        assert!(check(6, 5, 0).is_err() && check(5, 4, 0).is_err() && check(6, 6, 1).is_err());
     }
 
     #[test]

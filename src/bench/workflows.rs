@@ -7,8 +7,11 @@ use std::sync::{Arc, PoisonError, RwLock};
 use super::BenchError;
 use super::contract::{EVENT_HEADER, EXECUTION_HEADER};
 use super::job::Task;
+use super::target;
+use super::waiting::CONNECTOR;
 use super::workload::{TYPES, type_name};
-use crate::definition::{self, Syntax};
+use crate::app::versions::Versions;
+use crate::definition::{self, Definition, Installed, Record, Syntax, VersionRecord};
 use crate::engine::registry::Registry;
 use crate::engine::workflow::{Workflow, WorkflowId};
 
@@ -22,21 +25,23 @@ pub const MATCHING: &str = "match-";
 pub struct Installation {
     task: Task,
     registry: Arc<RwLock<Registry>>,
+    /// Those of workflows whose executions wait: these go on by them.
+    versions: Arc<Versions>,
 }
 
 impl Installation {
     /// Installs what never matches.
     pub fn new(task: Task) -> Result<Installation, BenchError> {
         let registry = Arc::new(RwLock::new(Registry::new()));
-        let installation = Installation { task, registry };
+        let installation = Installation { task, registry, versions: Arc::default() };
         let mut definitions = Vec::new();
         match task {
-            Task::Copy | Task::Limit(_) | Task::Pass | Task::FanOut(_) => {}
-            Task::Shape { .. } => {
+            Task::Copy | Task::Limit(_) | Task::Requests { .. } | Task::Pass | Task::FanOut(_) => {}
+            Task::Shape { .. } | Task::Call { .. } | Task::Poisoned { .. } => {
                 for (rank, channel) in (0..TYPES).flat_map(|rank| CHANNELS[1..].iter().map(move |it| (rank, it))) {
                     let id = format!("other-{rank}-{channel}");
                     let pattern = format!("{{ data: {{ channel: [{channel}] }} }}");
-                    definitions.push(shaping(&id, &type_name(rank), &pattern, "nowhere"));
+                    definitions.push(shaping(&head(&id, &type_name(rank), Some(&pattern)), call_of(task), "nowhere"));
                 }
             }
             Task::Installed(workflows) | Task::Changing(workflows) => {
@@ -44,31 +49,35 @@ impl Installation {
             }
         }
         for definition in definitions {
-            installation.apply(&definition)?;
+            installation.apply(parse(&definition)?)?;
         }
         Ok(installation)
     }
 
     /// Installs what matches, writing to a topic, and compiles its plans, so that no run pays for that.
     pub fn aim(&self, topic: &str) -> Result<Arc<RwLock<Registry>>, BenchError> {
+        let paid = |id: &str| head(id, "shop.**", Some("{ data: { paid: [true] } }"));
         let definitions: Vec<String> = match self.task {
-            Task::Copy | Task::Limit(_) => Vec::new(),
+            Task::Copy | Task::Limit(_) | Task::Requests { .. } => Vec::new(),
             Task::Pass => vec![passing(&format!("{MATCHING}all"), topic)],
-            Task::Shape { .. } => (0..TYPES)
+            Task::Shape { .. } | Task::Call { .. } | Task::Poisoned { .. } => (0..TYPES)
                 .map(|rank| {
                     let pattern = format!("{{ data: {{ channel: [{}] }} }}", CHANNELS[0]);
-                    shaping(&format!("{MATCHING}{rank}"), &type_name(rank), &pattern, topic)
+                    let head = head(&format!("{MATCHING}{rank}"), &type_name(rank), Some(&pattern));
+                    shaping(&head, call_of(self.task), topic)
                 })
                 .collect(),
-            Task::FanOut(matches) => (0..matches)
-                .map(|number| shaping(&format!("{MATCHING}{number}"), "shop.**", "{ data: { paid: [true] } }", topic))
-                .collect(),
-            Task::Installed(_) | Task::Changing(_) => {
-                vec![shaping(&format!("{MATCHING}all"), "shop.**", "{ data: { paid: [true] } }", topic)]
+            Task::FanOut(matches) => {
+                (0..matches).map(|number| shaping(&paid(&format!("{MATCHING}{number}")), None, topic)).collect()
             }
+            Task::Installed(_) | Task::Changing(_) => vec![shaping(&paid(&format!("{MATCHING}all")), None, topic)],
         };
         for definition in definitions {
-            let id = self.apply(&definition)?;
+            let definition = parse(&definition)?;
+            if call_of(self.task).is_some() {
+                self.take_up(&definition);
+            }
+            let id = self.apply(definition)?;
             let registry = self.registry.read().unwrap_or_else(PoisonError::into_inner);
             let compile = |_: &Workflow, document: &[u8]| definition::compile(document).map_err(|it| it.to_string());
             if let Some(Err(message)) = registry.get(&id).map(|entry| entry.plan(&compile)) {
@@ -78,24 +87,60 @@ impl Installation {
         Ok(self.registry.clone())
     }
 
+    /// The versions by which executions go on that have waited.
+    pub fn versions(&self) -> Arc<Versions> {
+        self.versions.clone()
+    }
+
     /// Puts another version of a workflow in use that nothing matches.
     pub fn change(&self, number: u64) -> Result<(), BenchError> {
         let (Task::Installed(workflows) | Task::Changing(workflows)) = self.task else { return Ok(()) };
         if workflows > 1 {
             let definition = bystander(1 + number % (workflows - 1));
-            self.apply(&definition.replace("version: 1.0.0", &format!("version: 1.0.{}", number + 1)))?;
+            let version = format!("version: 1.0.{}", number + 1);
+            self.apply(parse(&definition.replace("version: 1.0.0", &version))?)?;
         }
         Ok(())
     }
 
-    fn apply(&self, yaml: &str) -> Result<WorkflowId, BenchError> {
-        let parsed = definition::parse(Path::new("workflow.yaml"), yaml.as_bytes(), Syntax::Yaml);
-        let definition = parsed.map_err(|refused| BenchError::Option(refused.to_string()))?;
+    fn apply(&self, definition: Definition) -> Result<WorkflowId, BenchError> {
         let id = definition.workflow.id.clone();
         let mut registry = self.registry.write().unwrap_or_else(PoisonError::into_inner);
         let applied = registry.apply(definition.workflow, definition.canonical.into());
         applied.map_err(|error| BenchError::Option(error.to_string()))?;
         Ok(id)
+    }
+
+    /// Makes a version known, and compiles it, so that no run pays for that.
+    fn take_up(&self, definition: &Definition) {
+        let (id, version) = (definition.workflow.id.clone(), definition.workflow.version.clone());
+        let (document, content_hash) = (definition.canonical.as_slice().into(), definition.content_hash);
+        let mut installed = Installed::default();
+        let record = VersionRecord { id: id.clone(), version: version.clone(), document, content_hash };
+        installed.take_up(Record::Version(record));
+        self.versions.take_up(&installed, &id);
+        self.versions.find(&id, &version);
+    }
+}
+
+fn parse(yaml: &str) -> Result<Definition, BenchError> {
+    let parsed = definition::parse(Path::new("workflow.yaml"), yaml.as_bytes(), Syntax::Yaml);
+    parsed.map_err(|refused| BenchError::Option(refused.to_string()))
+}
+
+/// After how long what a task calls answers; None if it calls nothing.
+fn call_of(task: Task) -> Option<u32> {
+    match task {
+        Task::Call { after_ms } => Some(after_ms),
+        Task::Copy
+        | Task::Limit(_)
+        | Task::Requests { .. }
+        | Task::Pass
+        | Task::Shape { .. }
+        | Task::Poisoned { .. }
+        | Task::FanOut(_)
+        | Task::Installed(_)
+        | Task::Changing(_) => None,
     }
 }
 
@@ -107,9 +152,12 @@ fn head(id: &str, event: &str, pattern: Option<&str>) -> String {
     text
 }
 
-/// R1: transform, condition, produce.
-fn shaping(id: &str, event: &str, pattern: &str, topic: &str) -> String {
-    let head = head(id, event, Some(pattern));
+/// R1: transform, condition, produce. R2: transform, call, condition, produce, so that most of it goes on after the wait.
+fn shaping(head: &str, call: Option<u32>, topic: &str) -> String {
+    let (before, call) = match call {
+        None => ("shape", String::new()),
+        Some(after_ms) => ("shape, call", calling(after_ms)),
+    };
     format!(
         r#"{head}
 config:
@@ -125,9 +173,9 @@ steps:
         gross: "${{{{ double(event.data.amount) * vars.vat }}}}"
         label: "${{{{ event.data.country }}}}/${{{{ event.data.customer.tier }}}}"
         pieces: "${{{{ event.data.quantity }}}}"
-  - id: large
+{call}  - id: large
     type: condition
-    dependencies: [shape]
+    dependencies: [{before}]
     config: {{ if: "event.data.amount >= 100 && steps.shape.output.gross > 1.0" }}
   - id: announce
     type: produce
@@ -141,14 +189,35 @@ steps:
     )
 }
 
+/// The call of R2.
+fn calling(after_ms: u32) -> String {
+    let path = target::path(after_ms);
+    format!(
+        r#"  - id: call
+    type: http
+    dependencies: [shape]
+    config: {{ connector: {CONNECTOR}, method: POST, path: {path}, body: "${{{{ steps.shape.output }}}}" }}
+"#
+    )
+}
+
 /// R0: produce a copy.
 fn passing(id: &str, topic: &str) -> String {
-    let head = head(id, "shop.**", None);
+    format!("{}\nsteps:\n{}", head(id, "shop.**", None), copying(topic, ""))
+}
+
+/// R3: wait, and produce a copy.
+pub fn delaying(seconds: u64, topic: &str) -> Result<Definition, BenchError> {
+    let head = head(&format!("{MATCHING}all"), "shop.**", None);
+    let delay = format!("  - id: pause\n    type: delay\n    config: {{ for: {seconds}s }}\n");
+    parse(&format!("{head}\nsteps:\n{delay}{}", copying(topic, "pause")))
+}
+
+fn copying(topic: &str, before: &str) -> String {
     format!(
-        r#"{head}
-steps:
-  - id: copy
+        r#"  - id: copy
     type: produce
+    dependencies: [{before}]
     config:
       topic: {topic}
       key: "${{{{ event.key }}}}"
@@ -212,6 +281,7 @@ mod tests {
     fn every_event_matches_as_many_workflows_as_its_job_says() {
         check(Task::Pass, 1, 1);
         check(Task::Shape { full: true }, 1_000, 1);
+        check(Task::Call { after_ms: 5 }, 1_000, 1);
         check(Task::FanOut(10), 10, 10);
         check(Task::Installed(1), 1, 1);
         check(Task::Installed(1_000), 1_000, 1);

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use super::args::{self, Common, OutputFormat};
 use super::{DONE, WRONG, output};
-use crate::bench::{self, BenchError, Job, JobReport, LatencyReport, Options, Report, Spread};
+use crate::bench::{self, BenchError, Job, JobReport, LatencyReport, MemoryReport, Options, Report, Spread};
 
 /// Measures and prints: progress to stderr, the report to stdout.
 pub(super) fn run(common: &Common, arguments: &args::Bench) -> anyhow::Result<u8> {
@@ -33,6 +33,7 @@ fn options(arguments: &args::Bench) -> Result<Options, String> {
     Ok(Options {
         bootstrap: arguments.bootstrap.clone(),
         jobs,
+        warm_ups: bench::WARM_UP_RUNS,
         rounds: arguments.rounds,
         events: arguments.events,
         latency_at: arguments.latency_at,
@@ -46,12 +47,14 @@ fn table(report: &Report) -> String {
         "{}, {} rounds of {} events of {} bytes, {} lane\n\n",
         report.broker, report.rounds, report.events, report.event_bytes, report.lanes
     );
-    let _ = writeln!(
-        text,
-        "{:<20} {:>26} {:>24}  {:<10} {:>12} {:>12}",
-        "JOB", "PER SECOND", "RATIO", "TO", "CPU µs", "BROKER µs"
-    );
-    report.jobs.iter().for_each(|job| job_line(&mut text, job));
+    if !report.jobs.is_empty() {
+        let _ = writeln!(
+            text,
+            "{:<20} {:>26} {:>24}  {:<10} {:>12} {:>12}",
+            "JOB", "PER SECOND", "RATIO", "TO", "CPU µs", "BROKER µs"
+        );
+        report.jobs.iter().for_each(|job| job_line(&mut text, job));
+    }
     if !report.latency.is_empty() {
         let _ = writeln!(
             text,
@@ -59,6 +62,14 @@ fn table(report: &Report) -> String {
             "LATENCY ms", "EVENTS/s", "P50", "P90", "P99", "P99.9", "MAX", "P50/L1", "P99/L1"
         );
         report.latency.iter().for_each(|latency| latency_line(&mut text, latency));
+    }
+    if !report.memory.is_empty() {
+        let _ = writeln!(
+            text,
+            "\n{:<20} {:>20} {:>20} {:>30}",
+            "MEMORY", "WAITING", "RESIDENT MB", "BYTES FOR EACH EXECUTION"
+        );
+        report.memory.iter().for_each(|memory| memory_line(&mut text, memory));
     }
     text
 }
@@ -98,5 +109,17 @@ fn latency_line(text: &mut String, latency: &LatencyReport) {
         it.max,
         ratio(latency.p50_ratio),
         ratio(latency.p99_ratio),
+    );
+}
+
+fn memory_line(text: &mut String, memory: &MemoryReport) {
+    let ([few, many], [before, after], each) = (memory.waiting, &memory.resident_bytes, &memory.bytes_per_execution);
+    let _ = writeln!(
+        text,
+        "{:<20} {:>20} {:>20} {:>30}",
+        memory.job,
+        format!("{few} → {many}"),
+        format!("{:.1} → {:.1}", before.median / 1e6, after.median / 1e6),
+        format!("{:.0} ({:.0}–{:.0})", each.median, each.min, each.max),
     );
 }
