@@ -142,6 +142,7 @@ fn context(
     LaneContext {
         name,
         group: parts.settings.group.clone(),
+        leaves_group: parts.settings.leaves_on_stop,
         topics: shared.table.topics(),
         sources: shared.ledger.clone(),
         clients: parts.clients.clone(),

@@ -70,6 +70,7 @@ impl Instance {
         let context = LaneContext {
             name: self.name.as_str().into(),
             group: self.name.clone(),
+            leaves_group: false,
             topics: vec![self.topic.to_string()],
             sources: Arc::new(FromTheBeginning),
             clients: broker.clients.clone(),

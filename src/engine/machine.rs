@@ -159,7 +159,7 @@ impl Machine {
         under_way.matched += u32::from(matches!(subject, Some(Subject::Execution(_))));
         let more = matches!(&under_way.work, Work::Event(left) if left.has_more());
         let position = match subject.as_ref().and_then(Subject::workflow).filter(|_| more) {
-            Some(workflow) => Position { next_offset: under_way.offset, after: Some(workflow.id.clone()) },
+            Some(workflow) => Position::inside(under_way.offset, workflow.id.clone()),
             None => Position::at(under_way.offset + 1),
         };
         if let Some(held) = self.held.get_mut(&under_way.partition) {

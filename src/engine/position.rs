@@ -12,12 +12,17 @@ pub struct Position {
     pub next_offset: i64,
     /// The last workflow that is done for that event; None if none is.
     pub after: Option<WorkflowId>,
+    /// Of a partition of the journal: whoever held it has given it up and starts no call for it any more, so that whoever takes it up next
+    /// need not wait until that is sure.
+    pub is_released: bool,
 }
 
 /// What a position's metadata starts with. Offsets that other tools committed have none of ours.
 const PREFIX: &str = "tidegate:";
 /// The version of the form that follows the prefix.
 const VERSION: &str = "1";
+/// What a position's metadata ends with that was released.
+const RELEASED: &str = "released";
 
 /// A committed offset from which it must not go on by itself: events could be run twice, or skipped.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -39,7 +44,12 @@ pub enum BadPosition {
 impl Position {
     /// A position at the start of the event at `next_offset`.
     pub fn at(next_offset: i64) -> Position {
-        Position { next_offset, after: None }
+        Position { next_offset, after: None, is_released: false }
+    }
+
+    /// A position inside an event, behind a workflow that is done for it.
+    pub fn inside(next_offset: i64, after: WorkflowId) -> Position {
+        Position { after: Some(after), ..Position::at(next_offset) }
     }
 
     /// The metadata to commit beside the offset: the topic's id, by which a topic that was deleted and created again is
@@ -48,6 +58,7 @@ impl Position {
         let topic = u128::from_be_bytes(*topic_id);
         match &self.after {
             Some(id) => format!("{PREFIX}{VERSION};topic={topic:032x};after={}", id.as_str()),
+            None if self.is_released => format!("{PREFIX}{VERSION};topic={topic:032x};{RELEASED}"),
             None => format!("{PREFIX}{VERSION};topic={topic:032x}"),
         }
     }
@@ -62,12 +73,16 @@ impl Position {
         let Some(ours) = metadata.strip_prefix(PREFIX) else { return Ok(Position::at(next_offset)) };
         let unknown = || BadPosition::UnknownMetadata { metadata: metadata.chars().take(200).collect() };
         let fields = ours.strip_prefix(VERSION).and_then(|rest| rest.strip_prefix(";topic=")).ok_or_else(unknown)?;
-        let (topic, after) = match fields.split_once(";after=") {
-            Some((topic, after)) => (topic, Some(WorkflowId::new(after).ok_or_else(unknown)?)),
-            None => (fields, None),
+        let (topic, after, is_released) = match fields.split_once(';') {
+            Some((topic, RELEASED)) => (topic, None, true),
+            Some((topic, rest)) => {
+                let after = rest.strip_prefix("after=").and_then(WorkflowId::new);
+                (topic, Some(after.ok_or_else(unknown)?), false)
+            }
+            None => (fields, None, false),
         };
         match u128::from_str_radix(topic, 16) {
-            Ok(topic) if topic.to_be_bytes() == *topic_id => Ok(Position { next_offset, after }),
+            Ok(topic) if topic.to_be_bytes() == *topic_id => Ok(Position { next_offset, after, is_released }),
             Ok(_) => Err(BadPosition::TopicRecreated),
             Err(_) => Err(unknown()),
         }
@@ -85,7 +100,10 @@ mod tests {
     fn check(metadata: &str, expected: Result<Option<&str>, bool>) {
         let read = Position::from_committed(7, metadata, &ID);
         let is_recreated = |error| error == BadPosition::TopicRecreated;
-        let expected = expected.map(|id| Position { next_offset: 7, after: id.and_then(WorkflowId::new) });
+        let expected = expected.map(|id| match id {
+            Some(RELEASED) => Position { is_released: true, ..Position::at(7) },
+            id => Position { after: id.and_then(WorkflowId::new), ..Position::at(7) },
+        });
         assert_eq!(read.map_err(is_recreated), expected, "{metadata}");
     }
 
@@ -95,6 +113,8 @@ mod tests {
         check("somebody else's", Ok(None));
         check(&format!("tidegate:1;topic={HEX}"), Ok(None));
         check(&format!("tidegate:1;topic={HEX};after=order-paid"), Ok(Some("order-paid")));
+        check(&format!("tidegate:1;topic={HEX};released"), Ok(Some(RELEASED)));
+        check(&format!("tidegate:1;topic={HEX};released;after=a"), Err(false));
         check(&format!("tidegate:1;topic={HEX};after="), Err(false));
         check(&format!("tidegate:1;topic={HEX};after=Not An Id"), Err(false));
         check(&format!("tidegate:2;topic={HEX}"), Err(false));
@@ -105,7 +125,7 @@ mod tests {
     #[test]
     fn what_is_written_is_what_is_read() {
         for after in [None, WorkflowId::new("a"), WorkflowId::new(&"z".repeat(64))] {
-            let position = Position { next_offset: 42, after };
+            let position = Position { after, ..Position::at(42) };
             assert!(position.metadata(&ID).len() <= 4096);
             assert_eq!(Position::from_committed(42, &position.metadata(&ID), &ID), Ok(position));
         }

@@ -95,6 +95,13 @@ impl<H: Rebalance> Consumer<H> {
         Ok(Consumer { inner })
     }
 
+    /// Leaves the group, which gives what is held to others at once: it is revoked inside the next polls. A static member that is only closed
+    /// is waited for, until its session times out.
+    pub fn leave(&self) -> Result<(), PollError> {
+        self.inner.unsubscribe();
+        Ok(())
+    }
+
     /// Ends the client. What is still held is revoked as lost, on another thread.
     ///
     /// If the group's part of librdkafka ends while a rebalance is answered, it throws the answer away and the question waits

@@ -109,17 +109,14 @@ pub trait Sources {
     fn write_down(&self, started: &[(&str, Started)]) -> Result<(), String>;
 }
 
-/// The offsets from which partitions of the journal are read: what is committed, or the beginning of the log.
-pub fn journal(partitions: &[SourcePartition], member: &Member<'_>) -> Result<Vec<i64>, String> {
+/// The positions from which partitions of the journal are read: what is committed, or the beginning of the log.
+pub fn journal(partitions: &[SourcePartition], member: &Member<'_>) -> Result<Vec<Position>, String> {
     let Some(topic) = partitions.first().map(|first| &first.topic) else { return Ok(Vec::new()) };
     let numbers: Vec<i32> = partitions.iter().map(|it| it.partition).collect();
     let committed = member.committed(&topic.name, &numbers)?;
     let from = |committed: Option<Committed>| match committed {
-        None => Ok(0),
-        Some(committed) => {
-            let position = committed.position(&topic.id).map_err(|bad| format!("{}: {bad}", topic.name))?;
-            Ok(position.next_offset)
-        }
+        None => Ok(Position::at(0)),
+        Some(committed) => committed.position(&topic.id).map_err(|bad| format!("{}: {bad}", topic.name)),
     };
     committed.into_iter().map(from).collect()
 }

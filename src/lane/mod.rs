@@ -83,6 +83,8 @@ pub struct LaneContext {
     pub name: Arc<str>,
     /// The consumer group.
     pub group: String,
+    /// Whether it leaves the group when it is stopped.
+    pub leaves_group: bool,
     /// Source topics: names, and regular expressions that start with `^`.
     pub topics: Vec<String>,
     /// Where sources start.

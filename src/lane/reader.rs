@@ -37,6 +37,8 @@ const PATIENCE: Duration = Duration::from_secs(1);
 const RESUME_BELOW: f64 = 0.5;
 /// How long a revoke may hold up the group: what is in flight is committed in that time, or the lane starts again.
 const REVOKE_WAIT: Duration = Duration::from_secs(3);
+/// How long leaving the group may take: the calls that are under way, the last commit, and an answer of the group.
+const LEAVE_WITHIN: Duration = Duration::from_secs(6);
 /// How long work may be in flight without a commit before the lane starts again.
 const COMMIT_AGE_MAX: Duration = Duration::from_secs(60);
 /// How often positions and lag are reported.
@@ -141,7 +143,20 @@ impl Reader {
                 self.report(consumer);
             }
         }
-        // Whoever goes on with what waits need not repeat what has ended.
+        self.leave(consumer)
+    }
+
+    /// Ends what is under way and gives up what is held. Whoever goes on with it need not wait, nor repeat what has ended.
+    fn leave(&self, consumer: &Consumer<Reader>) -> Result<(), RestartReason> {
+        if self.context.leaves_group {
+            consumer.leave().map_err(|error| self.trouble(&error))?;
+            let until = Instant::now() + LEAVE_WITHIN;
+            // What is held is let go inside a poll; records that come now are somebody else's.
+            while !self.state().held.is_empty() && Instant::now() < until {
+                self.check()?;
+                self.poll(consumer, POLL_WAIT, &mut Vec::new())?;
+            }
+        }
         let held = self.state().held.clone();
         self.finish_calls(&held)?;
         self.pipeline.source_is_idle();
@@ -370,7 +385,7 @@ impl Rebalance for Reader {
             if self.context.is_journal(partition) {
                 let assignment = state.machine.next_assignment();
                 if let (Some(tender), Some(from)) = (&mut state.tender, places.next()) {
-                    tender.assigned(partition, assignment, from);
+                    tender.assigned(partition, assignment, &from);
                 }
                 state.fresh.push((partition.clone(), assignment));
                 state.held.push(partition.clone());

@@ -42,7 +42,8 @@ impl Reader {
         Ok(went_on > 0)
     }
 
-    /// Lets calls come to an end whose partitions are taken away, for a while; no other starts meanwhile.
+    /// Lets calls come to an end whose partitions are let go, for a while; no other starts meanwhile, and none after that: then the
+    /// partitions are released.
     pub(super) fn finish_calls(&self, partitions: &[SourcePartition]) -> Result<(), RestartReason> {
         let until = Instant::now() + CALLS_WAIT;
         loop {
@@ -54,10 +55,16 @@ impl Reader {
             }
             tender.parts(&self.context, |emitted| self.push_emitted(&mut chunk, emitted));
             let is_busy = tender.is_busy_with(partitions);
+            let is_over = !is_busy || Instant::now() >= until;
+            if is_over {
+                for (partition, assignment, position) in tender.release(partitions) {
+                    chunk.batch.push(&partition, assignment, position, None);
+                }
+            }
             drop(state);
             let left = until.saturating_duration_since(Instant::now());
             self.hand_on_within(&mut chunk, left.max(CALLS_LOOK))?;
-            if !is_busy || left.is_zero() {
+            if is_over {
                 return Ok(());
             }
             self.pipeline.source_is_idle();

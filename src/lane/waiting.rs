@@ -113,10 +113,23 @@ impl Tender {
         partition.topic.name == self.waiting.topic
     }
 
-    pub(super) fn assigned(&mut self, partition: &SourcePartition, assignment: AssignmentId, from: i64) {
+    pub(super) fn assigned(&mut self, partition: &SourcePartition, assignment: AssignmentId, from: &Position) {
         self.owner.handle_assigned(partition.clone(), assignment, from, self.clock.now_ms());
         self.held.insert(partition.partition, assignment);
-        self.journal.add(partition.topic.clone(), partition.partition, assignment, from);
+        self.journal.add(partition.topic.clone(), partition.partition, assignment, from.next_offset);
+    }
+
+    /// Partitions are about to be let go: their calls are broken off. Returns what is to be committed last for them.
+    pub(super) fn release(&mut self, partitions: &[SourcePartition]) -> Vec<(SourcePartition, AssignmentId, Position)> {
+        let topic = self.waiting.topic.clone();
+        let ours = partitions.iter().filter(|partition| partition.topic.name == topic);
+        let mut last = Vec::new();
+        for partition in ours {
+            let (calls, position) = self.owner.release(partition.partition);
+            calls.into_iter().for_each(|call| self.calls.abort(call));
+            last.extend(position);
+        }
+        last
     }
 
     /// The group has said what the lane holds.

@@ -54,6 +54,8 @@ pub struct Settings {
     pub group: String,
     /// How the group agrees on who owns what.
     pub group_protocol: GroupProtocol,
+    /// Whether an instance that is stopped leaves its group.
+    pub leaves_on_stop: bool,
     /// Breaker snapshots and caches; everything in it can be lost.
     pub data_dir: PathBuf,
     /// Settings of every Kafka client.
@@ -215,7 +217,7 @@ fn read_bounded(path: &Path) -> std::io::Result<String> {
 
 /// Variables that override a setting at the top of the file. Others that start with TIDEGATE_ are left alone: Kubernetes makes some
 /// of its own for every service that is called tidegate.
-const VARIABLES: [(&str, &str); 8] = [
+const VARIABLES: [(&str, &str); 9] = [
     ("TIDEGATE_ENVIRONMENT", "environment"),
     ("TIDEGATE_TOPIC_PREFIX", "topic_prefix"),
     ("TIDEGATE_INSTANCE", "instance"),
@@ -223,6 +225,7 @@ const VARIABLES: [(&str, &str); 8] = [
     ("TIDEGATE_LANES", "lanes"),
     ("TIDEGATE_GROUP", "group"),
     ("TIDEGATE_GROUP_PROTOCOL", "group_protocol"),
+    ("TIDEGATE_LEAVE_ON_STOP", "leave_on_stop"),
     ("TIDEGATE_DATA_DIR", "data_dir"),
 ];
 
@@ -264,6 +267,7 @@ fn read_settings(
     let lanes = read_lanes(root, surroundings);
     let group = root.parsed("group", check::group);
     let group_protocol = root.choice("group_protocol", &PROTOCOLS);
+    let leaves_on_stop = root.choice("leave_on_stop", &[("yes", true), ("no", false)]);
     let data_dir = root.parsed("data_dir", |path| match path {
         "" => Err(("it is empty", "name a folder, like \".tidegate\"".to_owned())),
         _ if path.contains('\0') => Err(("it has a NUL character", "name a folder, like \".tidegate\"".to_owned())),
@@ -290,6 +294,7 @@ fn read_settings(
         lanes: lanes?,
         group: group?,
         group_protocol: group_protocol?.0,
+        leaves_on_stop: leaves_on_stop?.0,
         data_dir: data_dir?,
         kafka: kafka?,
         sources,

@@ -40,6 +40,7 @@ fn defaults_are_those_of_the_default_file() {
     assert_eq!(settings.lanes.get(), 1);
     assert_eq!(settings.group, "tidegate");
     assert_eq!(settings.group_protocol, GroupProtocol::Classic);
+    assert!(settings.leaves_on_stop);
     assert_eq!(settings.data_dir, PathBuf::from("flows/.tidegate"));
     assert_eq!(settings.records, RecordSettings { step_results: StepResults::All, encoding: Encoding::Json });
     assert_eq!(settings.topics, TopicSettings { partitions: 0, journal_partitions: 24, replication: 0 });

@@ -126,10 +126,24 @@ impl Owner {
         }
     }
 
-    /// Takes up a partition, to be read from an offset on.
-    pub fn handle_assigned(&mut self, partition: SourcePartition, assignment: AssignmentId, from: i64, steady_ms: i64) {
+    /// Takes up a partition at the position that is committed for it.
+    pub fn handle_assigned(
+        &mut self,
+        partition: SourcePartition,
+        assignment: AssignmentId,
+        from: &Position,
+        steady_ms: i64,
+    ) {
         let number = partition.partition;
         self.wards.insert(number, Ward::new(partition, assignment, from, self.terms, steady_ms));
+    }
+
+    /// A partition is about to be let go: no call starts for it any more. Returns the calls that are under way, which must be broken off,
+    /// and the position to commit as the last one; None if nothing of it was read to its end.
+    pub fn release(&mut self, partition: i32) -> (Vec<CallId>, Option<(SourcePartition, AssignmentId, Position)>) {
+        let calls = self.forget_calls(partition);
+        let ward = self.wards.get_mut(&partition).filter(|ward| !ward.is_restoring());
+        (calls, ward.map(Ward::release))
     }
 
     /// A partition was read up to its high watermark, asked for after it was assigned, whatever is committed of what lies before that.
@@ -142,6 +156,10 @@ impl Owner {
     /// Lets a partition go. Returns the calls that are under way for it.
     pub fn handle_revoked(&mut self, partition: i32) -> Vec<CallId> {
         self.wards.remove(&partition);
+        self.forget_calls(partition)
+    }
+
+    fn forget_calls(&mut self, partition: i32) -> Vec<CallId> {
         let of_it = |under_way: &UnderWay| i32::from(under_way.execution.journal_partition) == partition;
         let gone: Vec<CallId> = self.calls.iter().filter(|(_, it)| of_it(it)).map(|(id, _)| *id).collect();
         gone.iter().for_each(|id| drop(self.calls.remove(id)));

@@ -130,7 +130,7 @@ impl World {
     /// A new owner, which reads the log from its beginning.
     fn assign(&mut self) {
         self.owner = Owner::new(self.identity.clone(), LEASE_MS);
-        self.owner.handle_assigned(World::partition(), AssignmentId(1), 0, self.now_ms);
+        self.owner.handle_assigned(World::partition(), AssignmentId(1), &Position::at(0), self.now_ms);
         (0..self.log.len()).for_each(|offset| self.feed(offset));
         self.owner.handle_restored(0, self.now_ms);
     }
@@ -457,4 +457,24 @@ fn an_execution_becomes_no_older_than_it_may_parked_or_not() {
     world.now_ms += 7 * 24 * 60 * 60 * 1000;
     world.go();
     world.says(&["dead letter timeout permanent: it is older than its maxAge of 604800 s", "failed"]);
+}
+
+#[test]
+fn who_takes_up_what_was_released_need_not_wait_and_who_released_it_calls_no_more() {
+    let mut world = World::new("/");
+    world.start();
+    let call = world.call_after(3_000).unwrap();
+    let (calls, last) = world.owner.release(0);
+    let (_, _, position) = last.unwrap();
+    assert_eq!((calls, position.is_released), (vec![call.id], true));
+    assert!(world.owner.connectors(world.now_ms).is_empty(), "it was given up");
+    assert!(world.owner.renewals(world.now_ms + 10_000).is_empty());
+    world.owner = Owner::new(world.identity.clone(), LEASE_MS);
+    let from = Position { is_released: true, ..Position::at(0) };
+    world.owner.handle_assigned(World::partition(), AssignmentId(1), &from, world.now_ms);
+    (0..world.log.len()).for_each(|offset| world.feed(offset));
+    world.owner.handle_restored(0, world.now_ms);
+    world.go();
+    // Its own position comes first: from then on nothing says any more that it was released.
+    assert_eq!(world.call_after(200).map(|call| call.execution), Some(call.execution));
 }

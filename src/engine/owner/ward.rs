@@ -42,6 +42,8 @@ pub(super) struct Ward {
     terms: Terms,
     is_restoring: bool,
     not_before_ms: i64,
+    /// It was given up: it is to be let go.
+    is_released: bool,
     leased_until_ms: i64,
     pushed: Option<i64>,
     pushed_ms: i64,
@@ -51,14 +53,14 @@ impl Ward {
     pub(super) fn new(
         partition: SourcePartition,
         assignment: AssignmentId,
-        from: i64,
+        from: &Position,
         terms: Terms,
         now_ms: i64,
     ) -> Ward {
         Ward {
             partition,
             assignment,
-            log: Log::starting_at(from),
+            log: Log::starting_at(from.next_offset),
             tasks: FxHashMap::default(),
             redrives: FxHashMap::default(),
             queues: BTreeMap::new(),
@@ -66,10 +68,12 @@ impl Ward {
             turns: FxHashSet::default(),
             terms,
             is_restoring: true,
-            not_before_ms: now_ms + terms.lease,
+            not_before_ms: if from.is_released { now_ms } else { now_ms + terms.lease },
+            is_released: false,
             leased_until_ms: i64::MIN,
             pushed: None,
-            pushed_ms: now_ms,
+            // Where no wait is needed, the first lease is asked for at once.
+            pushed_ms: if from.is_released { now_ms - terms.renew_every } else { now_ms },
         }
     }
 
@@ -145,18 +149,25 @@ impl Ward {
     /// Whether calls may start: the owner before cannot start any more, and this one still is the owner.
     pub(super) fn may_start(&self, now_ms: i64) -> bool {
         let until_ms = self.leased_until_ms.saturating_sub(self.terms.margin);
-        !self.is_restoring() && now_ms >= self.not_before_ms && now_ms < until_ms
+        !self.is_restoring() && !self.is_released && now_ms >= self.not_before_ms && now_ms < until_ms
     }
 
     pub(super) fn wants_renewal(&self, now_ms: i64) -> bool {
         let Terms { renew_below, renew_every, position_age, .. } = self.terms;
-        if self.is_restoring() || now_ms < self.pushed_ms + renew_every {
+        if self.is_restoring() || self.is_released || now_ms < self.pushed_ms + renew_every {
             return false;
         }
         let has_moved = self.pushed.is_none_or(|pushed| pushed != self.log.position());
         let needs_lease = !self.queues.is_empty() && now_ms + renew_below >= self.not_before_ms;
         (needs_lease && self.leased_until_ms < now_ms + renew_below)
             || (has_moved && now_ms >= self.pushed_ms + position_age)
+    }
+
+    /// Gives the partition up, and says what is to be committed last.
+    pub(super) fn release(&mut self) -> (SourcePartition, AssignmentId, Position) {
+        self.is_released = true;
+        let position = Position { is_released: true, ..Position::at(self.log.position()) };
+        (self.partition.clone(), self.assignment, position)
     }
 
     /// The position to be committed now.

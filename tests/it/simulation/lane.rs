@@ -1,6 +1,6 @@
 //! One lane of the simulated cluster: the real machine, batches and reactions, around the fake log.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use tidegate::bench::workload::Random;
 use tidegate::engine::batch::{AssignmentId, Batch, Group};
@@ -38,6 +38,8 @@ pub enum Broken {
     EffectsBeforeCommit,
     /// Calls start without a recent commit.
     NoLease,
+    /// Calls go on for a partition that was released.
+    CallsAfterRelease,
     /// The owner is not told that something was written otherwise than it said.
     ReplacedUnsaid,
     /// Executions that are ordered by key begin as they come.
@@ -203,12 +205,14 @@ impl Lane {
                 return Err(RestartReason::AssignmentLost);
             }
             if !rebalance.revoked.is_empty() {
+                self.release(&rebalance.revoked);
                 self.flush(shared, log, random, now_ms)?;
             }
             let running = self.running();
             for partition in &rebalance.revoked {
                 match Shared::journal_number(*partition) {
                     None => running.machine.handle_revoked(&shared.partition(*partition)),
+                    Some(_) if broken == Broken::CallsAfterRelease => {}
                     Some(number) => {
                         let gone = running.owner.handle_revoked(i32::from(number));
                         running.calls.abort(&gone);
@@ -269,7 +273,7 @@ impl Lane {
                 };
                 let assignment = running.machine.next_assignment();
                 let from = position.next_offset;
-                running.owner.handle_assigned(shared.journal_partition(number), assignment, from, now_ms);
+                running.owner.handle_assigned(shared.journal_partition(number), assignment, &position, now_ms);
                 running.restore_to.insert(number, end);
                 running.fetch.insert(partition, from);
                 running.held.insert(partition, assignment);
@@ -281,6 +285,22 @@ impl Lane {
             running.fetch.insert(partition, position.next_offset);
             let assignment = running.machine.handle_assigned(shared.partition(partition), position);
             running.held.insert(partition, assignment);
+        }
+    }
+
+    /// No call starts any more for what is given up.
+    fn release(&mut self, revoked: &BTreeSet<i32>) {
+        let broken = self.broken;
+        let running = self.running();
+        for number in revoked.iter().filter_map(|partition| Shared::journal_number(*partition)) {
+            if broken == Broken::CallsAfterRelease {
+                continue;
+            }
+            let (calls, last) = running.owner.release(i32::from(number));
+            running.calls.abort(&calls);
+            if let Some((partition, assignment, position)) = last {
+                running.filling.push(&partition, assignment, position, None);
+            }
         }
     }
 

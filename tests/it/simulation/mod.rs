@@ -127,3 +127,8 @@ fn resolving_what_was_replayed_in_another_transaction_is_found() {
 fn beginning_out_of_order_is_found() {
     check_that_it_is_found(Broken::AnyOrder);
 }
+
+#[test]
+fn calling_for_what_was_given_up_is_found() {
+    check_that_it_is_found(Broken::CallsAfterRelease);
+}

@@ -11,6 +11,7 @@ use tidegate::engine::execution::{Left, Subject};
 use tidegate::engine::ids::ExecutionId;
 use tidegate::engine::journal::{Entry, Record};
 use tidegate::engine::owner::{Around, Call, CallId, Commit, Owner, Replaced};
+use tidegate::engine::position::Position;
 use tidegate::engine::record::{DeadLetter, JournalRecord, Output};
 use tidegate::engine::retry::FailedCall;
 use tidegate::engine::run::Refusal;
@@ -171,8 +172,12 @@ impl Calls {
     ) {
         for connector in owner.connectors(now_ms) {
             let Some(call) = around(shared, now_ms, |around| owner.start_call(&connector, around)) else { continue };
-            if let Some(tenure) = tenure(call.execution.journal_partition) {
-                shared.target.called(&call, tenure, log);
+            match tenure(call.execution.journal_partition) {
+                Some(tenure) => shared.target.called(&call, tenure, log),
+                None => {
+                    let message = format!("{} was called by one that does not hold its partition", call.execution);
+                    shared.target.violations.borrow_mut().push(message);
+                }
             }
             let ends_ms = now_ms + random.below(CALL_MS) as i64;
             self.0.push(UnderWay { id: call.id, ends_ms, answer: answer(&call, Some(random)) });
@@ -187,7 +192,7 @@ pub fn finish_alone(shared: &Shared, mail: JournalRecord, lines: &mut Vec<Line>,
     let partitions = (0..JOURNAL).map(|number| shared.journal_partition(number));
     let named: Vec<Dependency> = partitions.map(|partition| Dependency { partition, assignment }).collect();
     for Dependency { partition, .. } in &named {
-        owner.handle_assigned(partition.clone(), assignment, 0, 0);
+        owner.handle_assigned(partition.clone(), assignment, &Position::at(0), 0);
         owner.handle_restored(partition.partition, 0);
     }
     let (mut offset, mut now_ms) = (0, 0);

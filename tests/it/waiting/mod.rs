@@ -6,6 +6,7 @@ mod effects;
 mod order;
 mod outages;
 mod overrides;
+mod takeover;
 mod told;
 
 use std::collections::HashMap;
