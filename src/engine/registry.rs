@@ -23,6 +23,8 @@ pub struct Registry {
     free: Vec<u32>,
     by_id: BTreeMap<WorkflowId, u32>,
     index: TriggerIndex,
+    /// How often a workflow was installed as stopped, or was stopped.
+    stops: u64,
 }
 
 /// An installed workflow in its active version. An execution that holds one is not touched by later changes.
@@ -109,8 +111,14 @@ impl Registry {
         }
         self.by_id.insert(workflow.id.clone(), slot);
         let status = workflow.status;
+        self.stops += u64::from(status == Status::Stopped);
         self.slots[slot as usize] = Some(Arc::new(Entry { workflow, status, definition, plan }));
         Ok(replaced)
+    }
+
+    /// A number that rises whenever there is another workflow whose executions are to end.
+    pub fn stops(&self) -> u64 {
+        self.stops
     }
 
     /// Takes a workflow out and returns it; None if it was not installed.
@@ -122,7 +130,7 @@ impl Registry {
         }
         self.free.push(slot);
         if self.by_id.is_empty() {
-            *self = Registry::default();
+            *self = Registry { stops: self.stops, ..Registry::default() };
         }
         Some(entry)
     }
@@ -132,6 +140,7 @@ impl Registry {
         let slot = self.by_id.get(id).and_then(|slot| self.slots.get_mut(*slot as usize));
         let Some(Some(entry)) = slot else { return false };
         if entry.status != status {
+            self.stops += u64::from(status == Status::Stopped);
             let Entry { workflow, status: _, definition, plan } = &**entry;
             let (workflow, definition, plan) = (workflow.clone(), definition.clone(), plan.clone());
             *entry = Arc::new(Entry { workflow, status, definition, plan });

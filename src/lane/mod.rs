@@ -167,6 +167,20 @@ impl LaneContext {
         )
     }
 
+    fn is_stopped(&self, id: &WorkflowId) -> bool {
+        self.registry().get(id).is_some_and(|entry| entry.status() == Status::Stopped)
+    }
+
+    /// The workflows that are stopped, if there are others than when they had been stopped so often.
+    fn stopped_since(&self, stops: &mut u64) -> Option<Vec<WorkflowId>> {
+        let registry = self.registry();
+        if std::mem::replace(stops, registry.stops()) == *stops {
+            return None;
+        }
+        let stopped = registry.entries().filter(|entry| entry.status() == Status::Stopped);
+        Some(stopped.map(|entry| entry.workflow().id.clone()).collect())
+    }
+
     fn decode(&self, record: SourceRecord) -> Result<Event, (SourceRecord, Undecodable)> {
         (self.decode)(record)
     }

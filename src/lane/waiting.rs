@@ -85,6 +85,8 @@ pub(super) struct Tender {
     parked_ms: BTreeMap<Arc<str>, i64>,
     /// Whether the group has said what the lane holds.
     has_joined: bool,
+    /// How often workflows had been stopped when that was looked at last.
+    stops: u64,
     /// Damaged records of partitions that are still read for the first time: nothing is committed for those yet.
     put_off: Vec<Damaged>,
 }
@@ -103,6 +105,7 @@ impl Tender {
             held: BTreeMap::new(),
             parked_ms: BTreeMap::new(),
             has_joined: false,
+            stops: 0,
             put_off: Vec::new(),
             waiting,
         }))
@@ -204,6 +207,9 @@ impl Tender {
 
     /// The parts of executions that go on now, for the next batch.
     pub(super) fn parts(&mut self, context: &LaneContext, mut take: impl FnMut(Emitted)) -> usize {
+        if let Some(stopped) = context.stopped_since(&mut self.stops) {
+            stopped.iter().for_each(|workflow| self.owner.handle_stopped(workflow));
+        }
         let Tender { waiting, owner, clock, .. } = self;
         let around = around(waiting, context, clock.now_ms());
         let mut count = 0;
@@ -298,6 +304,7 @@ fn with<T>(asked: &Asked<'_>, act: impl FnOnce(&Around<'_>) -> T) -> T {
             _ => (asked.waiting.definition)(id, version),
         },
         decode: &|record| asked.context.decode(record),
+        is_stopped: &|id| asked.context.is_stopped(id),
         next_match: &|event, after, now_ms| {
             let LaneContext { identity, compile, .. } = asked.context;
             fan_out::next_match(identity, &asked.context.registry(), &**compile, (event, after), now_ms)

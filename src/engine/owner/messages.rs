@@ -28,6 +28,8 @@ pub struct Around<'a> {
     pub definition: FindDefinition<'a>,
     /// Understands an event's record again.
     pub decode: DecodeEvent<'a>,
+    /// Whether a workflow was stopped, which ends its executions.
+    pub is_stopped: &'a dyn Fn(&WorkflowId) -> bool,
     /// Matches an event that was not understood before.
     pub next_match: NextMatch<'a>,
     /// Whether the journal takes a record; the error says why not.

@@ -35,6 +35,7 @@ use super::ids::ExecutionId;
 use super::journal::{self, Applied, Mail};
 use super::plan::{Action, Plan, Wait};
 use super::position::Position;
+use super::workflow::WorkflowId;
 
 use redrive::Redriving;
 use task::{Stage, Task};
@@ -198,6 +199,13 @@ impl Owner {
         }
     }
 
+    /// A workflow was stopped: all its executions are to be looked at.
+    pub fn handle_stopped(&mut self, workflow: &WorkflowId) {
+        let of_it = self.wards.values().flat_map(|ward| ward.tasks.iter());
+        let of_it = of_it.filter(|(_, task)| task.checkpoint.workflow == *workflow).map(|(execution, _)| *execution);
+        self.work.extend(of_it);
+    }
+
     /// A commit is certain.
     pub fn handle_committed(&mut self, commit: Commit<'_>) {
         for Dependency { partition, assignment } in commit.named {
@@ -278,6 +286,9 @@ impl Owner {
             }
             Err(message) => return Some(self.unrunnable(execution, task, &message, around)),
         };
+        if (around.is_stopped)(&task.checkpoint.workflow) {
+            task.stop("its workflow was stopped");
+        }
         let asked = (definition.plan.turns, around.now_ms);
         let has_turn = ward.has_turn(execution, task, asked, &mut self.work);
         if let Some(look_ms) = task.grow_old(&definition.plan, has_turn, around.now_ms) {

@@ -118,12 +118,7 @@ impl Task {
     /// Mail for an execution that is alive.
     pub(super) fn take_mail(&mut self, mail: Mail, content: Content) {
         match (mail, content) {
-            (Mail::Cancel, _) => {
-                let failure =
-                    Failure { step: None, class: ErrorClass::Permanent, message: "it was cancelled".to_owned() };
-                let stop = Stop { status: ExecutionStatus::Cancelled, reason: Reason::Cancelled, failure };
-                self.news.stop.get_or_insert(stop);
-            }
+            (Mail::Cancel, _) => self.stop("it was cancelled"),
             (Mail::Signal, Content::Signal(signal)) => {
                 self.signals.push(signal);
                 // Even if nobody waits for it, it is over with: else whoever writes many would fill the memory of every owner.
@@ -132,6 +127,13 @@ impl Task {
             // What begins or goes on is what made the task.
             (Mail::Signal | Mail::Start | Mail::Resume, _) => {}
         }
+    }
+
+    /// Somebody ends it.
+    pub(super) fn stop(&mut self, message: &str) {
+        let failure = Failure { step: None, class: ErrorClass::Permanent, message: message.to_owned() };
+        let stop = Stop { status: ExecutionStatus::Cancelled, reason: Reason::Cancelled, failure };
+        self.news.stop.get_or_insert(stop);
     }
 
     pub(super) fn is_settled(&self) -> bool {

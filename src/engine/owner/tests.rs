@@ -2,6 +2,7 @@
 
 mod brought_back;
 mod held_back;
+mod let_go;
 mod told;
 
 use std::time::Duration;
@@ -97,6 +98,8 @@ struct World {
     letters: Vec<DeadLetter>,
     /// How many workflows match a record that is read again; None if it is not understood.
     matches: Option<usize>,
+    /// Whether all workflows were stopped.
+    is_stopped: bool,
     /// The workflow `child`, which others start.
     child: Option<Definition>,
 }
@@ -118,6 +121,7 @@ impl World {
             letters: Vec::new(),
             matches: Some(0),
             child: None,
+            is_stopped: false,
         };
         world.assign();
         world
@@ -193,7 +197,7 @@ impl World {
 
     /// Everything that goes on now is written, and committed unless that is held up.
     fn go(&mut self) {
-        let (now_ms, takes) = (self.now_ms, self.journal_takes);
+        let (now_ms, takes, is_stopped) = (self.now_ms, self.journal_takes, self.is_stopped);
         let found = self.definitions();
         let (identity, matches) = (self.identity.clone(), self.matches);
         let matching = move |event: Arc<Event>, after: Option<&WorkflowId>, _: i64| {
@@ -208,6 +212,7 @@ impl World {
             definition: &found,
             decode: &decode,
             next_match: &matching,
+            is_stopped: &|_| is_stopped,
             fits: &fits,
             now_ms,
             steady_ms: now_ms,
@@ -239,6 +244,7 @@ impl World {
         let around = Around {
             definition: &found,
             decode: &decode,
+            is_stopped: &|_| false,
             next_match: &|_, _, _| Found { subject: None, has_more: false },
             fits: &|_| Ok(()),
             now_ms,
@@ -457,24 +463,4 @@ fn an_execution_becomes_no_older_than_it_may_parked_or_not() {
     world.now_ms += 7 * 24 * 60 * 60 * 1000;
     world.go();
     world.says(&["dead letter timeout permanent: it is older than its maxAge of 604800 s", "failed"]);
-}
-
-#[test]
-fn who_takes_up_what_was_released_need_not_wait_and_who_released_it_calls_no_more() {
-    let mut world = World::new("/");
-    world.start();
-    let call = world.call_after(3_000).unwrap();
-    let (calls, last) = world.owner.release(0);
-    let (_, _, position) = last.unwrap();
-    assert_eq!((calls, position.is_released), (vec![call.id], true));
-    assert!(world.owner.connectors(world.now_ms).is_empty(), "it was given up");
-    assert!(world.owner.renewals(world.now_ms + 10_000).is_empty());
-    world.owner = Owner::new(world.identity.clone(), LEASE_MS);
-    let from = Position { is_released: true, ..Position::at(0) };
-    world.owner.handle_assigned(World::partition(), AssignmentId(1), &from, world.now_ms);
-    (0..world.log.len()).for_each(|offset| world.feed(offset));
-    world.owner.handle_restored(0, world.now_ms);
-    world.go();
-    // Its own position comes first: from then on nothing says any more that it was released.
-    assert_eq!(world.call_after(200).map(|call| call.execution), Some(call.execution));
 }

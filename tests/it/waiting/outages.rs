@@ -169,3 +169,19 @@ fn an_instance_that_starts_again_remembers_that_a_target_is_down() {
     assert_eq!(ledger.len(), calls, "a target that is down was called");
     assert!(instance.is_alive());
 }
+
+#[test]
+fn a_workflow_that_is_stopped_ends_what_waits() {
+    let Some(broker) = TestBroker::own() else { return };
+    let ledger = Ledger::start(|_, _| Reply { after: HANGS, ..Reply::now(200) });
+    let out = broker.topic("out", 6);
+    let world = World::with(&broker, &[patient(&out)], &connector("target", &ledger, ""));
+    let _instance = world.instance("alone");
+    send_events(&broker.producer(&[]), &world.source, 0..3, |_| Some("a.x"));
+    wait::until("the calls", || (ledger.len() == 3).then_some(()));
+    world.apply(&patient(&out).replace("status: active", "status: stopped"));
+    let executions = world.topic("executions");
+    world.wait_for(&executions, 6);
+    let ended: Vec<String> = broker.committed(&executions).iter().map(execution_name).collect();
+    assert_eq!(ended.iter().filter(|it| it.ends_with(" pays cancelled")).count(), 3, "{ended:?}");
+}
