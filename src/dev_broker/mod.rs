@@ -49,6 +49,8 @@ const TICK: Duration = Duration::from_millis(20);
 pub struct Options {
     /// Where it listens: a loopback address; port 0 = any free one.
     pub listen: SocketAddr,
+    /// What clients are told of where it is, if that is not where it listens: a proxy, say.
+    pub advertised: Option<SocketAddr>,
     /// Where it keeps its data; None = in memory only.
     pub data_dir: Option<PathBuf>,
     /// Partitions of topics that are created without a number.
@@ -72,6 +74,7 @@ impl Default for Options {
     fn default() -> Self {
         Options {
             listen: SocketAddr::from(([127, 0, 0, 1], 0)),
+            advertised: None,
             data_dir: None,
             default_partitions: 4,
             auto_create_topics: true,
@@ -133,6 +136,8 @@ pub struct DevBroker {
 struct Shared {
     options: Options,
     address: SocketAddr,
+    /// Where clients are told that it is.
+    advertised: SocketAddr,
     state: Mutex<State>,
     /// Somebody wrote, or made something readable.
     news: Notify,
@@ -149,10 +154,12 @@ impl DevBroker {
         let listener = TcpListener::bind(address).await.map_err(|source| StartError::Listen { address, source })?;
         let bound = listener.local_addr().map_err(|source| StartError::Listen { address, source })?;
         let state = State::open(&options)?;
+        let advertised = options.advertised.unwrap_or(bound);
         tracing::info!(address = %bound, "the embedded broker listens; it is for development and tests, never for production");
         let shared = Arc::new(Shared {
             options,
             address: bound,
+            advertised,
             state: Mutex::new(state),
             news: Notify::new(),
             faults: Mutex::default(),

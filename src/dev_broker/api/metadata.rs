@@ -31,8 +31,8 @@ pub(super) fn metadata(shared: &Shared, ask: MetadataRequest, version: i16) -> M
     };
     let broker = MetadataResponseBroker::default()
         .with_node_id(BrokerId(NODE))
-        .with_host(text(&shared.address.ip().to_string()))
-        .with_port(i32::from(shared.address.port()));
+        .with_host(text(&shared.advertised.ip().to_string()))
+        .with_port(i32::from(shared.advertised.port()));
     MetadataResponse::default()
         .with_brokers(vec![broker])
         .with_cluster_id(Some(text(CLUSTER_ID)))
@@ -88,8 +88,8 @@ fn described(name: &str, topic: &Topic) -> MetadataResponseTopic {
 pub(super) fn describe_cluster(shared: &Shared) -> DescribeClusterResponse {
     let broker = DescribeClusterBroker::default()
         .with_broker_id(BrokerId(NODE))
-        .with_host(text(&shared.address.ip().to_string()))
-        .with_port(i32::from(shared.address.port()));
+        .with_host(text(&shared.advertised.ip().to_string()))
+        .with_port(i32::from(shared.advertised.port()));
     DescribeClusterResponse::default()
         .with_cluster_id(text(CLUSTER_ID))
         .with_controller_id(BrokerId(NODE))
@@ -100,6 +100,6 @@ pub(super) fn describe_cluster(shared: &Shared) -> DescribeClusterResponse {
 pub(super) fn find_coordinator(shared: &Shared) -> FindCoordinatorResponse {
     FindCoordinatorResponse::default()
         .with_node_id(BrokerId(NODE))
-        .with_host(text(&shared.address.ip().to_string()))
-        .with_port(i32::from(shared.address.port()))
+        .with_host(text(&shared.advertised.ip().to_string()))
+        .with_port(i32::from(shared.advertised.port()))
 }

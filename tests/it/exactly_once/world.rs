@@ -90,6 +90,8 @@ impl<'a> World<'a> {
 
     fn binary(&self, instance: &str, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_tidegate"));
+        // For settings that say which instance they are of.
+        command.env("WHO", instance);
         command.args(arguments).arg("--config").arg(self.settings(instance)).stdin(Stdio::null()).stdout(Stdio::null());
         command
     }

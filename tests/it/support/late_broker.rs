@@ -6,7 +6,7 @@ use std::time::Duration;
 use tidegate::dev_broker::{ApiKey, DevBroker, Fault};
 
 use super::broker::{Kind, TestBroker};
-use super::late_proxy::LateProxy;
+use super::late_proxy::{LateProxy, Part};
 use super::{skip, wait};
 
 /// A broker for one test alone.
@@ -24,6 +24,26 @@ impl LateBroker {
             Kind::Embedded => Some(LateBroker { broker: TestBroker::embedded(|_| ()), proxy: None }),
             Kind::Kafka => LateBroker::behind_a_proxy().map_err(|why| skip::skipped(&why)).ok(),
         }
+    }
+
+    /// The same, always behind a proxy, which can lose what some clients send.
+    #[track_caller]
+    pub fn behind() -> Option<LateBroker> {
+        let started = match Kind::chosen() {
+            Kind::Embedded => {
+                let proxy = LateProxy::listen();
+                let broker = TestBroker::embedded(|options| options.advertised = Some(proxy.address()));
+                proxy.forward_to(broker.bootstrap().parse().expect("HOST:PORT"));
+                Ok(LateBroker { broker, proxy: Some(proxy) })
+            }
+            Kind::Kafka => LateBroker::behind_a_proxy(),
+        };
+        started.map_err(|why| skip::skipped(&why)).ok()
+    }
+
+    /// Loses, from now on, what clients of this id send on connections that play this part.
+    pub fn lose(&self, client_id: &str, part: Part) {
+        self.proxy.as_ref().expect("a broker behind a proxy").lose(client_id, part);
     }
 
     /// Clients ask the broker where it is, and are told the address of the proxy.

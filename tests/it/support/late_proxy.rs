@@ -1,4 +1,4 @@
-//! A proxy between clients and a broker that holds back requests of chosen kinds.
+//! A proxy between clients and a broker that holds back requests of chosen kinds, or loses all of a client's that play a part.
 
 use std::collections::{HashMap, VecDeque};
 use std::io::{self, Read as _, Write as _};
@@ -20,7 +20,35 @@ pub struct LateProxy {
 struct Shared {
     broker: Mutex<Option<SocketAddr>>,
     delays: Mutex<HashMap<i16, VecDeque<Duration>>>,
+    /// What is lost: the requests of clients of this id that play this part.
+    lost: Mutex<Vec<(String, Part)>>,
     stop: AtomicBool,
+}
+
+/// What a connection is for, as its first telling request shows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Part {
+    /// It fetches, or is a member of a group.
+    Consumer,
+    /// It writes, or is part of a transaction.
+    Producer,
+}
+
+impl Part {
+    fn of(api: i16) -> Option<Part> {
+        const CONSUMER: [ApiKey; 5] =
+            [ApiKey::Fetch, ApiKey::JoinGroup, ApiKey::SyncGroup, ApiKey::Heartbeat, ApiKey::OffsetFetch];
+        const PRODUCER: [ApiKey; 6] = [
+            ApiKey::Produce,
+            ApiKey::InitProducerId,
+            ApiKey::AddPartitionsToTxn,
+            ApiKey::AddOffsetsToTxn,
+            ApiKey::EndTxn,
+            ApiKey::TxnOffsetCommit,
+        ];
+        let is = |known: &[ApiKey]| known.iter().any(|it| *it as i16 == api);
+        if is(&CONSUMER) { Some(Part::Consumer) } else { is(&PRODUCER).then_some(Part::Producer) }
+    }
 }
 
 impl LateProxy {
@@ -50,6 +78,11 @@ impl LateProxy {
         delays.entry(api as i16).or_default().push_back(delay);
     }
 
+    /// Loses, from now on, what clients of this id send on connections that play this part. Nobody is told: the network is silent.
+    pub fn lose(&self, client_id: &str, part: Part) {
+        self.shared.lost.lock().unwrap_or_else(PoisonError::into_inner).push((client_id.to_owned(), part));
+    }
+
     /// How many delays have not hit a request yet.
     pub fn delays_left(&self) -> usize {
         let delays = self.shared.delays.lock().unwrap_or_else(PoisonError::into_inner);
@@ -59,6 +92,7 @@ impl LateProxy {
     /// Forgets the delays that have not hit a request yet.
     pub fn heal(&self) {
         self.shared.delays.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        self.shared.lost.lock().unwrap_or_else(PoisonError::into_inner).clear();
     }
 }
 
@@ -75,6 +109,17 @@ impl Shared {
         let mut delays = self.delays.lock().unwrap_or_else(PoisonError::into_inner);
         delays.get_mut(&api)?.pop_front()
     }
+
+    fn loses(&self, client_id: &[u8], part: Option<Part>) -> bool {
+        let lost = self.lost.lock().unwrap_or_else(PoisonError::into_inner);
+        lost.iter().any(|(id, of)| id.as_bytes() == client_id && Some(*of) == part)
+    }
+}
+
+/// The client's id in a request: behind api, version and correlation id, each request header has it.
+fn client_id(frame: &[u8]) -> &[u8] {
+    let length = frame.get(8..10).map_or(0, |it| usize::try_from(i16::from_be_bytes([it[0], it[1]])).unwrap_or(0));
+    frame.get(10..10 + length).unwrap_or_default()
 }
 
 fn serve(listener: &TcpListener, shared: &Arc<Shared>) {
@@ -110,12 +155,17 @@ fn forward(client: TcpStream, broker: TcpStream, shared: &Shared) -> io::Result<
 
 /// Forwards requests one by one: a length of four bytes, and a frame that starts with the number of its API.
 fn requests(mut client: &TcpStream, mut broker: &TcpStream, shared: &Shared) -> io::Result<()> {
+    let mut part = None;
     loop {
         let mut length = [0; 4];
         client.read_exact(&mut length)?;
         let mut frame = vec![0; u32::from_be_bytes(length) as usize];
         client.read_exact(&mut frame)?;
         let api = i16::from_be_bytes([frame[0], frame[1]]);
+        part = part.or(Part::of(api));
+        if shared.loses(client_id(&frame), part) {
+            continue;
+        }
         if let Some(delay) = shared.delay(api) {
             thread::sleep(delay);
         }

@@ -3,7 +3,7 @@
 use std::convert::Infallible;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use axum::body::{Body, Bytes, to_bytes};
 use axum::http::{Request, Response};
@@ -24,6 +24,10 @@ pub struct Entry {
     pub path: String,
     /// Its body.
     pub body: Bytes,
+    /// Who makes it, as the header `x-instance` says.
+    pub who: String,
+    /// When it came.
+    pub at: Instant,
 }
 
 /// What a call is answered.
@@ -149,7 +153,8 @@ async fn serve(
     let (head, body) = request.into_parts();
     let body = to_bytes(Body::new(body), BODY_BYTES).await?;
     let key = head.headers.get("idempotency-key").and_then(|value| value.to_str().ok()).unwrap_or_default().to_owned();
-    let entry = Entry { key, path: head.uri.path().to_owned(), body };
+    let who = head.headers.get("x-instance").and_then(|value| value.to_str().ok()).unwrap_or_default().to_owned();
+    let entry = Entry { key, path: head.uri.path().to_owned(), body, who, at: Instant::now() };
     let reply = {
         let mut state = shared.lock();
         let before = state.entries.len();
