@@ -3,6 +3,7 @@
 
 mod delays;
 mod effects;
+mod isolation;
 mod leases;
 mod order;
 mod outages;

@@ -1,0 +1,102 @@
+//! One target that is down delays its own work alone: the throughput and the latency of the others stay what they were.
+
+use std::collections::HashMap;
+use std::time::{Duration, Instant};
+
+use super::{connector, is_full};
+use crate::exactly_once::records::{execution_name, send_data};
+use crate::exactly_once::world::World;
+use crate::support::broker::TestBroker;
+use crate::support::ledger::{Ledger, Reply};
+use crate::support::wait;
+
+/// Events a second, each of which makes one call of either target.
+const RATE: usize = 40;
+/// What a latency may grow by beside the promised third on a machine that also carries other tests.
+const SLACK: Duration = Duration::from_millis(300);
+
+/// A workflow of one call.
+fn one_call(id: &str, connector: &str) -> String {
+    format!(
+        "id: {id}\nversion: 1.0.0\nstatus: active\ntriggers:\n  - event: a.x\nconfig:\n  retryPolicy: {{ maxRetries: 100, baseDelayMs: 20, maxDelayMs: 500 }}\n\
+         steps:\n  - id: call\n    type: http\n    config: {{ connector: {connector}, method: POST, path: /calls, body: {{ n: \"${{{{ event.data.n }}}}\" }} }}\n"
+    )
+}
+
+/// How long the calls of some events took from when those were sent: one for each event, the shortest first.
+fn latencies(ledger: &Ledger, sent: &HashMap<usize, Instant>, numbers: std::ops::Range<usize>) -> Vec<Duration> {
+    let mut first: HashMap<usize, Instant> = HashMap::new();
+    for entry in ledger.entries() {
+        let body: serde_json::Value = serde_json::from_slice(&entry.body).unwrap();
+        first.entry(body["n"].as_u64().unwrap() as usize).or_insert(entry.at);
+    }
+    let mut latencies: Vec<Duration> =
+        numbers.filter_map(|number| Some(first.get(&number)?.duration_since(sent[&number]))).collect();
+    latencies.sort_unstable();
+    latencies
+}
+
+fn p99(latencies: &[Duration]) -> Duration {
+    latencies[latencies.len() * 99 / 100]
+}
+
+#[test]
+fn a_target_that_is_down_delays_nobody_else() {
+    let Some(broker) = TestBroker::own() else { return };
+    let (before, down) = if is_full() { (60, 300) } else { (10, 20) };
+    let (a, b) = (Ledger::start(|_, _| Reply::now(200)), Ledger::start(|_, _| Reply::now(200)));
+    let breaker = "breaker = { failureThreshold = 5, recoveryTimeoutMs = 2000 }";
+    let settings = connector("a", &a, breaker) + &connector("b", &b, breaker);
+    let world = World::with(&broker, &[one_call("to-a", "a"), one_call("to-b", "b")], &settings);
+    let _instance = world.instance("alone");
+    let producer = broker.producer(&[]);
+    let mut sent: HashMap<usize, Instant> = HashMap::new();
+    let mut next = 0;
+    // At a steady rate, whatever becomes of them.
+    let mut send = |seconds: usize| {
+        let first = next;
+        let started = Instant::now();
+        for number in 0..seconds * RATE {
+            wait::pass(
+                (started + Duration::from_secs(1) / RATE as u32 * number as u32)
+                    .saturating_duration_since(Instant::now()),
+            );
+            sent.insert(next, Instant::now());
+            send_data(&producer, &world.source, next..next + 1, |number| format!("{{\"n\":{number}}}"));
+            next += 1;
+        }
+        first..next
+    };
+    // The first commit, the first connection and the first wait for a lease are not what is measured.
+    send(3);
+    let calm = send(before);
+    a.behave(|_, _| Reply::now(503));
+    let attempts = a.len();
+    let outage = send(down);
+    let attempts = a.len() - attempts;
+    a.behave(|_, _| Reply::now(200));
+    let healed = Instant::now();
+    let executions = world.topic("executions");
+    let ended = || broker.committed(&executions).iter().filter(|it| execution_name(it).ends_with("completed")).count();
+    wait::within(
+        Duration::from_secs(down as u64 + 60),
+        Duration::from_millis(200),
+        || "all end",
+        || (ended() >= 2 * next).then_some(()),
+    );
+    let drained = healed.elapsed();
+    let (calm_latencies, outage_latencies) = (latencies(&b, &sent, calm), latencies(&b, &sent, outage.clone()));
+    println!(
+        "b: p99 {:?} before and {:?} while a was down for {down} s, {} of {} called; a: {attempts} attempts, drained in {drained:?}",
+        p99(&calm_latencies),
+        p99(&outage_latencies),
+        outage_latencies.len(),
+        outage.len()
+    );
+    assert!(outage_latencies.len() * 100 >= outage.len() * 95);
+    assert!(p99(&outage_latencies) <= p99(&calm_latencies).mul_f64(1.3) + SLACK);
+    // Five to open it, those that were under way with them, and then one every two seconds.
+    assert!(attempts <= 5 + 64 + down / 2 + 1, "{attempts} attempts");
+    assert!(drained <= Duration::from_secs(down as u64), "it took longer than the outage: {drained:?}");
+    assert_eq!(ended(), 2 * next);
+}
