@@ -1,6 +1,7 @@
 //! The composition: instances made of the edges and the engine.
 
 pub mod alerts;
+pub mod breakers;
 pub mod caller;
 pub mod cluster;
 pub mod definitions;
@@ -21,3 +22,4 @@ pub mod topic_watch;
 pub mod totals;
 pub mod versions;
 pub mod waiting;
+pub mod why;

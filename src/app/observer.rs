@@ -9,6 +9,7 @@ use crate::engine::batch::SourcePartition;
 use crate::engine::commit::{Failure, RestartReason};
 use crate::engine::execution::Subject;
 use crate::engine::expression::StepStatus;
+use crate::engine::owner::{WaitCounts, WaitReason};
 use crate::engine::plan::LogLevel;
 use crate::kafka::start::Refusal;
 use crate::lane::{Committed, InFlight, Observer, Tally};
@@ -46,6 +47,14 @@ struct State {
     in_trouble: bool,
 }
 
+impl State {
+    fn show_waiting(&mut self, waiting: &WaitCounts) {
+        for reason in WaitReason::ALL {
+            self.counts.set_waiting(reason.name(), waiting.of(reason));
+        }
+    }
+}
+
 impl LaneObserver {
     /// Tells about the lane of that number and name. `format_of` names the format of a topic.
     pub fn new(
@@ -58,7 +67,8 @@ impl LaneObserver {
         watcher: Option<Arc<dyn Watcher>>,
     ) -> LaneObserver {
         let counts = metrics.lane(lane);
-        let state = State { counts, held: Vec::new(), restarts: Vec::new(), in_trouble: false };
+        let mut state = State { counts, held: Vec::new(), restarts: Vec::new(), in_trouble: false };
+        state.show_waiting(&WaitCounts::default());
         LaneObserver { lane, name, health, metrics, format_of, refusals, watcher, state: Mutex::new(state) }
     }
 
@@ -192,6 +202,10 @@ impl Observer for LaneObserver {
         }
     }
 
+    fn waiting(&self, waiting: &WaitCounts) {
+        self.state().show_waiting(waiting);
+    }
+
     fn trouble(&self, message: &str) {
         self.state().in_trouble = true;
         self.health.raise(CLIENT_TROUBLE, &self.client(), message, SystemTime::now());
@@ -233,6 +247,8 @@ impl Observer for LaneObserver {
         self.health.lane_restarted(self.lane, Instant::now());
         self.metrics.lane_restarted(reason.name());
         let mut state = self.state();
+        // What waits is taken up by whoever gets the partitions now.
+        state.show_waiting(&WaitCounts::default());
         state.restarts.retain(|(at, _)| at.elapsed() < RESTART_WINDOW);
         state.restarts.push((Instant::now(), reason));
         let (restarts, now) = (state.restarts.len(), SystemTime::now());

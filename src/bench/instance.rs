@@ -16,6 +16,7 @@ use crate::definition;
 use crate::engine::batch::SourcePartition;
 use crate::engine::commit::{Failure, RestartReason};
 use crate::engine::execution::{Identity, StepResults, Subject};
+use crate::engine::owner::WaitCounts;
 use crate::engine::plan::LogLevel;
 use crate::engine::registry::Registry;
 use crate::kafka::start::{Refusal, Sources, Start, Started};
@@ -154,6 +155,8 @@ impl Observer for Watch {
     fn polled(&self) {}
 
     fn positions(&self, _: &[(SourcePartition, i64, Option<i64>)], _: InFlight) {}
+
+    fn waiting(&self, _: &WaitCounts) {}
 
     fn trouble(&self, message: &str) {
         self.progress.trouble(message);

@@ -67,8 +67,10 @@ pub enum Verb {
     /// List workflows, executions or dead letters
     #[command(after_help = "Example:\n  tidegate get workflows -o json")]
     Get(Get),
-    /// Show one workflow, execution or dead letter whole
-    #[command(after_help = "Example:\n  tidegate describe workflow order-paid")]
+    /// Show one workflow, execution or dead letter whole; of an execution that waits also why
+    #[command(
+        after_help = "Example:\n  tidegate describe workflow order-paid\n  tidegate describe execution 0005-3c71e4a0ec27a9f59a0fcb1bd96ae9f8"
+    )]
     Describe(Describe),
     /// End an execution that waits; its calls under way are broken off
     #[command(after_help = "Example:\n  tidegate cancel execution 0005-3c71e4a0ec27a9f59a0fcb1bd96ae9f8")]

@@ -2,30 +2,23 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
 
 use anyhow::{Context as _, bail};
-use chrono::{DateTime, SecondsFormat};
 use serde_json::{Value, json};
 
 use super::args::{Breaker, BreakerWish, Common, OutputFormat};
 use super::output::{rows, talk};
 use super::{DONE, setup};
-use crate::app::{cluster, overrides, problems};
-use crate::codec::alert::AlertState;
+use crate::app::breakers::{self, Said, rfc3339};
+use crate::app::{cluster, overrides};
 use crate::codec::breaker_override::{BreakerOverride, TEXT_BYTES};
 use crate::dead_letter::now_ms;
 use crate::engine::breaker::Override;
 use crate::engine::wire::WireRecord;
 use crate::kafka::admin::Admin;
 use crate::kafka::client::ClientSettings;
-use crate::kafka::log_reader::{From, LogReader, ReadError};
+use crate::kafka::log_reader::ReadError;
 use crate::settings::Settings;
-
-/// How many alerts are looked at from the end of each partition: more than instances have said of breakers since they were compacted.
-const ALERTS: i64 = 100_000;
-/// How long reading them may take.
-const READ_WITHIN: Duration = Duration::from_secs(60);
 
 pub(super) fn run(common: &Common, args: &Breaker) -> anyhow::Result<u8> {
     let (settings, clients) = setup::with_clients(common)?;
@@ -102,33 +95,20 @@ fn row(connector: &str, wanted: Option<&BreakerOverride>) -> Value {
         "since": rfc3339(wanted.since_ms), "until": wanted.expires_ms.map(rfc3339) })
 }
 
-fn rfc3339(ms: i64) -> String {
-    DateTime::from_timestamp_millis(ms).unwrap_or_default().to_rfc3339_opts(SecondsFormat::Millis, true)
-}
-
-/// What an instance said last of a breaker.
-struct Said {
-    state: &'static str,
-    since: String,
-}
-
-/// What instances said last, by connector and instance.
-type SaidBy = BTreeMap<String, BTreeMap<String, Said>>;
-
 fn list(common: &Common, settings: &Settings, clients: &ClientSettings, topic: &str) -> anyhow::Result<()> {
     let is_known = |connector: &str| settings.connectors.contains_key(connector);
     let now_ms = now_ms();
-    let mut wanted = overrides::read(clients, topic, is_known)?;
-    wanted.retain(|_, wanted| wanted.holds(now_ms));
-    let said = said(clients, &cluster::topic(settings, "alerts"), is_known)?;
-    let (none, mut told) = (BTreeMap::new(), Vec::new());
+    let mut known = breakers::read(clients, (topic, &cluster::topic(settings, "alerts")), is_known)?;
+    let mut told = Vec::new();
     for connector in settings.connectors.keys() {
-        let row = row(connector, wanted.get(connector));
-        let said = said.get(connector).unwrap_or(&none);
+        let breaker = known.remove(connector).unwrap_or_default();
         if common.output == OutputFormat::Table {
-            told.extend(lines(&row, said));
+            let wanted = breaker.wanted.as_ref().filter(|wanted| wanted.holds(now_ms));
+            told.extend(lines(&row(connector, wanted), &breaker.said));
         } else {
-            told.push(whole(row, said));
+            let mut document = breaker.document(now_ms);
+            document["connector"] = connector.as_str().into();
+            told.push(document);
         }
     }
     let columns = ["connector", "override", "until", "by", "reason", "instance", "state", "since"];
@@ -144,31 +124,4 @@ fn lines(row: &Value, said: &BTreeMap<String, Said>) -> Vec<Value> {
             "since": said.map(|it| &it.1.since) })
     };
     if said.is_empty() { vec![line(None)] } else { said.iter().map(|it| line(Some(it))).collect() }
-}
-
-fn whole(mut row: Value, said: &BTreeMap<String, Said>) -> Value {
-    let connector = row["connector"].take();
-    if let Some(fields) = row.as_object_mut() {
-        fields.remove("connector");
-    }
-    let is_forced = !row["state"].is_null();
-    let instance =
-        |(instance, said): (&String, &Said)| json!({ "instance": instance, "state": said.state, "since": said.since });
-    json!({ "connector": connector, "override": is_forced.then_some(row),
-        "instances": said.iter().map(instance).collect::<Vec<_>>() })
-}
-
-/// What instances said last. One that never said anything is not listed: its breaker was never open.
-fn said(clients: &ClientSettings, topic: &str, is_known: impl Fn(&str) -> bool) -> Result<SaidBy, ReadError> {
-    let mut found = SaidBy::new();
-    let mut reader = LogReader::open(clients, &[topic], From::Tail(ALERTS))?;
-    reader.read_to_end(READ_WITHIN, |record| {
-        let Some(alert) = record.value.as_deref().and_then(AlertState::decode) else { return };
-        if alert.name == problems::BREAKER && is_known(&alert.subject) {
-            let state = if alert.state == "raised" { "open" } else { "closed" };
-            let of_connector = found.entry(alert.subject).or_default();
-            of_connector.insert(alert.instance, Said { state, since: alert.time });
-        }
-    })?;
-    Ok(found)
 }

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::args::{Common, Describe, Dlq, Kind, LetterFilter, OutputFormat};
 use super::output::{json_line, rows, talk};
 use super::progress::Progress;
-use super::{DONE, get, setup};
+use super::{DONE, describe, setup};
 use crate::app::cluster;
 use crate::dead_letter::plan::Item;
 use crate::dead_letter::{Desk, Filter, letters, now_ms};
@@ -21,7 +21,7 @@ const READ_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(600);
 pub(super) fn run(common: &Common, args: &Dlq) -> anyhow::Result<u8> {
     match args {
         Dlq::Ls { filter, limit } => list(common, filter, (*limit).min(MOST_ROWS)),
-        Dlq::Show { id } => get::describe(common, &Describe { kind: Kind::DeadLetters, id: id.clone() }),
+        Dlq::Show { id } => describe::run(common, &Describe { kind: Kind::DeadLetters, id: id.clone() }),
         Dlq::Export { filter } => export(common, filter),
     }
 }

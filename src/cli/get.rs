@@ -1,13 +1,12 @@
-//! `tidegate get` and `tidegate describe`: what is there, read from the topics.
+//! `tidegate get`: what is there, read from the topics.
 
 use std::collections::HashMap;
 use std::time::Duration;
 
-use anyhow::bail;
 use serde_json::{Value, json};
 
-use super::args::{Common, Describe, Get, Kind, OutputFormat};
-use super::output::{document, rows};
+use super::args::{Common, Get, Kind, OutputFormat};
+use super::output::rows;
 use super::progress::Progress;
 use super::{DONE, records, setup};
 use crate::app::{cluster, definitions};
@@ -18,11 +17,7 @@ use crate::kafka::log_reader::{From, LogReader, LogRecord};
 use crate::settings::Settings;
 
 /// How long a scan of a topic may take.
-const SCAN_TIMEOUT: Duration = Duration::from_secs(60);
-/// Records from the end of each partition that `describe` looks through.
-const SCAN_RECORDS: i64 = 1_000_000;
-/// Records of one execution that are shown: far more than a workflow has steps.
-const RECORDS_OF_ONE: usize = 10_000;
+pub(super) const SCAN_TIMEOUT: Duration = Duration::from_secs(60);
 /// The most rows that are listed; whoever wants more reads the topic.
 const MOST_ROWS: usize = 100_000;
 /// Offsets that are read for each row and partition.
@@ -55,7 +50,7 @@ pub(super) fn list(common: &Common, args: &Get) -> anyhow::Result<u8> {
     Ok(DONE)
 }
 
-fn summary(id: &WorkflowId, workflow: &InstalledWorkflow) -> Value {
+pub(super) fn summary(id: &WorkflowId, workflow: &InstalledWorkflow) -> Value {
     let pointer = workflow.pointer.as_ref();
     let versions: Vec<&str> = workflow.versions.keys().map(|version| &**version).collect();
     json!({ "id": id.as_str(), "version": pointer.map(|it| &*it.version), "status": pointer.map(|it| it.status.name()),
@@ -109,63 +104,4 @@ impl Newest {
         let skip = rows.len().saturating_sub(self.limit);
         rows.into_iter().skip(skip).map(|(_, told)| told).collect()
     }
-}
-
-pub(super) fn describe(common: &Common, args: &Describe) -> anyhow::Result<u8> {
-    let (settings, clients) = setup::with_clients(common)?;
-    let found = match args.kind {
-        Kind::Workflows => workflow(&settings, &clients, &args.id)?,
-        Kind::Executions => execution(&settings, &clients, &args.id)?,
-        Kind::DeadLetters => {
-            let letters = with_key(&settings, &clients, "dead-letters", &args.id)?;
-            // A tombstone says that it is resolved.
-            letters.last().and_then(records::letter)
-        }
-    };
-    let Some(found) = found else {
-        let (kind, where_to_look) = match args.kind {
-            Kind::Workflows => ("workflow", "look with `tidegate get workflows`".to_owned()),
-            Kind::Executions => ("execution", format!("the newest {SCAN_RECORDS} records of each partition were read")),
-            Kind::DeadLetters => {
-                ("dead letter", "it may be resolved; look with `tidegate get dead-letters`".to_owned())
-            }
-        };
-        bail!("there is no {kind} with the id {}; {where_to_look}", args.id)
-    };
-    document(common.output, &found);
-    Ok(DONE)
-}
-
-fn workflow(settings: &Settings, clients: &ClientSettings, id: &str) -> anyhow::Result<Option<Value>> {
-    let installed = definitions::read_installed(clients, &cluster::topic(settings, "workflows"))?;
-    let Some((id, workflow)) = WorkflowId::new(id).and_then(|id| Some((id.clone(), installed.get(&id)?))) else {
-        return Ok(None);
-    };
-    let mut told = summary(&id, workflow);
-    let in_use = workflow.pointer.as_ref().and_then(|pointer| workflow.versions.get(&pointer.version));
-    told["definition"] = in_use.and_then(|it| serde_json::from_slice(&it.document).ok()).unwrap_or_default();
-    Ok(Some(told))
-}
-
-fn execution(settings: &Settings, clients: &ClientSettings, id: &str) -> anyhow::Result<Option<Value>> {
-    let runs = with_key(settings, clients, "executions", id)?;
-    let Some(mut told) = runs.iter().rev().find_map(records::execution) else { return Ok(None) };
-    let steps = with_key(settings, clients, "step-results", id)?;
-    told["steps"] = steps.iter().filter_map(records::execution).collect();
-    Ok(Some(told))
-}
-
-fn with_key(settings: &Settings, clients: &ClientSettings, topic: &str, key: &str) -> anyhow::Result<Vec<LogRecord>> {
-    let topic = cluster::topic(settings, topic);
-    let mut reader = LogReader::open(clients, &[&topic], From::Tail(SCAN_RECORDS))?;
-    let (mut found, mut count) = (Vec::new(), 0);
-    let mut progress = Progress::new(format!("reading {topic}"));
-    reader.read_to_end(SCAN_TIMEOUT, |record| {
-        count += 1;
-        progress.at(count);
-        if found.len() < RECORDS_OF_ONE && record.key.as_deref() == Some(key.as_bytes()) {
-            found.push(record);
-        }
-    })?;
-    Ok(found)
 }

@@ -7,6 +7,7 @@ mod args;
 mod bench;
 mod breaker;
 mod cancel;
+mod describe;
 mod dev;
 mod dlq;
 mod doctor;
@@ -50,7 +51,7 @@ pub fn main() -> ExitCode {
         Verb::Diff(args) => apply::diff(common, args),
         Verb::Apply(args) => apply::run(common, args),
         Verb::Get(args) => get::list(common, args),
-        Verb::Describe(args) => get::describe(common, args),
+        Verb::Describe(args) => describe::run(common, args),
         Verb::Cancel(args) => cancel::run(common, args),
         Verb::Signal(args) => signal::run(common, args),
         Verb::Dlq(args) => dlq::run(common, args),

@@ -58,6 +58,23 @@ impl GroupOffsets {
         if list.count() == 0 {
             return Ok(Vec::new());
         }
+        self.standings_in(list)
+    }
+
+    /// Where the group stands in one partition; None if there is no such partition.
+    pub fn standing(&self, topic: &str, partition: i32) -> Result<Option<Standing>, KafkaError> {
+        // Of all topics: asking for a name could create it.
+        let metadata = self.consumer.fetch_metadata(None, ASK_TIMEOUT)?;
+        let mut found = metadata.topics().iter().filter(|it| it.name() == topic).flat_map(|it| it.partitions());
+        if !found.any(|it| it.id() == partition) {
+            return Ok(None);
+        }
+        let mut list = TopicPartitionList::new();
+        list.add_partition(topic, partition);
+        Ok(self.standings_in(list)?.pop())
+    }
+
+    fn standings_in(&self, list: TopicPartitionList) -> Result<Vec<Standing>, KafkaError> {
         let committed = self.consumer.committed_offsets(list, ASK_TIMEOUT)?;
         let mut standings = Vec::with_capacity(committed.count());
         for element in committed.elements() {

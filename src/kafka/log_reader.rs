@@ -80,10 +80,22 @@ impl LogReader {
             if partitions.is_empty() {
                 return Err(ReadError::NoTopic((*topic).to_owned()));
             }
-            partitions.into_iter().try_for_each(|number| reader.add(number, from).map(drop))?;
+            reader.add_all(&partitions, from)?;
             Ok(reader)
         });
         Ok(LogReader { topics: topics.collect::<Result<_, _>>()?, turn: 0 })
+    }
+
+    /// A reader of one partition.
+    pub fn open_partition(
+        settings: &ClientSettings,
+        topic: &str,
+        number: i32,
+        from: From,
+    ) -> Result<LogReader, ReadError> {
+        let mut reader = TopicReader::open(settings, topic)?;
+        reader.add(number, from)?;
+        Ok(LogReader { topics: vec![reader], turn: 0 })
     }
 
     /// The next record, if one comes in time.

@@ -70,6 +70,21 @@ impl TopicReader {
 
     /// Begins to read a partition. Returns the offset at which that is.
     pub fn add(&mut self, number: i32, from: From) -> Result<i64, ReadError> {
+        let progress = self.look(number, from)?;
+        self.assign(vec![(number, progress)])?;
+        Ok(progress.next)
+    }
+
+    /// Begins to read partitions. All are asked about before any is read: a broker answers a client's questions in order, and one that is
+    /// asked for records that are not there yet takes its time.
+    pub fn add_all(&mut self, numbers: &[i32], from: From) -> Result<(), ReadError> {
+        let looked = numbers.iter().map(|number| Ok((*number, self.look(*number, from)?)));
+        let looked = looked.collect::<Result<Vec<_>, ReadError>>()?;
+        self.assign(looked)
+    }
+
+    /// Where a partition begins and ends.
+    fn look(&self, number: i32, from: From) -> Result<Progress, ReadError> {
         let broker = |error: KafkaError| self.broker(&error);
         let (low, end) = self.ends.fetch_watermarks(&self.name, number, ASK_TIMEOUT).map_err(broker)?;
         let next = match from {
@@ -78,13 +93,23 @@ impl TopicReader {
             From::Tail(offsets) => (end - offsets).max(low),
             From::Offset(offset) => offset.max(low),
         };
+        if next >= end {
+            return Ok(Progress { next, end, is_stable: true, is_read: true });
+        }
         // A client that reads what is committed is told the last stable offset.
         let (_, stable) = self.consumer.fetch_watermarks(&self.name, number, ASK_TIMEOUT).map_err(broker)?;
-        let mut list = TopicPartitionList::new();
-        list.add_partition_offset(&self.name, number, Offset::Offset(next)).map_err(broker)?;
+        Ok(Progress { next, end, is_stable: stable >= end, is_read: false })
+    }
+
+    fn assign(&mut self, looked: Vec<(i32, Progress)>) -> Result<(), ReadError> {
+        let broker = |error: KafkaError| self.broker(&error);
+        let mut list = TopicPartitionList::with_capacity(looked.len());
+        for (number, progress) in &looked {
+            list.add_partition_offset(&self.name, *number, Offset::Offset(progress.next)).map_err(broker)?;
+        }
         self.consumer.incremental_assign(&list).map_err(broker)?;
-        self.partitions.insert(number, Progress { next, end, is_stable: stable >= end, is_read: next >= end });
-        Ok(next)
+        self.partitions.extend(looked);
+        Ok(())
     }
 
     /// Reads a partition no more. What was fetched of it and not handed over is thrown away.

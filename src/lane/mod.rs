@@ -35,7 +35,7 @@ use crate::engine::batch::{Group, SourcePartition};
 use crate::engine::commit::{Failure, RestartReason};
 use crate::engine::event::{Event, SourceRecord, Undecodable};
 use crate::engine::execution::{Identity, Left, Subject};
-use crate::engine::owner::Definition;
+use crate::engine::owner::{Definition, WaitCounts};
 use crate::engine::plan::{LogLevel, Plan};
 use crate::engine::registry::Registry;
 use crate::engine::wire::WireRecord;
@@ -127,6 +127,8 @@ pub trait Observer: Send + Sync {
     fn polled(&self);
     /// Where the partitions stand: next offset to run and, if known, the end. And what is in flight.
     fn positions(&self, positions: &[(SourcePartition, i64, Option<i64>)], in_flight: InFlight);
+    /// How many executions wait for what.
+    fn waiting(&self, counts: &WaitCounts);
     /// The client has trouble; it goes on trying, or the lane starts again.
     fn trouble(&self, message: &str);
     /// Records were deleted before they were read: offsets from the first up to, not including, the second.

@@ -360,6 +360,9 @@ impl Reader {
         let in_flight =
             InFlight { bytes: self.pipeline.in_flight_bytes(), oldest_timestamp_ms: self.pipeline.oldest_ms() };
         self.context.observer.positions(&positions.collect::<Vec<_>>(), in_flight);
+        if let Some(tender) = &state.tender {
+            self.context.observer.waiting(&tender.waiting());
+        }
     }
 
     /// Ends what goes on with executions that wait: calls are broken off, whoever still holds this.

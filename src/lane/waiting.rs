@@ -19,7 +19,7 @@ use crate::engine::event::SourceRecord;
 use crate::engine::fan_out;
 use crate::engine::gate::LaneId;
 use crate::engine::journal::Record;
-use crate::engine::owner::{Around, CallId, Commit, Definition, Emitted, LEASE_MS, Owner};
+use crate::engine::owner::{Around, CallId, Commit, Definition, Emitted, LEASE_MS, Owner, WaitCounts};
 use crate::engine::position::Position;
 use crate::engine::record::JournalRecord;
 use crate::engine::workflow::WorkflowId;
@@ -227,6 +227,11 @@ impl Tender {
         let is_reading = !self.has_joined || !self.owner.is_restored();
         self.waiting.live.store(self.owner.live() + usize::from(is_reading), Ordering::Relaxed);
         count
+    }
+
+    /// How many executions wait for what.
+    pub(super) fn waiting(&self) -> WaitCounts {
+        self.owner.waiting()
     }
 
     /// Where a partition of the journal stands that is held.

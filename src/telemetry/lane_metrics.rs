@@ -48,6 +48,7 @@ pub struct LaneMetrics {
     changed_steps: Vec<usize>,
     lags: FxHashMap<(Arc<str>, i32), Share>,
     memory: Share,
+    waiting: FxHashMap<&'static str, Share>,
     last_commit: Option<Gauge>,
     commits: Words,
     rebalances: Words,
@@ -99,6 +100,7 @@ impl LaneMetrics {
             changed_steps: Vec::new(),
             lags: FxHashMap::default(),
             memory,
+            waiting: FxHashMap::default(),
             last_commit: None,
             commits: Words::default(),
             rebalances: Words::default(),
@@ -299,6 +301,12 @@ impl LaneMetrics {
     /// Bytes of what is read but not committed and of what it led to.
     pub fn set_memory_in_flight(&mut self, bytes: u64) {
         self.memory.set(bytes as f64);
+    }
+
+    /// So many executions of the lane wait for this.
+    pub fn set_waiting(&mut self, reason: &'static str, executions: u64) {
+        let share = || self.shared.recorder.share(Metric::ExecutionsWaiting, &[reason]);
+        self.waiting.entry(reason).or_insert_with(share).set(executions as f64);
     }
 
     /// The timestamp of the oldest record that is read but not committed.

@@ -82,6 +82,7 @@ define_metrics! {
     ExecutionsStarted = "tidegate_executions_started_total", Kind::Counter, ["workflow"], "Executions started.";
     ExecutionsFinished = "tidegate_executions_finished_total", Kind::Counter, ["workflow", "status"], "Executions ended, by how they ended.";
     ExecutionDuration = "tidegate_execution_duration_seconds", Kind::Histogram(EXECUTION_SECONDS), ["workflow"], "From the start of an execution to its end, waiting included.";
+    ExecutionsWaiting = "tidegate_executions_waiting", Kind::Gauge, ["reason"], "Executions that wait on this instance: for a point in time (timer), a permit of a connector, the answer to a call (calling), an approval, a sub-workflow (workflow), their turn, or a definition that is not installed.";
     StepAttempts = "tidegate_step_attempts_total", Kind::Counter, ["workflow", "step", "outcome"], "Attempts of steps, by outcome.";
     StepDuration = "tidegate_step_duration_seconds", Kind::Histogram(EXECUTION_SECONDS), ["workflow", "step"], "From the start of a step to its end, all attempts included.";
     DeadLetters = "tidegate_dead_letters_total", Kind::Counter, ["workflow", "reason"], "Dead letters written; the workflow is empty for what never was an execution.";

@@ -34,6 +34,7 @@ fn filled() -> (Metrics, tidegate::telemetry::lane_metrics::LaneMetrics) {
     lane.rebalanced("assigned");
     lane.set_lag(&Arc::from("webhooks"), 3, 17);
     lane.set_memory_in_flight(1 << 20);
+    lane.set_waiting("timer", 2);
     lane.set_oldest_unprocessed(Some(SystemTime::UNIX_EPOCH + Duration::from_secs(1_700_000_000)));
     lane.flush();
     metrics.lane_restarted("fenced");
@@ -73,6 +74,7 @@ fn every_metric_is_shown_and_promtool_is_content() {
 #[test]
 fn what_was_counted_is_what_is_shown() {
     let (metrics, _lane) = filled();
+    check(&metrics, r#"tidegate_executions_waiting{reason="timer"}"#, Some("2"));
     check(&metrics, r#"tidegate_build_info{version="1.2.3",revision="abc\"\\\n"}"#, Some("1"));
     check(&metrics, r#"tidegate_events_consumed_total{topic="webhooks"}"#, Some("1"));
     check(&metrics, r#"tidegate_executions_finished_total{workflow="order-paid",status="failed"}"#, Some("1"));
@@ -253,12 +255,17 @@ fn lanes_add_up_and_a_lane_that_ends_takes_its_share_back() {
     let (mut one, mut two) = (metrics.lane(0), metrics.lane(1));
     one.set_memory_in_flight(10);
     two.set_memory_in_flight(5);
+    one.set_waiting("connector", 7);
+    two.set_waiting("connector", 4);
+    two.set_waiting("connector", 3);
+    check(&metrics, r#"tidegate_executions_waiting{reason="connector"}"#, Some("10"));
     one.set_oldest_unprocessed(at(100));
     two.set_oldest_unprocessed(at(50));
     check(&metrics, "tidegate_memory_in_flight_bytes", Some("15"));
     check(&metrics, "tidegate_oldest_unprocessed_timestamp_seconds", Some("50"));
     drop(two);
     check(&metrics, "tidegate_memory_in_flight_bytes", Some("10"));
+    check(&metrics, r#"tidegate_executions_waiting{reason="connector"}"#, Some("7"));
     check(&metrics, "tidegate_oldest_unprocessed_timestamp_seconds", Some("100"));
     one.set_oldest_unprocessed(None);
     check(&metrics, "tidegate_oldest_unprocessed_timestamp_seconds", None);

@@ -15,6 +15,7 @@
 mod messages;
 mod opening;
 mod outcome;
+mod reason;
 mod redrive;
 mod task;
 #[cfg(test)]
@@ -44,6 +45,7 @@ use ward::Ward;
 pub use messages::{
     Around, Call, CallId, Commit, Consequence, DecodeEvent, Definition, Emitted, FindDefinition, NextMatch, Replaced,
 };
+pub use reason::{WaitCounts, WaitReason};
 
 /// How long calls may start after a commit that named their partition was sent, in milliseconds. And for how long a new owner starts none:
 /// until then the one before may.
@@ -254,7 +256,10 @@ impl Owner {
         let mut task = ward.tasks.remove(&execution)?;
         let subject = if task.is_settled() { self.go_on(execution, &mut task, around) } else { None };
         let run = task.run;
-        self.wards.get_mut(&i32::from(execution.journal_partition))?.tasks.insert(execution, task);
+        let waits_for = if subject.is_none() { task.waits_for(around) } else { None };
+        let ward = self.wards.get_mut(&i32::from(execution.journal_partition))?;
+        ward.waiting.change(std::mem::replace(&mut task.counted_as, waits_for), waits_for);
+        ward.tasks.insert(execution, task);
         self.emit((execution, run), subject?, around)
     }
 
@@ -446,6 +451,11 @@ impl Owner {
     /// How many executions have not ended, of the partitions that are restored.
     pub fn live(&self) -> usize {
         self.wards.values().map(|ward| ward.tasks.len() + ward.redrives.len()).sum()
+    }
+
+    /// How many executions wait for what, of the partitions that are restored.
+    pub fn waiting(&self) -> WaitCounts {
+        self.wards.values().fold(WaitCounts::default(), |all, ward| all.and(&ward.waiting))
     }
 
     /// Whether every partition that is held was read to its end.

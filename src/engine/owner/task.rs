@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::outcome::{child_ended, decided, done, failed, failure, undecided};
+use super::reason::WaitReason;
 use super::turns::Stand;
 use super::{Around, CallId, Definition, Replaced, UNKNOWN_DEFINITION_MS};
 use crate::engine::call::{HttpCall, Judged, Request};
@@ -70,6 +71,8 @@ pub(super) struct Task {
     begins: bool,
     /// Whether it is its turn.
     pub turn: Turn,
+    /// What it waited for when it was looked at last, as it is counted.
+    pub counted_as: Option<WaitReason>,
 }
 
 /// Whether it is an execution's turn.
@@ -112,6 +115,7 @@ impl Task {
             appended_from,
             begins,
             turn: Turn::Unknown,
+            counted_as: None,
         }
     }
 
@@ -362,6 +366,11 @@ impl Task {
 
     fn number(&self, step: &str) -> Option<usize> {
         self.checkpoint.waits.iter().position(|wait| *wait.step == *step)
+    }
+
+    /// The steps that wait, and where each stands.
+    pub(super) fn standing(&self) -> impl Iterator<Item = (&StepWait, Stage)> {
+        self.checkpoint.waits.iter().zip(self.stages.iter().copied())
     }
 
     pub(super) fn is_queued(&self, step: &str) -> bool {

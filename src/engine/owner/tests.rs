@@ -1,6 +1,7 @@
 //! One owner, step by step: what it does with mail, answers, time and commits.
 
 mod brought_back;
+mod counted;
 mod held_back;
 mod let_go;
 mod told;

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use rustc_hash::{FxHashMap, FxHashSet};
 
+use super::reason::WaitCounts;
 use super::redrive::Redriving;
 use super::task::{Task, Turn};
 use super::turns::{Lines, Stand};
@@ -37,6 +38,8 @@ pub(super) struct Ward {
     pub redrives: FxHashMap<ExecutionId, Redriving>,
     queues: BTreeMap<Arc<str>, Queue>,
     lines: Lines,
+    /// What the tasks wait for.
+    pub waiting: WaitCounts,
     /// Executions whose turn has come and that have not been told.
     turns: FxHashSet<ExecutionId>,
     terms: Terms,
@@ -65,6 +68,7 @@ impl Ward {
             redrives: FxHashMap::default(),
             queues: BTreeMap::new(),
             lines: Lines::default(),
+            waiting: WaitCounts::default(),
             turns: FxHashSet::default(),
             terms,
             is_restoring: true,
@@ -255,8 +259,9 @@ impl Ward {
         before.map_or(Vec::new(), |before| self.leave_line(execution, &before))
     }
 
-    /// It stands in no line any more. Returns those whose turn that makes it.
+    /// It stands in no line any more, and waits for nothing. Returns those whose turn that makes it.
     fn leave_line(&mut self, execution: ExecutionId, task: &Task) -> Vec<ExecutionId> {
+        self.waiting.change(task.counted_as, None);
         // Its turn may have come while it gave up.
         let was_called = self.turns.remove(&execution);
         let (stand, ran) = match &task.turn {

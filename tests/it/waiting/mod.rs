@@ -10,6 +10,7 @@ mod outages;
 mod overrides;
 mod takeover;
 mod told;
+mod why;
 
 use std::collections::HashMap;
 

@@ -1,0 +1,76 @@
+//! What can be known of circuit breakers from outside: what operators want of them, and what instances said last.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use chrono::{DateTime, SecondsFormat};
+use serde_json::{Value, json};
+
+use super::{overrides, problems};
+use crate::codec::alert::AlertState;
+use crate::codec::breaker_override::BreakerOverride;
+use crate::kafka::client::ClientSettings;
+use crate::kafka::log_reader::{From, LogReader, ReadError};
+
+/// How many alerts are looked at from the end of each partition: more than instances have said of breakers since they were compacted.
+const ALERTS: i64 = 100_000;
+/// How long reading them may take.
+const READ_WITHIN: Duration = Duration::from_secs(60);
+
+/// What is known of the breaker of a connector.
+#[derive(Clone, Debug, Default)]
+pub struct Breaker {
+    /// What an operator wants of it.
+    pub wanted: Option<BreakerOverride>,
+    /// What instances said last. One that never said anything is not listed: its breaker was never open.
+    pub said: BTreeMap<String, Said>,
+}
+
+/// What an instance said last of a breaker.
+#[derive(Clone, Debug)]
+pub struct Said {
+    /// `open` or `closed`.
+    pub state: &'static str,
+    /// Since when, RFC 3339.
+    pub since: String,
+}
+
+/// What is known of those of the connectors that `is_known` names, if anything is.
+pub fn read(
+    clients: &ClientSettings,
+    (control, alerts): (&str, &str),
+    is_known: impl Fn(&str) -> bool,
+) -> Result<BTreeMap<String, Breaker>, ReadError> {
+    let mut found: BTreeMap<String, Breaker> = BTreeMap::new();
+    for (connector, wanted) in overrides::read(clients, control, &is_known)? {
+        found.entry(connector).or_default().wanted = Some(wanted);
+    }
+    let mut reader = LogReader::open(clients, &[alerts], From::Tail(ALERTS))?;
+    reader.read_to_end(READ_WITHIN, |record| {
+        let Some(alert) = record.value.as_deref().and_then(AlertState::decode) else { return };
+        if alert.name == problems::BREAKER && is_known(&alert.subject) {
+            let state = if alert.state == "raised" { "open" } else { "closed" };
+            let breaker = found.entry(alert.subject).or_default();
+            breaker.said.insert(alert.instance, Said { state, since: alert.time });
+        }
+    })?;
+    Ok(found)
+}
+
+impl Breaker {
+    /// What holds now, as one document.
+    pub fn document(&self, now_ms: i64) -> Value {
+        let wanted = self.wanted.as_ref().filter(|wanted| wanted.holds(now_ms));
+        let wanted = wanted.map(|wanted| {
+            json!({ "state": wanted.state(), "reason": wanted.reason, "by": wanted.by, "since": rfc3339(wanted.since_ms),
+                "until": wanted.expires_ms.map(rfc3339) })
+        });
+        let instance = |(instance, said): (&String, &Said)| json!({ "instance": instance, "state": said.state, "since": said.since });
+        json!({ "override": wanted, "instances": self.said.iter().map(instance).collect::<Vec<_>>() })
+    }
+}
+
+/// A moment as it is shown.
+pub fn rfc3339(ms: i64) -> String {
+    DateTime::from_timestamp_millis(ms).unwrap_or_default().to_rfc3339_opts(SecondsFormat::Millis, true)
+}
