@@ -27,6 +27,9 @@ pub struct TopicReader {
     consumer: BaseConsumer<Quiet>,
     /// Sees what is not committed.
     ends: BaseConsumer,
+    /// Sees what is committed, and reads nothing: a broker answers a client's questions in order, and one that asks for records that are not
+    /// there yet is answered late.
+    stable: BaseConsumer,
     partitions: HashMap<i32, Progress>,
 }
 
@@ -48,12 +51,13 @@ impl TopicReader {
         let mut uncommitted = settings.reader();
         uncommitted.set("isolation.level", "read_uncommitted");
         let ends: BaseConsumer = uncommitted.create().map_err(ClientError::from)?;
+        let stable: BaseConsumer = settings.reader().create().map_err(ClientError::from)?;
         let mut committed = settings.reader();
         committed.set("enable.partition.eof", "true");
         // Records are answered at once; a partition that is added waits for the question that is open.
         committed.set("fetch.wait.max.ms", "250");
         let consumer: BaseConsumer<Quiet> = committed.create_with_context(Quiet).map_err(ClientError::from)?;
-        Ok(TopicReader { name: topic.to_owned(), consumer, ends, partitions: HashMap::new() })
+        Ok(TopicReader { name: topic.to_owned(), consumer, ends, stable, partitions: HashMap::new() })
     }
 
     /// The topic's name.
@@ -97,7 +101,7 @@ impl TopicReader {
             return Ok(Progress { next, end, is_stable: true, is_read: true });
         }
         // A client that reads what is committed is told the last stable offset.
-        let (_, stable) = self.consumer.fetch_watermarks(&self.name, number, ASK_TIMEOUT).map_err(broker)?;
+        let (_, stable) = self.stable.fetch_watermarks(&self.name, number, ASK_TIMEOUT).map_err(broker)?;
         Ok(Progress { next, end, is_stable: stable >= end, is_read: false })
     }
 
@@ -168,7 +172,7 @@ impl TopicReader {
         let open: Vec<i32> =
             self.partitions.iter().filter(|(_, it)| !it.is_read && !it.is_stable).map(|it| *it.0).collect();
         for number in open {
-            let asked = self.consumer.fetch_watermarks(&name, number, ASK_TIMEOUT);
+            let asked = self.stable.fetch_watermarks(&name, number, ASK_TIMEOUT);
             let (_, stable) = match asked {
                 Ok(asked) => asked,
                 // It is asked again at the next look.
