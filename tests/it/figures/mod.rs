@@ -5,6 +5,7 @@
 //! bound, which stands beside the promise under a name of its own.
 
 mod changes;
+mod gates;
 mod load;
 mod memory;
 mod process;

@@ -185,3 +185,44 @@ fn a_workflow_that_is_stopped_ends_what_waits() {
     let ended: Vec<String> = broker.committed(&executions).iter().map(execution_name).collect();
     assert_eq!(ended.iter().filter(|it| it.ends_with(" pays cancelled")).count(), 3, "{ended:?}");
 }
+
+#[test]
+fn three_retries_end_nearly_all_that_fails_now_and_then() {
+    let Some(broker) = TestBroker::own() else { return };
+    let events = 400;
+    // Three of ten calls fail, by a sequence that is the same in every run.
+    let mut random = tidegate::bench::workload::Random::new(7);
+    let ledger = Ledger::start(move |_, _| Reply::now(if random.below(10) < 3 { 503 } else { 200 }));
+    let out = broker.topic("out", 6);
+    let workflow = two_calls("pays", "target", &out).replace("baseDelayMs: 20,", "maxRetries: 3, baseDelayMs: 20,");
+    let world =
+        World::with(&broker, &[workflow], &connector("target", &ledger, "breaker = { failureThreshold = 100 }"));
+    let _instance = world.instance("alone");
+    send_events(&broker.producer(&[]), &world.source, 0..events, |_| Some("a.x"));
+    world.wait_for(&world.topic("executions"), 2 * events);
+    let steps = by_key(&ledger.entries());
+    let failed_once = steps.values().filter(|calls| calls.len() > 1).count();
+    let given_up = broker.committed(&world.topic("dead-letters")).len();
+    println!("{failed_once} of {} steps failed at first, {given_up} for good", steps.len());
+    // Computed: 0.3³ of those that failed once, 2.7 %.
+    assert!(failed_once > 100 && given_up * 100 <= failed_once * 20, "{given_up} of {failed_once}");
+    assert!(steps.values().all(|calls| calls.len() <= 4));
+}
+
+#[test]
+fn what_a_target_asks_for_counts_for_all_calls_of_its_connector() {
+    let Some(broker) = TestBroker::own() else { return };
+    let ledger = Ledger::start(|_, before| match before {
+        0 => Reply { retry_after: Some(3), ..Reply::now(429) },
+        _ => Reply::now(200),
+    });
+    let out = broker.topic("out", 6);
+    let settings = connector("target", &ledger, "concurrency = 1");
+    let world = World::with(&broker, &[two_calls("pays", "target", &out)], &settings);
+    let _instance = world.instance("alone");
+    send_events(&broker.producer(&[]), &world.source, 0..20, |_| Some("a.x"));
+    assert_completed(&world, "pays", 20);
+    let entries = ledger.entries();
+    let gap = entries[1].at.duration_since(entries[0].at);
+    assert!(gap >= Duration::from_secs(3), "the next call came {gap:?} after a target had asked for 3 s");
+}
