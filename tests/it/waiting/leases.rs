@@ -17,8 +17,8 @@ const CONCURRENCY: usize = 2;
 const TAKES: Duration = Duration::from_millis(600);
 /// Longer than the session time-out and the time-out of a transaction, after which everything of an instance that is cut off is with the other.
 const CUT: Duration = Duration::from_secs(35);
-/// How long calls may start after a commit, and how long one that was started may take to arrive.
-const LEASE: Duration = Duration::from_millis(2_500);
+/// How long calls may start after a commit, and how long one that was started may take to arrive on a machine that carries other tests.
+const LEASE: Duration = Duration::from_secs(5);
 
 /// What happened while the instance "one" was cut off.
 struct Seen {

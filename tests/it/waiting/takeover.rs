@@ -70,8 +70,8 @@ fn check_takeover(end: impl FnOnce(&mut crate::exactly_once::world::Instance), w
 
 #[test]
 fn what_waits_goes_on_soon_after_its_instance_was_stopped() {
-    // Two calls in turn, a rebalance, and a debug build beside other tests.
-    check_takeover(|instance| instance.signal(TERM), Duration::from_secs(8));
+    // Less than the session time-out, after which it would go on anyway; alone on a machine it takes a tenth.
+    check_takeover(|instance| instance.signal(TERM), Duration::from_secs(13));
 }
 
 #[test]
