@@ -48,7 +48,8 @@ pub struct Summary {
 impl Summary {
     /// Whether everything that was planned has come back and nothing of it failed again.
     pub fn is_well(&self) -> bool {
-        self.stopped.is_none() && self.left_out.is_empty() && self.ended.failed == 0
+        let is_all = self.brought_back + self.gone == self.planned;
+        is_all && self.stopped.is_none() && self.left_out.is_empty() && self.ended.failed == 0
     }
 }
 
@@ -85,6 +86,7 @@ struct Applying<'a> {
     /// What was being written when it became uncertain.
     in_doubt: Vec<(Place, DeadLetterId, Run)>,
     next_write: Instant,
+    is_canary_over: bool,
     left_out: BTreeMap<String, LeftOut>,
     summary: Summary,
     told: &'a mut dyn FnMut(&Summary),
@@ -112,6 +114,7 @@ pub fn apply(
         batch_bytes: 0,
         in_doubt: Vec::new(),
         next_write: Instant::now(),
+        is_canary_over: false,
         left_out: BTreeMap::new(),
         summary: Summary { planned: plan.items.len(), ..Summary::default() },
         told,
@@ -201,13 +204,15 @@ impl Applying<'_> {
 
     fn take(&mut self, writer: &mut Writer, record: &LogRecord) -> Result<(), Halt> {
         let place = (record.partition, record.offset);
-        let Some(id) = self.wanted.remove(&place) else { return Ok(()) };
+        // It stays wanted until it is in a batch: what is to be written before it may not go through.
+        let Some(id) = self.wanted.get(&place).copied() else { return Ok(()) };
         let mail = letters::read(record)
             .map_err(|why| format!("it cannot be read: {why}"))
             .and_then(|read| self.mailer.mail(read, now_ms()));
         let mail = match mail {
             Ok(mail) => mail,
             Err(reason) => {
+                self.wanted.remove(&place);
                 leave_out(&mut self.left_out, reason, id.to_string());
                 return Ok(());
             }
@@ -216,15 +221,24 @@ impl Applying<'_> {
         if !self.batch.is_empty() && self.batch_bytes + bytes > BATCH_BYTES {
             self.write(writer)?;
         }
+        self.heed_canary(writer)?;
         self.make_room(writer)?;
+        self.wanted.remove(&place);
         self.batch.push((place, id, mail));
         self.batch_bytes += bytes;
-        let ends_canary = self.pace.canary == Some(self.summary.brought_back + self.batch.len());
-        if self.batch.len() >= self.pace.batch(BATCH_LETTERS) || ends_canary {
+        if self.batch.len() >= self.pace.batch(BATCH_LETTERS) {
             self.write(writer)?;
         }
-        if ends_canary {
+        Ok(())
+    }
+
+    /// Once so many have come back, waits how they end before another does.
+    fn heed_canary(&mut self, writer: &mut Writer) -> Result<(), Halt> {
+        let Some(canary) = self.pace.canary.filter(|_| !self.is_canary_over) else { return Ok(()) };
+        if self.summary.brought_back + self.batch.len() >= canary {
+            self.write(writer)?;
             self.listen_until(|it| it.outcomes.pending() == 0)?;
+            self.is_canary_over = true;
         }
         Ok(())
     }
@@ -241,9 +255,10 @@ impl Applying<'_> {
     }
 
     fn listen_until(&mut self, is_over: impl Fn(&Self) -> bool) -> Result<(), Halt> {
+        let since = Instant::now();
         while !is_over(self) {
             self.listen(POLL)?;
-            if self.outcomes.silence() > PATIENCE {
+            if self.outcomes.silence().min(since.elapsed()) > PATIENCE {
                 let (left, seconds) = (self.outcomes.pending(), PATIENCE.as_secs());
                 return Err(Halt::Stop(format!(
                     "nothing was heard of {left} executions for {seconds} s: do instances run? They go on when one does"

@@ -65,9 +65,7 @@ impl Outcomes {
 
     /// A run was started.
     pub(super) fn expect(&mut self, execution: ExecutionId, run: u32) {
-        if self.pending.is_empty() {
-            self.heard = Instant::now();
-        }
+        self.heard = Instant::now();
         self.pending.insert(execution, run);
     }
 

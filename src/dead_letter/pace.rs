@@ -5,6 +5,9 @@ use std::time::Duration;
 /// Executions that must have ended before an error rate says something, unless fewer are tried first.
 const SAMPLE: usize = 10;
 
+/// The longest pause between two writes.
+const PAUSE_MOST: Duration = Duration::from_secs(24 * 60 * 60);
+
 /// How fast work comes back, and when to stop.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Pace {
@@ -31,7 +34,7 @@ impl Pace {
     /// How long to pause after so many.
     pub(super) fn pause(&self, count: usize) -> Duration {
         let seconds = self.rate.map_or(0.0, |rate| count as f64 / rate);
-        Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX)
+        Duration::try_from_secs_f64(seconds).unwrap_or(PAUSE_MOST).min(PAUSE_MOST)
     }
 
     /// Whether so many failures of so many that have ended are too many.
@@ -62,7 +65,7 @@ mod tests {
     fn pauses_keep_the_rate() {
         assert_eq!(pace(None, None, None).pause(500), Duration::ZERO);
         assert_eq!(pace(Some(0.5), None, None).pause(1), Duration::from_secs(2));
-        assert_eq!(pace(Some(f64::MIN_POSITIVE), None, None).pause(1), Duration::MAX);
+        assert_eq!(pace(Some(f64::MIN_POSITIVE), None, None).pause(1), PAUSE_MOST);
     }
 
     #[test]

@@ -139,6 +139,9 @@ pub struct Item {
     pub returns: u32,
 }
 
+/// Why dead letters of sub-workflows do not come back unless they are asked for.
+const SUB_WORKFLOW: &str = "it is a sub-workflow, which its parent starts anew when that comes back; to bring it back instead, name its workflow";
+
 /// What becomes of a dead letter that is meant.
 enum Outlook {
     Planned(Box<Item>, i64),
@@ -159,6 +162,10 @@ pub fn make(
             return None;
         }
         let (item, last_ms) = (Item::of(&read), read.letter.last_failure_ms);
+        let is_child = read.letter.execution.as_ref().is_some_and(|execution| execution.parent.is_some());
+        if is_child && filter.workflow.is_none() && filter.ids.is_empty() {
+            return Some(Outlook::LeftOut(SUB_WORKFLOW.to_owned(), item.id));
+        }
         Some(match mailer.mail(read, now_ms) {
             Ok(_) => Outlook::Planned(Box::new(item), last_ms),
             Err(why) => Outlook::LeftOut(why, item.id),

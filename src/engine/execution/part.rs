@@ -230,8 +230,23 @@ impl Execution {
         let id = last.map(|last| &self.plan.steps()[last].id);
         let before = || self.ended_before(over).find(|step| Some(&step.id) == id).map(|step| step.output.clone());
         let output = here.or_else(before).unwrap_or_default();
-        let failure = fatal.map(|fatal| &fatal.failure);
-        kin::mail(parent, waits, &kin::Ended { execution: self.id, status, output, failure })
+        // What it comes to may be larger than the parent can be told.
+        let untold = self.too_large.as_ref().filter(|_| fatal.is_none()).map(|message| Failure {
+            step: None,
+            class: ErrorClass::Permanent,
+            message: run::cut(format!("it completed, and its output cannot be passed on: {message}")),
+        });
+        let ended = match &untold {
+            Some(failure) => {
+                let (status, output) = (ExecutionStatus::Failed, Value::Null);
+                kin::Ended { execution: self.id, status, output, failure: Some(failure) }
+            }
+            None => {
+                let failure = fatal.map(|fatal| &fatal.failure);
+                kin::Ended { execution: self.id, status, output, failure }
+            }
+        };
+        kin::mail(parent, waits, &ended)
     }
 
     fn has_own_record(&self, status: StepStatus) -> bool {

@@ -159,6 +159,7 @@ impl Owner {
     /// Lets a partition go. Returns the calls that are under way for it.
     pub fn handle_revoked(&mut self, partition: i32) -> Vec<CallId> {
         self.wards.remove(&partition);
+        self.timers.retain(|(_, execution)| i32::from(execution.journal_partition) != partition);
         self.forget_calls(partition)
     }
 
@@ -220,7 +221,12 @@ impl Owner {
         {
             let Some(ward) = self.wards.get_mut(&i32::from(execution.journal_partition)) else { continue };
             let replaced = commit.replaced.iter().find(|it| it.execution == execution);
+            let age = ward.tasks.get(&execution).and_then(Task::looked_for_ms);
             self.work.extend(ward.settle(execution, run, replaced));
+            // Of one that has ended nothing is left, even if it could have become much older.
+            if let Some(age_ms) = age.filter(|_| !ward.tasks.contains_key(&execution)) {
+                self.timers.remove(&(age_ms, execution));
+            }
         }
     }
 

@@ -124,7 +124,10 @@ impl Task {
         match (mail, content) {
             (Mail::Cancel, _) => self.stop("it was cancelled"),
             (Mail::Signal, Content::Signal(signal)) => {
-                self.signals.push(signal);
+                // Nothing waits for it in an execution that has not begun.
+                if !self.begins {
+                    self.signals.push(signal);
+                }
                 // Even if nobody waits for it, it is over with: else whoever writes many would fill the memory of every owner.
                 self.is_straggler = true;
             }
@@ -265,7 +268,8 @@ impl Task {
     /// What was told to steps that wait for it ends them.
     fn heed_signals(&mut self, plan: &Plan, now_ms: i64) {
         for signal in std::mem::take(&mut self.signals) {
-            let Some(number) = self.number(&signal.step).filter(|_| !self.has_news_of(&signal.step)) else { continue };
+            let is_over = self.news.over.iter().any(|it| it.step.id == signal.step);
+            let Some(number) = self.number(&signal.step).filter(|_| !is_over) else { continue };
             let wait = &self.checkpoint.waits[number];
             let action = plan.steps().iter().find(|step| step.id == wait.step).map(|step| &step.action);
             let over = match (action, &signal.told) {
@@ -281,6 +285,8 @@ impl Task {
                 // Nobody waits for it.
                 _ => continue,
             };
+            // It may have been about to wait.
+            self.news.changed.retain(|wait| wait.step != signal.step);
             self.news.over.push(over);
         }
     }
@@ -322,6 +328,11 @@ impl Task {
         }
         self.note_parking(now_ms);
         changed
+    }
+
+    /// When it is to be looked at because of its age, if it was asked to be.
+    pub(super) fn looked_for_ms(&self) -> Option<i64> {
+        self.looked_for_ms
     }
 
     /// Goes to where the execution stands once what is written now is committed; None: to its end. Returns the calls that are given up.

@@ -188,6 +188,33 @@ fn a_sub_workflow_that_fails_fails_its_step() {
 }
 
 #[test]
+fn an_output_that_the_journal_does_not_take_fails_the_parent_and_ends_the_child() {
+    let mut world = world(child_call());
+    world.child = Some(waits("child", Wait::Delay(Duration::from_secs(5))));
+    world.begins();
+    world.said.clear();
+    world.journal_takes = 0;
+    world.passes(5_000);
+    assert_eq!(world.said[..3], ["wait completed after 1", "after completed after 1", "completed"]);
+    let letter = &world.letters[0].failure.message;
+    assert!(letter.contains("its output cannot be passed on: too large for the journal"), "{letter}");
+    assert_eq!(world.owner.live(), 0);
+}
+
+#[test]
+fn a_decision_that_comes_before_it_was_asked_for_counts() {
+    let mut world = world(approval(None, OnError::Fail));
+    let Definition { workflow, plan } = world.definition.clone().unwrap();
+    let execution = Execution::new(&world.identity, workflow, plan, event(7), world.now_ms);
+    let id = execution.id;
+    world.take(&Subject::Execution(Box::new(execution)).leave(world.now_ms));
+    let content = Content::Signal(Arc::new(Signal { step: "wait".into(), told: approved() }));
+    world.append(JournalRecord { execution: id, run: 1, entry: Entry::Mail(Mail::Signal), content });
+    world.go();
+    assert_eq!(world.said.last().map(String::as_str), Some("completed"), "{:?}", world.said);
+}
+
+#[test]
 fn a_parent_that_is_cancelled_cancels_its_children() {
     let mut world = world(child_call());
     world.child = Some(waits("child", approval(None, OnError::Fail)));
