@@ -3,12 +3,12 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use chrono::{DateTime, SecondsFormat};
 use serde_json::{Value, json};
 
 use super::{overrides, problems};
 use crate::codec::alert::AlertState;
 use crate::codec::breaker_override::BreakerOverride;
+use crate::engine::value::milliseconds_text;
 use crate::kafka::client::ClientSettings;
 use crate::kafka::log_reader::{From, LogReader, ReadError};
 
@@ -62,15 +62,10 @@ impl Breaker {
     pub fn document(&self, now_ms: i64) -> Value {
         let wanted = self.wanted.as_ref().filter(|wanted| wanted.holds(now_ms));
         let wanted = wanted.map(|wanted| {
-            json!({ "state": wanted.state(), "reason": wanted.reason, "by": wanted.by, "since": rfc3339(wanted.since_ms),
-                "until": wanted.expires_ms.map(rfc3339) })
+            json!({ "state": wanted.state(), "reason": wanted.reason, "by": wanted.by, "since": milliseconds_text(wanted.since_ms),
+                "until": wanted.expires_ms.map(milliseconds_text) })
         });
         let instance = |(instance, said): (&String, &Said)| json!({ "instance": instance, "state": said.state, "since": said.since });
         json!({ "override": wanted, "instances": self.said.iter().map(instance).collect::<Vec<_>>() })
     }
-}
-
-/// A moment as it is shown.
-pub fn rfc3339(ms: i64) -> String {
-    DateTime::from_timestamp_millis(ms).unwrap_or_default().to_rfc3339_opts(SecondsFormat::Millis, true)
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+use super::topic_follower::TopicFollower;
 use super::topic_watch::SystemTopics;
 use super::versions::Versions;
 use crate::definition::{self, Change, ChangeKind, Definition, InUse, Installed, Record, plan_apply};
@@ -24,8 +25,6 @@ use crate::settings::{ConnectorKind, Settings};
 const READ_TIMEOUT: Duration = Duration::from_secs(60);
 /// How long the follower waits for a change before it looks whether it is to stop.
 const FOLLOW_POLL: Duration = Duration::from_millis(250);
-/// The pause after the topic could not be read.
-const RETRY_PAUSE: Duration = Duration::from_secs(1);
 
 /// Why definitions could not be applied.
 #[derive(Debug, thiserror::Error)]
@@ -155,52 +154,19 @@ fn wire(topic: &str, record: &Record) -> WireRecord {
     }
 }
 
-/// Follows the `workflows` topic and keeps a registry as it says.
-pub struct Follower {
-    thread: std::thread::JoinHandle<()>,
-}
-
-impl Follower {
-    /// Starts following. `caught_up` is called once everything that was there is installed. Another topic that is created under the
-    /// same name is not followed: what is installed stays.
-    pub fn start(
-        clients: ClientSettings,
-        topic: String,
-        system: Arc<SystemTopics>,
-        registry: Arc<RwLock<Registry>>,
-        versions: Arc<Versions>,
-        stop: Arc<StopSignal>,
-        mut caught_up: impl FnMut(bool) + Send + 'static,
-    ) -> std::io::Result<Follower> {
-        let thread = std::thread::Builder::new().name("definitions".into()).spawn(move || {
-            while !stop.is_set() {
-                // A question that is not answered now is asked again: reading would fail as well.
-                let followed = match system.is_gone_now(&clients, &topic) {
-                    Ok(true) => {
-                        stop.wait(RETRY_PAUSE);
-                        continue;
-                    }
-                    Ok(false) => {
-                        let into = (&*registry, &*versions);
-                        follow(&clients, &topic, into, &mut caught_up, &|| stop.is_set() || system.is_gone(&topic))
-                    }
-                    Err(error) => Err(ReadError::Broker { topic: topic.clone(), cause: error.to_string() }),
-                };
-                if let Err(error) = followed {
-                    tracing::warn!(topic, cause = %error, "the definitions cannot be followed; trying again");
-                    stop.wait(RETRY_PAUSE);
-                }
-            }
-        })?;
-        Ok(Follower { thread })
-    }
-
-    /// Waits for its end, after the signal was set.
-    pub fn join(self) {
-        if self.thread.join().is_err() {
-            tracing::error!("the thread that follows the definitions panicked");
-        }
-    }
+/// Follows the `workflows` topic and keeps a registry as it says. `caught_up` is called once everything that was there is installed. What
+/// is installed stays whatever becomes of the topic.
+pub fn start_following(
+    (clients, topic): (ClientSettings, String),
+    system: Arc<SystemTopics>,
+    (registry, versions): (Arc<RwLock<Registry>>, Arc<Versions>),
+    stop: Arc<StopSignal>,
+    mut caught_up: impl FnMut(bool) + Send + 'static,
+) -> std::io::Result<TopicFollower> {
+    let follow = move |clients: &ClientSettings, topic: &str, is_over: &dyn Fn() -> bool| {
+        follow(clients, topic, (&registry, &versions), &mut caught_up, is_over)
+    };
+    TopicFollower::start("definitions", (clients, topic), system, stop, follow, || ())
 }
 
 fn follow(

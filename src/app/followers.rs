@@ -3,6 +3,7 @@
 use std::sync::{Arc, RwLock};
 use std::time::Duration;
 
+use super::topic_follower::TopicFollower;
 use super::topic_watch::SystemTopics;
 use super::versions::Versions;
 use super::{cluster, definitions, overrides};
@@ -17,9 +18,9 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// The threads that follow.
 pub struct Followers {
-    definitions: definitions::Follower,
+    definitions: TopicFollower,
     /// None where there is no connector to decide over.
-    overrides: Option<overrides::Follower>,
+    overrides: Option<TopicFollower>,
 }
 
 /// What is followed, and who is told of it.
@@ -47,12 +48,10 @@ impl Followers {
         let Followed { settings, clients, system, registry, versions, gates, health } = followed;
         let (definitions_read, overrides_read) = (Arc::new(StopSignal::default()), Arc::new(StopSignal::default()));
         let (for_health, signal) = (health.clone(), definitions_read.clone());
-        let definitions = definitions::Follower::start(
-            clients.clone(),
-            cluster::topic(settings, "workflows"),
+        let definitions = definitions::start_following(
+            (clients.clone(), cluster::topic(settings, "workflows")),
             system.clone(),
-            registry.clone(),
-            versions.clone(),
+            (registry.clone(), versions.clone()),
             stop.clone(),
             move |done| {
                 for_health.set_definitions_caught_up(done);
@@ -65,7 +64,8 @@ impl Followers {
         } else {
             let (topic, signal) = (cluster::topic(settings, "control"), overrides_read.clone());
             let caught_up = move || signal.set();
-            Some(overrides::Follower::start(clients.clone(), topic, system.clone(), gates, stop.clone(), caught_up)?)
+            let place = (clients.clone(), topic);
+            Some(overrides::start_following(place, system.clone(), gates, stop.clone(), caught_up)?)
         };
         let followers = Followers { definitions, overrides };
         while !(definitions_read.wait(LOOK_EVERY) && overrides_read.wait(LOOK_EVERY)) {

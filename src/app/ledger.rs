@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use super::sources::SourceTable;
 use crate::codec::source_start::SourceStart;
@@ -14,6 +14,7 @@ use crate::kafka::client::ClientSettings;
 use crate::kafka::log_reader::{From, LogReader, LogRecord};
 use crate::kafka::sender::Sender;
 use crate::kafka::start::{Sources, Start, Started};
+use crate::lane::now_ms;
 
 /// How long reading the topic may take: longer than it ever does, and shorter than the group waits for a member.
 const READ_WITHIN: Duration = Duration::from_secs(20);
@@ -99,14 +100,13 @@ impl Sources for Ledger {
         let cannot = |error: &dyn std::fmt::Display| {
             format!("writing down on {} how sources were started: {error}; may this user write there?", self.topic)
         };
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        let now_ms = i64::try_from(now.as_millis()).unwrap_or(i64::MAX);
         let deadline = Instant::now() + WRITE_WITHIN;
         let mut sender = Sender::new(&self.clients).map_err(|error| cannot(&error))?;
         for (place, (topic, started)) in started.iter().enumerate() {
             let Started { topic_id, starts, positions, settled } = started.clone();
             let (group, topic) = (self.group.clone(), (*topic).to_owned());
-            let record = SourceStart { group, topic, topic_id, starts, positions, settled }.encode(&self.topic, now_ms);
+            let record =
+                SourceStart { group, topic, topic_id, starts, positions, settled }.encode(&self.topic, now_ms());
             sender.send(&record, place + 1, deadline).map_err(|error| cannot(&error))?;
         }
         sender.finish(deadline, |_| ()).map_err(|error| cannot(&error))?;

@@ -18,6 +18,7 @@ pub mod purge;
 pub mod refusals;
 pub mod run;
 pub mod sources;
+pub mod topic_follower;
 pub mod topic_watch;
 pub mod totals;
 pub mod versions;

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::topic_follower::TopicFollower;
 use super::topic_watch::SystemTopics;
 use crate::codec::breaker_override::BreakerOverride;
 use crate::engine::wire::WireRecord;
@@ -22,8 +23,6 @@ const READ_WITHIN: Duration = Duration::from_secs(60);
 const WRITE_WITHIN: Duration = Duration::from_secs(10);
 /// How long the follower waits for a record before it looks whether a wish has lapsed, or it is to stop.
 const FOLLOW_POLL: Duration = Duration::from_millis(250);
-/// The pause after the topic could not be read.
-const RETRY_PAUSE: Duration = Duration::from_secs(1);
 
 /// What is wanted, by connector. Whoever reads names the connectors that there are, so there are no more than the settings have.
 pub type Overrides = BTreeMap<String, BreakerOverride>;
@@ -73,50 +72,21 @@ fn understand(record: &LogRecord, is_known: impl Fn(&str) -> bool) -> Option<(&s
     }
 }
 
-/// Follows the `control` topic and keeps gates as it says.
-pub struct Follower {
-    thread: std::thread::JoinHandle<()>,
-}
-
-impl Follower {
-    /// Starts following. `caught_up` is called each time everything that was there is applied. Another topic that is created under the
-    /// same name is not followed: what was wanted stays until it lapses.
-    pub fn start(
-        clients: ClientSettings,
-        topic: String,
-        system: Arc<SystemTopics>,
-        gates: Arc<Gates>,
-        stop: Arc<StopSignal>,
-        mut caught_up: impl FnMut() + Send + 'static,
-    ) -> std::io::Result<Follower> {
-        let thread = std::thread::Builder::new().name("overrides".into()).spawn(move || {
-            let mut applied = Applied { gates: &gates, wanted: Overrides::new() };
-            while !stop.is_set() {
-                // A question that is not answered now is asked again: reading would fail as well.
-                let followed = match system.is_gone_now(&clients, &topic) {
-                    Ok(true) => Ok(()),
-                    Ok(false) => {
-                        let is_over = || stop.is_set() || system.is_gone(&topic);
-                        follow(&clients, &topic, &mut applied, &mut caught_up, &is_over)
-                    }
-                    Err(error) => Err(ReadError::Broker { topic: topic.clone(), cause: error.to_string() }),
-                };
-                if let Err(error) = followed {
-                    tracing::warn!(topic, cause = %error, "circuit breakers cannot be followed; trying again");
-                }
-                gates.lapse();
-                stop.wait(RETRY_PAUSE);
-            }
-        })?;
-        Ok(Follower { thread })
-    }
-
-    /// Waits for its end, after the signal was set.
-    pub fn join(self) {
-        if self.thread.join().is_err() {
-            tracing::error!("the thread that follows circuit breakers panicked");
-        }
-    }
+/// Follows the `control` topic and keeps gates as it says. `caught_up` is called each time everything that was there is applied. What was
+/// wanted stays until it lapses, whatever becomes of the topic.
+pub fn start_following(
+    (clients, topic): (ClientSettings, String),
+    system: Arc<SystemTopics>,
+    gates: Arc<Gates>,
+    stop: Arc<StopSignal>,
+    mut caught_up: impl FnMut() + Send + 'static,
+) -> std::io::Result<TopicFollower> {
+    let (mut wanted, told) = (Overrides::new(), gates.clone());
+    let follow = move |clients: &ClientSettings, topic: &str, is_over: &dyn Fn() -> bool| {
+        let mut applied = Applied { gates: &told, wanted: &mut wanted };
+        follow(clients, topic, &mut applied, &mut caught_up, is_over)
+    };
+    TopicFollower::start("circuit breakers", (clients, topic), system, stop, follow, move || gates.lapse())
 }
 
 fn follow(
@@ -145,7 +115,7 @@ fn follow(
 /// What gates were told last. The topic is read again from its beginning whenever it could not be read on, and that alone changes nothing.
 struct Applied<'g> {
     gates: &'g Gates,
-    wanted: Overrides,
+    wanted: &'g mut Overrides,
 }
 
 impl Applied<'_> {
@@ -228,7 +198,8 @@ mod tests {
         let policies = ["billing", "crm"].map(|name| (Arc::from(name), (policy, None)));
         let gates = Gates::new(policies.into(), Steady::default(), Box::new(|_, _, _| ()));
         let states = || gates.states().into_iter().map(|(_, state)| state).collect::<Vec<_>>();
-        let mut applied = Applied { gates: &gates, wanted: Overrides::new() };
+        let mut known = Overrides::new();
+        let mut applied = Applied { gates: &gates, wanted: &mut known };
         let open = || BTreeMap::from([("billing".to_owned(), wanted(Override::Open, None))]);
         applied.all(open());
         assert_eq!(states(), [BreakerState::ForcedOpen, BreakerState::Closed]);

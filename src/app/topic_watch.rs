@@ -53,7 +53,7 @@ impl SystemTopics {
     }
 
     /// Takes note of what the cluster says; returns the names of those that became another topic since the last time.
-    fn compare(&self, seen: &BTreeMap<String, [u8; 16]>) -> Vec<&str> {
+    pub(super) fn compare(&self, seen: &BTreeMap<String, [u8; 16]>) -> Vec<&str> {
         let other = self.topics.iter().filter(|topic| seen.get(&topic.name).is_some_and(|id| *id != topic.id));
         other.filter(|topic| !topic.is_gone.swap(true, Ordering::AcqRel)).map(|topic| topic.name.as_str()).collect()
     }

@@ -233,34 +233,12 @@ impl Task {
 
     /// How many of a thousand of its events are poison.
     pub fn poison_per_mille(self) -> u32 {
-        match self {
-            Task::Poisoned { per_mille } => per_mille,
-            Task::Copy
-            | Task::Limit(_)
-            | Task::Requests { .. }
-            | Task::Pass
-            | Task::Shape { .. }
-            | Task::Call { .. }
-            | Task::FanOut(_)
-            | Task::Installed(_)
-            | Task::Changing(_) => 0,
-        }
+        if let Task::Poisoned { per_mille } = self { per_mille } else { 0 }
     }
 
     /// How many executions an event starts.
     pub fn executions_per_event(self) -> u64 {
-        match self {
-            Task::FanOut(matches) => matches,
-            Task::Copy
-            | Task::Limit(_)
-            | Task::Requests { .. }
-            | Task::Pass
-            | Task::Shape { .. }
-            | Task::Call { .. }
-            | Task::Poisoned { .. }
-            | Task::Installed(_)
-            | Task::Changing(_) => 1,
-        }
+        if let Task::FanOut(matches) = self { matches } else { 1 }
     }
 
     /// How many events it takes, so that every task does about the same work.

@@ -130,18 +130,7 @@ fn parse(yaml: &str) -> Result<Definition, BenchError> {
 
 /// After how long what a task calls answers; None if it calls nothing.
 fn call_of(task: Task) -> Option<u32> {
-    match task {
-        Task::Call { after_ms } => Some(after_ms),
-        Task::Copy
-        | Task::Limit(_)
-        | Task::Requests { .. }
-        | Task::Pass
-        | Task::Shape { .. }
-        | Task::Poisoned { .. }
-        | Task::FanOut(_)
-        | Task::Installed(_)
-        | Task::Changing(_) => None,
-    }
+    if let Task::Call { after_ms } = task { Some(after_ms) } else { None }
 }
 
 fn head(id: &str, event: &str, pattern: Option<&str>) -> String {

@@ -9,15 +9,16 @@ use serde_json::{Value, json};
 use super::args::{Breaker, BreakerWish, Common, OutputFormat};
 use super::output::{rows, talk};
 use super::{DONE, setup};
-use crate::app::breakers::{self, Said, rfc3339};
+use crate::app::breakers::{self, Said};
 use crate::app::{cluster, overrides};
 use crate::codec::breaker_override::{BreakerOverride, TEXT_BYTES};
-use crate::dead_letter::now_ms;
 use crate::engine::breaker::Override;
+use crate::engine::value::milliseconds_text;
 use crate::engine::wire::WireRecord;
 use crate::kafka::admin::Admin;
 use crate::kafka::client::ClientSettings;
 use crate::kafka::log_reader::ReadError;
+use crate::lane::now_ms;
 use crate::settings::Settings;
 
 pub(super) fn run(common: &Common, args: &Breaker) -> anyhow::Result<u8> {
@@ -92,7 +93,7 @@ fn write(clients: &ClientSettings, record: &WireRecord) -> anyhow::Result<()> {
 fn row(connector: &str, wanted: Option<&BreakerOverride>) -> Value {
     let Some(wanted) = wanted else { return json!({ "connector": connector, "state": null }) };
     json!({ "connector": connector, "state": wanted.state(), "reason": wanted.reason, "by": wanted.by,
-        "since": rfc3339(wanted.since_ms), "until": wanted.expires_ms.map(rfc3339) })
+        "since": milliseconds_text(wanted.since_ms), "until": wanted.expires_ms.map(milliseconds_text) })
 }
 
 fn list(common: &Common, settings: &Settings, clients: &ClientSettings, topic: &str) -> anyhow::Result<()> {

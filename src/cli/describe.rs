@@ -14,15 +14,16 @@ use super::{DONE, records, setup};
 use crate::app::why::{self, Partition, Standing};
 use crate::app::{breakers, cluster, definitions};
 use crate::codec::journal;
-use crate::dead_letter::now_ms;
 use crate::definition::Installed;
 use crate::engine::event::{Origin, SourceRecord, Topic};
 use crate::engine::ids::ExecutionId;
 use crate::engine::plan::Plan;
+use crate::engine::value::milliseconds_text;
 use crate::engine::workflow::WorkflowId;
 use crate::kafka::client::ClientSettings;
 use crate::kafka::group_offsets::GroupOffsets;
 use crate::kafka::log_reader::{From, LogReader, LogRecord};
+use crate::lane::now_ms;
 use crate::settings::Settings;
 
 /// Records from the end of each partition that are looked through.
@@ -100,7 +101,7 @@ fn unsaid(standing: &Standing) -> Value {
     let checkpoint = &standing.checkpoint;
     let status = if checkpoint.waits.is_empty() { "pending" } else { "running" };
     json!({ "id": standing.execution.to_string(), "run": standing.run, "workflowId": checkpoint.workflow.as_str(),
-        "workflowVersion": &*checkpoint.version, "status": status, "startTime": breakers::rfc3339(checkpoint.started_ms) })
+        "workflowVersion": &*checkpoint.version, "status": status, "startTime": milliseconds_text(checkpoint.started_ms) })
 }
 
 fn has_ended(told: &Value) -> Option<Value> {

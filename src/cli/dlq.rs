@@ -10,8 +10,9 @@ use super::progress::Progress;
 use super::{DONE, describe, setup};
 use crate::app::cluster;
 use crate::dead_letter::plan::Item;
-use crate::dead_letter::{Desk, Filter, letters, now_ms};
+use crate::dead_letter::{Desk, Filter, letters};
 use crate::kafka::log_reader::{From, LogReader};
+use crate::lane::now_ms;
 
 /// The most rows that are listed; `export` prints all.
 const MOST_ROWS: usize = 100_000;
@@ -37,6 +38,7 @@ pub(super) fn desk(common: &Common) -> anyhow::Result<(crate::settings::Settings
         executions: known.encoder.executions.clone(),
         journal: known.encoder.journal.clone(),
         journal_partitions: known.journal_partitions,
+        now_ms,
     };
     Ok((settings, desk))
 }

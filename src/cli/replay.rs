@@ -15,8 +15,9 @@ use crate::app::{cluster, definitions};
 use crate::dead_letter::apply::{Summary, apply};
 use crate::dead_letter::plan::{self, Bar, FORMAT, Group, Orders, Plan};
 use crate::dead_letter::status::status;
-use crate::dead_letter::{Desk, Pace, now_ms};
+use crate::dead_letter::{Desk, Pace};
 use crate::definition::Installed;
+use crate::lane::now_ms;
 use crate::settings::Settings;
 
 /// The largest plan that is read: one with as many items as a plan may have is far smaller.

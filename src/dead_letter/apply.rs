@@ -7,7 +7,7 @@ use super::letters::{self, Letters};
 use super::mail::{Mail, Mailer};
 use super::outcomes::{Ended, Outcomes};
 use super::plan::{LeftOut, Plan, leave_out};
-use super::{Desk, Pace, ReplayError, now_ms};
+use super::{Desk, Pace, ReplayError};
 use crate::definition::Installed;
 use crate::engine::ids::{DeadLetterId, ExecutionId};
 use crate::engine::wire::WireRecord;
@@ -208,7 +208,7 @@ impl Applying<'_> {
         let Some(id) = self.wanted.get(&place).copied() else { return Ok(()) };
         let mail = letters::read(record)
             .map_err(|why| format!("it cannot be read: {why}"))
-            .and_then(|read| self.mailer.mail(read, now_ms()));
+            .and_then(|read| self.mailer.mail(read, (self.desk.now_ms)()));
         let mail = match mail {
             Ok(mail) => mail,
             Err(reason) => {

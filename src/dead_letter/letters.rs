@@ -59,9 +59,8 @@ pub fn scan<T>(
 
 impl<T> Letters<T> {
     fn take_up(&mut self, record: &LogRecord, keep: &mut impl FnMut(ReadLetter) -> Option<T>) {
-        let id = record.key.as_deref().and_then(|key| std::str::from_utf8(key).ok()).and_then(DeadLetterId::parse);
-        if let Some(id) = &id {
-            self.live.remove(id);
+        if let Some(id) = DeadLetterId::of_key(record.key.as_deref()) {
+            self.live.remove(&id);
         }
         if record.value.is_none() {
             return;

@@ -19,8 +19,6 @@ mod pace;
 pub mod plan;
 pub mod status;
 
-use std::time::{SystemTime, UNIX_EPOCH};
-
 use crate::codec::record::SystemTopic;
 use crate::kafka::client::{ClientError, ClientSettings};
 use crate::kafka::log_reader::ReadError;
@@ -43,6 +41,8 @@ pub struct Desk {
     pub journal: SystemTopic,
     /// How many partitions that has.
     pub journal_partitions: u16,
+    /// The clock: now, milliseconds since the Unix epoch.
+    pub now_ms: fn() -> i64,
 }
 
 /// Why the tool cannot do it.
@@ -69,10 +69,4 @@ pub enum ReplayError {
     /// The plan is for something else.
     #[error("{0}")]
     OtherPlace(String),
-}
-
-/// Now, milliseconds since the Unix epoch.
-pub fn now_ms() -> i64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }

@@ -56,6 +56,14 @@ pub(super) struct Told {
     pub status: String,
 }
 
+impl Told {
+    /// What a record says of one of the executions that are wanted.
+    pub(super) fn of(record: &LogRecord, wanted: &HashMap<ExecutionId, u32>) -> Option<(ExecutionId, Told)> {
+        let id = ExecutionId::of_key(record.key.as_deref()).filter(|id| wanted.contains_key(id))?;
+        Some((id, serde_json::from_slice(record.value.as_deref()?).ok()?))
+    }
+}
+
 impl Outcomes {
     /// Watches from now on.
     pub(super) fn open(desk: &Desk) -> Result<Outcomes, ReadError> {
@@ -90,10 +98,10 @@ impl Outcomes {
     }
 
     fn take(&mut self, record: &LogRecord) {
-        let key = record.key.as_deref().and_then(|key| std::str::from_utf8(key).ok()).and_then(ExecutionId::parse);
-        let Some((id, run)) = key.and_then(|id| Some((id, *self.pending.get(&id)?))) else { return };
-        let told = record.value.as_deref().and_then(|value| serde_json::from_slice::<Told>(value).ok());
-        let Some(told) = told.filter(|told| told.run >= run) else { return };
+        let Some((id, told)) = Told::of(record, &self.pending) else { return };
+        if self.pending.get(&id).is_none_or(|run| told.run < *run) {
+            return;
+        }
         self.heard = Instant::now();
         if self.ended.count(&told.status) {
             self.pending.remove(&id);

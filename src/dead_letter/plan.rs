@@ -9,6 +9,7 @@ use super::mail::Mailer;
 use super::{Desk, Filter, ReplayError};
 use crate::codec::dead_letter::ReadLetter;
 use crate::definition::Installed;
+use crate::engine::value::milliseconds_text;
 
 pub use super::mail::{Orders, RETURNS_MOST};
 
@@ -194,7 +195,7 @@ pub fn make(
         format: FORMAT,
         environment: desk.environment.clone(),
         dead_letters: desk.dead_letters.name.to_string(),
-        created: rfc3339(now_ms),
+        created: milliseconds_text(now_ms),
         filter,
         orders,
         counts,
@@ -235,7 +236,7 @@ impl Item {
             reason: letter.reason.name().to_owned(),
             class: letter.failure.class.name().to_owned(),
             message: letter.failure.message.chars().take(MESSAGE_CHARACTERS).collect(),
-            last_failure: rfc3339(letter.last_failure_ms),
+            last_failure: milliseconds_text(letter.last_failure_ms),
             returns: letter.returns,
         }
     }
@@ -264,14 +265,8 @@ fn histogram(times: &[i64]) -> Vec<Bar> {
         let at = usize::try_from((time - first) / length).unwrap_or(0).min(bars.len() - 1);
         bars[at] += 1;
     }
-    let from = |at: usize| rfc3339(first + at as i64 * length);
+    let from = |at: usize| milliseconds_text(first + at as i64 * length);
     bars.into_iter().enumerate().map(|(at, count)| Bar { from: from(at), count }).collect()
-}
-
-/// A time as RFC 3339 in UTC with milliseconds.
-pub(super) fn rfc3339(ms: i64) -> String {
-    let time = chrono::DateTime::from_timestamp_millis(ms).unwrap_or_default();
-    time.to_rfc3339_opts(chrono::SecondsFormat::Millis, true)
 }
 
 #[cfg(test)]

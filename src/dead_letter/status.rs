@@ -80,11 +80,7 @@ fn last_words(
     reader.read_to_end(SCAN_TIMEOUT, |record| {
         count += 1;
         progress(count);
-        let key = record.key.as_deref().and_then(|key| std::str::from_utf8(key).ok()).and_then(ExecutionId::parse);
-        let Some(id) = key.filter(|id| wanted.contains_key(id)) else { return };
-        if let Some(told) = record.value.as_deref().and_then(|value| serde_json::from_slice::<Told>(value).ok()) {
-            last.insert(id, told);
-        }
+        last.extend(Told::of(&record, wanted));
     })?;
     Ok(last)
 }

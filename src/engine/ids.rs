@@ -106,6 +106,11 @@ impl ExecutionId {
         ExecutionId { journal_partition: partition_of(hash, journal_partitions), hash }
     }
 
+    /// The id that is the key of a record, if it is one.
+    pub fn of_key(key: Option<&[u8]>) -> Option<ExecutionId> {
+        std::str::from_utf8(key?).ok().and_then(ExecutionId::parse)
+    }
+
     /// Reads an id as it is written.
     pub fn parse(text: &str) -> Option<ExecutionId> {
         let (partition, hash) = text.split_once('-')?;
@@ -160,6 +165,11 @@ impl DeadLetterId {
     pub fn of_record(Origin { topic, partition, offset }: &Origin) -> DeadLetterId {
         let parts = Parts::of("dead-letter").with(b"record").with(&topic.id);
         DeadLetterId(parts.with(&partition.to_be_bytes()).with(&offset.to_be_bytes()).hash())
+    }
+
+    /// The id that is the key of a record, if it is one.
+    pub fn of_key(key: Option<&[u8]>) -> Option<DeadLetterId> {
+        std::str::from_utf8(key?).ok().and_then(DeadLetterId::parse)
     }
 
     /// Reads an id as it is written.

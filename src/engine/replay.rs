@@ -9,7 +9,7 @@
 use std::sync::Arc;
 
 use super::checkpoint::{Checkpoint, Content, History, Redrive};
-use super::ids::{DeadLetterId, ExecutionId};
+use super::ids::ExecutionId;
 use super::journal::{Entry, Mail};
 use super::record::{DeadLetter, FailedExecution, JournalRecord};
 use super::run::cut;
@@ -30,7 +30,7 @@ pub fn resume(letter: DeadLetter, repair: &Repair, journal_partitions: u16, now_
     let entry = Entry::Mail(Mail::Resume);
     let Some(FailedExecution { id: execution, run, workflow, finished, history, parent }) = execution else {
         let redrive = Redrive { record, after: None, first_failure_ms };
-        let execution = redrive_id(id, journal_partitions);
+        let execution = ExecutionId::of_dead_letter(id, journal_partitions);
         let content = Content::Redrive(Arc::new(redrive));
         return JournalRecord { execution, run: returns.saturating_add(1), entry, content };
     };
@@ -57,16 +57,12 @@ pub fn resume(letter: DeadLetter, repair: &Repair, journal_partitions: u16, now_
     JournalRecord { execution, run: run.saturating_add(1), entry, content }
 }
 
-/// By what the journal knows a record that is read again: it is no execution (yet), and has an address like one.
-pub fn redrive_id(letter: DeadLetterId, journal_partitions: u16) -> ExecutionId {
-    ExecutionId::of_dead_letter(letter, journal_partitions)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::engine::event::{Origin, SourceRecord, Topic};
     use crate::engine::expression::StepStatus;
+    use crate::engine::ids::DeadLetterId;
     use crate::engine::plan::ErrorClass;
     use crate::engine::record::{Failure, FinishedStep, Reason};
     use crate::engine::value::Value;
@@ -154,7 +150,7 @@ mod tests {
     #[test]
     fn what_was_no_execution_is_read_again() {
         let mail = resume(letter(None), &Repair::default(), 24, 1_000);
-        assert_eq!((mail.execution, mail.run), (redrive_id(letter(None).id, 24), 4));
+        assert_eq!((mail.execution, mail.run), (ExecutionId::of_dead_letter(letter(None).id, 24), 4));
         assert!(mail.execution.journal_partition < 24);
         let Content::Redrive(redrive) = mail.content else { panic!("a record is read again") };
         assert_eq!((redrive.record.origin.offset, redrive.first_failure_ms, &redrive.after), (4, 100, &None));

@@ -97,9 +97,8 @@ impl<H: Rebalance> Consumer<H> {
 
     /// Leaves the group, which gives what is held to others at once: it is revoked inside the next polls. A static member that is only closed
     /// is waited for, until its session times out.
-    pub fn leave(&self) -> Result<(), PollError> {
+    pub fn leave(&self) {
         self.inner.unsubscribe();
-        Ok(())
     }
 
     /// Ends the client. What is still held is revoked as lost, on another thread.

@@ -55,7 +55,7 @@ use tenure::Tenure;
 use waiting::Tender;
 
 pub use calls::{Caller, OnAnswer, Running};
-pub use clock::Steady;
+pub use clock::{Steady, now_ms};
 pub use committer::Committed;
 pub use gates::{Gates, OnTransition};
 pub use stop::StopSignal;

@@ -149,7 +149,7 @@ impl Reader {
     /// Ends what is under way and gives up what is held. Whoever goes on with it need not wait, nor repeat what has ended.
     fn leave(&self, consumer: &Consumer<Reader>) -> Result<(), RestartReason> {
         if self.context.leaves_group {
-            consumer.leave().map_err(|error| self.trouble(&error))?;
+            consumer.leave();
             let until = Instant::now() + LEAVE_WITHIN;
             // What is held is let go inside a poll; records that come now are somebody else's.
             while !self.state().held.is_empty() && Instant::now() < until {

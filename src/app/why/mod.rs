@@ -12,11 +12,12 @@ use serde_json::{Map, Value, json};
 
 pub use partition::{Ahead, Letter, Partition, Standing};
 
-use super::breakers::{Breaker, rfc3339};
+use super::breakers::Breaker;
 use crate::engine::checkpoint::{Failed, StepWait};
 use crate::engine::owner::WaitReason;
 use crate::engine::plan::{Action, Plan, Turns, Wait};
 use crate::engine::signal::Told;
+use crate::engine::value::milliseconds_text;
 use crate::engine::workflow::WorkflowId;
 
 /// What is known around an execution.
@@ -149,12 +150,14 @@ fn at_step(wait: &StepWait, action: Option<&Action>, around: &Around<'_>) -> Why
     };
     match kind {
         Wait::Delay(_) | Wait::Until(_) => {
-            let says = wait.due_ms.map_or("delay".to_owned(), |due_ms| format!("delay until {}", rfc3339(due_ms)));
+            let says =
+                wait.due_ms.map_or("delay".to_owned(), |due_ms| format!("delay until {}", milliseconds_text(due_ms)));
             Why::new(WaitReason::Timer, says).until(wait.due_ms)
         }
         Wait::Approval(_) => {
-            let by_when =
-                wait.due_ms.map_or("without an end".to_owned(), |due_ms| format!("until {}", rfc3339(due_ms)));
+            let by_when = wait
+                .due_ms
+                .map_or("without an end".to_owned(), |due_ms| format!("until {}", milliseconds_text(due_ms)));
             let why = Why::new(WaitReason::Approval, format!("approval {by_when}")).until(wait.due_ms);
             match (around.asked)(&wait.step) {
                 Some(message) => why.with("message", message),
@@ -167,7 +170,9 @@ fn at_step(wait: &StepWait, action: Option<&Action>, around: &Around<'_>) -> Why
             None => unopened(&call.workflow, call.version.as_deref(), around),
         },
         Wait::Http(call) => match wait.due_ms.filter(|due_ms| *due_ms > around.now_ms) {
-            Some(due_ms) => Why::new(WaitReason::Timer, format!("retry at {}", rfc3339(due_ms))).until(Some(due_ms)),
+            Some(due_ms) => {
+                Why::new(WaitReason::Timer, format!("retry at {}", milliseconds_text(due_ms))).until(Some(due_ms))
+            }
             None => at_connector(&call.connector, &(around.breaker)(&call.connector), around.now_ms),
         },
     }
@@ -189,7 +194,8 @@ fn at_connector(connector: &str, breaker: &Breaker, now_ms: i64) -> Why {
     let open: Vec<_> = breaker.said.iter().filter(|(_, said)| said.state == "open").collect();
     let (says, until_ms) = match (wanted, open.first()) {
         (Some(wanted), _) => {
-            let until = wanted.expires_ms.map_or(String::new(), |until_ms| format!(" until {}", rfc3339(until_ms)));
+            let until =
+                wanted.expires_ms.map_or(String::new(), |until_ms| format!(" until {}", milliseconds_text(until_ms)));
             let says =
                 format!("whose circuit breaker {} holds {}{until}: {}", wanted.by, wanted.state(), wanted.reason);
             (says, wanted.expires_ms)
@@ -233,5 +239,5 @@ fn its_turn(standing: &Standing, turns: Turns) -> Why {
 }
 
 fn time(ms: i64) -> Value {
-    rfc3339(ms).into()
+    milliseconds_text(ms).into()
 }

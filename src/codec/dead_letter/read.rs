@@ -6,7 +6,6 @@ use std::sync::Arc;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
-use chrono::DateTime;
 
 use super::{OURS, Unreadable, state};
 use crate::engine::checkpoint::History;
@@ -15,6 +14,7 @@ use crate::engine::ids::{DeadLetterId, ExecutionId};
 use crate::engine::plan::ErrorClass;
 use crate::engine::record::{DeadLetter, FailedExecution, Failure, Reason};
 use crate::engine::run::cut;
+use crate::engine::value::parse_milliseconds;
 use crate::engine::workflow::{ContentHash, Status, Workflow, WorkflowId};
 
 /// A dead letter that was read.
@@ -29,8 +29,8 @@ pub struct ReadLetter {
 /// Reads a record of the dead-letters topic. Whatever it holds, it is read within limits.
 pub fn read(record: &SourceRecord) -> Result<ReadLetter, Unreadable> {
     let ours = Ours(record);
-    let key = record.key().and_then(|key| std::str::from_utf8(key).ok()).and_then(DeadLetterId::parse);
-    let id = key.ok_or_else(|| Unreadable("the key is no id of a dead letter".into()))?;
+    let id =
+        DeadLetterId::of_key(record.key()).ok_or_else(|| Unreadable("the key is no id of a dead letter".into()))?;
     let optional = |name: &str| ours.optional(name).transpose();
     let reason = named("reason", ours.text("reason")?, Reason::ALL, Reason::name)?;
     let class = named("error-class", ours.text("error-class")?, ErrorClass::ALL, ErrorClass::name)?;
@@ -129,9 +129,8 @@ impl<'a> Ours<'a> {
     }
 
     fn time(&self, name: &str) -> Result<i64, Unreadable> {
-        let time = DateTime::parse_from_rfc3339(self.text(name)?);
-        time.map(|it| it.timestamp_millis())
-            .map_err(|_| Unreadable(format!("the header `tidegate-dlq-{name}` is no time in RFC 3339")))
+        let time = parse_milliseconds(self.text(name)?);
+        time.ok_or_else(|| Unreadable(format!("the header `tidegate-dlq-{name}` is no time in RFC 3339")))
     }
 }
 

@@ -7,7 +7,6 @@ use std::sync::Arc;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
-use chrono::DateTime;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
@@ -20,7 +19,7 @@ use crate::engine::ids::ExecutionId;
 use crate::engine::limits;
 use crate::engine::plan::ErrorClass;
 use crate::engine::record::{Failure, FinishedStep};
-use crate::engine::value::{JsonLimits, Map, Value, ValueRef, View, read_json, write_json};
+use crate::engine::value::{JsonLimits, Map, Value, ValueRef, View, parse_milliseconds, read_json, write_json};
 
 /// Parts of one output that may be of a type that JSON does not have.
 const TYPED_PARTS: usize = limits::EXECUTION_OUTPUT_BYTES / 2;
@@ -189,12 +188,11 @@ fn step(stored: &StateStep<'_>) -> Result<FinishedStep, Unreadable> {
         let step = error.step_id.as_deref().map(Into::into);
         Ok::<_, Unreadable>(Failure { step, class, message: crate::engine::run::cut(error.message.clone()) })
     });
-    let time = |text: &str| DateTime::parse_from_rfc3339(text).map(|it| it.timestamp_millis());
     Ok(FinishedStep {
         id: step_id.as_str().into(),
         status: statuses.into_iter().find(|it| it.name() == status).ok_or_else(|| wrong("an unknown status"))?,
-        started_ms: time(&stored.start_time).map_err(|_| wrong("a startTime that is no time"))?,
-        ended_ms: time(&stored.end_time).map_err(|_| wrong("an endTime that is no time"))?,
+        started_ms: parse_milliseconds(&stored.start_time).ok_or_else(|| wrong("a startTime that is no time"))?,
+        ended_ms: parse_milliseconds(&stored.end_time).ok_or_else(|| wrong("an endTime that is no time"))?,
         attempts: *attempts,
         output: value(stored.output, &stored.output_types)
             .map_err(|message| wrong(&format!("an output that cannot be read: {message}")))?,

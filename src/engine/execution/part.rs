@@ -106,9 +106,19 @@ impl Execution {
             content: Content::Checkpoint(checkpoint.clone()),
         };
         let outputs = [Output::Execution(Box::new(record)), Output::Journal(Box::new(mail))];
+        self.left_without_running(outputs, status, Some(checkpoint))
+    }
+
+    /// What is left where no step ran.
+    fn left_without_running(
+        &self,
+        outputs: [Output; 2],
+        status: ExecutionStatus,
+        checkpoint: Option<Arc<Checkpoint>>,
+    ) -> Left {
         let along = self.along.as_deref().map(journal_output);
         let outputs = outputs.into_iter().chain(along).map(|output| (None, output)).collect();
-        Left { outputs, status: Some(status), steps: Vec::new(), over: Vec::new(), checkpoint: Some(checkpoint) }
+        Left { outputs, status: Some(status), steps: Vec::new(), over: Vec::new(), checkpoint }
     }
 
     /// It cannot wait for its turn: the journal does not take it.
@@ -118,9 +128,7 @@ impl Execution {
         let letter = self.dead_letter(&fatal, &[], &[], now_ms);
         let record = self.record(fatal.status, Some(&fatal), &[], &[], now_ms);
         let outputs = [Output::DeadLetter(Box::new(letter)), Output::Execution(Box::new(record))];
-        let along = self.along.as_deref().map(journal_output);
-        let outputs = outputs.into_iter().chain(along).map(|output| (None, output)).collect();
-        Left { outputs, status: Some(fatal.status), steps: Vec::new(), over: Vec::new(), checkpoint: None }
+        self.left_without_running(outputs, fatal.status, None)
     }
 
     fn go(&self, now_ms: i64) -> Part {
@@ -225,6 +233,9 @@ impl Execution {
         steps: &[StepRun],
     ) -> Vec<Output> {
         let parent = self.before.as_deref().and_then(|before| before.checkpoint.parent.as_deref());
+        if parent.is_none() && waits.iter().all(|wait| wait.child.is_none()) {
+            return Vec::new();
+        }
         let last = self.plan.last_step();
         let here = steps.iter().find(|step| Some(step.step) == last).map(|step| step.output.clone());
         let id = last.map(|last| &self.plan.steps()[last].id);

@@ -84,6 +84,14 @@ pub const UNKNOWN_DEFINITION_MS: i64 = 600_000;
 /// How often a definition that is not there is looked for, in milliseconds.
 const LOOK_AGAIN_MS: i64 = 1_000;
 
+/// What an execution came to that was looked at.
+enum Looked {
+    /// It goes on, or ends.
+    GoesOn(Box<Subject>),
+    /// It waits for this; None while something of it is being written.
+    Waits(Option<WaitReason>),
+}
+
 /// A call that is under way.
 #[derive(Debug)]
 struct UnderWay {
@@ -254,15 +262,18 @@ impl Owner {
     /// Looks at an execution: what has become due, and whether it goes on.
     fn look(&mut self, execution: ExecutionId, around: &Around<'_>) -> Option<Emitted> {
         let ward = self.wards.get_mut(&i32::from(execution.journal_partition)).filter(|ward| !ward.is_restoring())?;
-        let includes = ward.includes(execution);
-        if let Some(again) = ward.redrives.get_mut(&execution) {
+        let Some(mut task) = ward.tasks.remove(&execution) else {
+            let includes = ward.includes(execution);
+            let again = ward.redrives.get_mut(&execution)?;
             let (run, subject) = (again.run, again.next(execution, includes, around)?);
             return self.emit((execution, run), subject, around);
-        }
-        let mut task = ward.tasks.remove(&execution)?;
-        let subject = if task.is_settled() { self.go_on(execution, &mut task, around) } else { None };
+        };
+        let looked = if task.is_settled() { self.go_on(execution, &mut task, around) } else { Looked::Waits(None) };
         let run = task.run;
-        let waits_for = if subject.is_none() { task.waits_for(around) } else { None };
+        let (subject, waits_for) = match looked {
+            Looked::GoesOn(subject) => (Some(*subject), None),
+            Looked::Waits(waits_for) => (None, waits_for),
+        };
         let ward = self.wards.get_mut(&i32::from(execution.journal_partition))?;
         ward.waiting.change(std::mem::replace(&mut task.counted_as, waits_for), waits_for);
         ward.tasks.insert(execution, task);
@@ -287,15 +298,17 @@ impl Owner {
     }
 
     /// What an execution does now, if it does anything.
-    fn go_on(&mut self, execution: ExecutionId, task: &mut Task, around: &Around<'_>) -> Option<Subject> {
-        let ward = self.wards.get_mut(&i32::from(execution.journal_partition))?;
+    fn go_on(&mut self, execution: ExecutionId, task: &mut Task, around: &Around<'_>) -> Looked {
+        let Some(ward) = self.wards.get_mut(&i32::from(execution.journal_partition)) else {
+            return Looked::Waits(None);
+        };
         let definition = match task.definition(around) {
             Ok(Some(definition)) => definition,
             Ok(None) => {
                 self.timers.insert((around.now_ms + LOOK_AGAIN_MS, execution));
-                return None;
+                return Looked::Waits(Some(WaitReason::Definition));
             }
-            Err(message) => return Some(self.unrunnable(execution, task, &message, around)),
+            Err(message) => return self.unrunnable(execution, task, &message, around),
         };
         if (around.is_stopped)(&task.checkpoint.workflow) {
             task.stop("its workflow was stopped");
@@ -306,7 +319,10 @@ impl Owner {
             self.timers.insert((look_ms, execution));
         }
         if !has_turn && !task.is_stopped() {
-            return task.take_straggler().then(|| ward.stands_still(execution, task));
+            return match task.take_straggler() {
+                true => Looked::GoesOn(Box::new(ward.stands_still(execution, task))),
+                false => Looked::Waits(Some(WaitReason::Turn)),
+            };
         }
         if !task.begins() && task.open(execution, &definition, around, &self.identity) {
             self.timers.insert((around.now_ms + LOOK_AGAIN_MS, execution));
@@ -321,14 +337,14 @@ impl Owner {
             }
         }
         if !task.has_news() {
-            return None;
+            return Looked::Waits(task.waits_for(&definition.plan));
         }
         let includes = ward.includes(execution);
         let event = match task.checkpoint.event(around.decode) {
             Ok(event) => Arc::new(event),
             Err((_, why)) => {
                 let message = format!("its event cannot be understood any more: {}", why.message);
-                return Some(self.unrunnable(execution, task, &message, around));
+                return self.unrunnable(execution, task, &message, around);
             }
         };
         let (news, begins) = (task.take_news(), task.take_beginning());
@@ -343,14 +359,15 @@ impl Owner {
             (task.place, includes),
         );
         match next {
-            Ok(next) => Some(Subject::Execution(Box::new(next))),
-            Err(unknown) => Some(self.unrunnable(execution, task, &unknown.to_string(), around)),
+            Ok(next) => Looked::GoesOn(Box::new(Subject::Execution(Box::new(next)))),
+            Err(unknown) => self.unrunnable(execution, task, &unknown.to_string(), around),
         }
     }
 
     /// An execution that cannot go on here, nor anywhere else.
-    fn unrunnable(&self, execution: ExecutionId, task: &Task, message: &str, around: &Around<'_>) -> Subject {
-        Subject::stranded((execution, task.run), task.checkpoint.clone(), message, around.decode, around.now_ms)
+    fn unrunnable(&self, execution: ExecutionId, task: &Task, message: &str, around: &Around<'_>) -> Looked {
+        let (id, checkpoint) = ((execution, task.run), task.checkpoint.clone());
+        Looked::GoesOn(Box::new(Subject::stranded(id, checkpoint, message, around.decode, around.now_ms)))
     }
 
     /// The connectors that calls wait for which may start now.

@@ -1,7 +1,6 @@
 //! What executions wait for, counted as it changes: each is counted when it was looked at, so that nobody has to walk all of them.
 
-use super::Around;
-use super::task::{Stage, Task, Turn};
+use super::task::{Stage, Task};
 use crate::engine::checkpoint::StepWait;
 use crate::engine::plan::{Action, Plan, Wait};
 
@@ -78,19 +77,9 @@ impl WaitCounts {
 }
 
 impl Task {
-    /// What it waits for, once it was looked at and does not go on.
-    pub(super) fn waits_for(&self, around: &Around<'_>) -> Option<WaitReason> {
-        if !self.is_settled() {
-            return None;
-        }
-        let Some(definition) = (around.definition)(&self.checkpoint.workflow, &self.checkpoint.version) else {
-            return Some(WaitReason::Definition);
-        };
-        if matches!(self.turn, Turn::Queues(_)) {
-            return Some(WaitReason::Turn);
-        }
-        let plan = definition.ok()?.plan;
-        self.standing().filter_map(|(wait, stage)| reason(wait, stage, &plan)).min()
+    /// What the steps wait for of one whose turn it is and that does not go on.
+    pub(super) fn waits_for(&self, plan: &Plan) -> Option<WaitReason> {
+        self.standing().filter_map(|(wait, stage)| reason(wait, stage, plan)).min()
     }
 }
 

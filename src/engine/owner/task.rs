@@ -80,6 +80,8 @@ pub(super) struct Task {
 pub(super) enum Turn {
     /// Nobody has asked yet.
     Unknown,
+    /// Nobody has asked yet, and it has begun already: until its line is known, nobody else of its workflow begins.
+    Unplaced,
     /// It stands in no line.
     Free,
     /// It queues there.

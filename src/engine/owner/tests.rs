@@ -82,6 +82,9 @@ fn next_match(identity: &Identity, event: Arc<Event>, after: Option<&WorkflowId>
     Found { subject: subject.map(|it| Subject::Execution(Box::new(it))), has_more: next + 1 < count }
 }
 
+/// More than any of these worlds writes at a time.
+const MOST_WRITTEN: usize = 10_000;
+
 /// An owner of the only partition of a journal, and the log that it writes.
 struct World {
     owner: Owner,
@@ -93,12 +96,18 @@ struct World {
     /// What was written since it was asked last.
     said: Vec<String>,
     is_committed: bool,
+    /// The sequence number of what was written last.
+    sequence: u64,
     /// What each record weighs.
     record_bytes: u64,
     /// The dead letters that were written.
     letters: Vec<DeadLetter>,
     /// How many workflows match a record that is read again; None if it is not understood.
     matches: Option<usize>,
+    /// A version that is not there.
+    missing: Option<&'static str>,
+    /// The position that was committed last, or was to be.
+    pushed: Option<Position>,
     /// Whether all workflows were stopped.
     is_stopped: bool,
     /// The workflow `child`, which others start.
@@ -118,11 +127,14 @@ impl World {
             now_ms: 0,
             said: Vec::new(),
             is_committed: true,
+            sequence: 0,
             record_bytes: 10,
             letters: Vec::new(),
             matches: Some(0),
             child: None,
             is_stopped: false,
+            missing: None,
+            pushed: None,
         };
         world.assign();
         world
@@ -192,8 +204,11 @@ impl World {
 
     /// Finds definitions.
     fn definitions(&self) -> impl Fn(&WorkflowId, &str) -> Option<Result<Definition, String>> + use<> {
-        let (definition, child) = (self.definition.clone(), self.child.clone());
-        move |id, _| if id.as_str() == "child" { child.clone() } else { definition.clone() }.map(Ok)
+        let (definition, child, missing) = (self.definition.clone(), self.child.clone(), self.missing);
+        move |id, version| {
+            let found = if id.as_str() == "child" { child.clone() } else { definition.clone() };
+            found.filter(|_| missing != Some(version)).map(Ok)
+        }
     }
 
     /// Everything that goes on now is written, and committed unless that is held up.
@@ -218,14 +233,21 @@ impl World {
             now_ms,
             steady_ms: now_ms,
         };
+        let mut written = 0;
         while let Some(emitted) = self.owner.poll(&around) {
+            written += 1;
+            assert!(written < MOST_WRITTEN, "it does not come to rest");
             self.take(&emitted.left);
+            self.sequence = emitted.sequence;
             if self.is_committed {
                 self.commit(emitted.sequence);
             }
         }
-        if !self.owner.renewals(now_ms).is_empty() && self.is_committed {
-            self.commit(0);
+        if let Some((_, _, position)) = self.owner.renewals(now_ms).pop() {
+            self.pushed = Some(position);
+            if self.is_committed {
+                self.commit(0);
+            }
         }
     }
 

@@ -40,6 +40,8 @@ pub(super) struct Ward {
     lines: Lines,
     /// What the tasks wait for.
     pub waiting: WaitCounts,
+    /// How many executions of a workflow were running when the partition was taken up and have no place in a line so far.
+    unplaced: FxHashMap<WorkflowId, usize>,
     /// Executions whose turn has come and that have not been told.
     turns: FxHashSet<ExecutionId>,
     terms: Terms,
@@ -69,6 +71,7 @@ impl Ward {
             queues: BTreeMap::new(),
             lines: Lines::default(),
             waiting: WaitCounts::default(),
+            unplaced: FxHashMap::default(),
             turns: FxHashSet::default(),
             terms,
             is_restoring: true,
@@ -98,9 +101,9 @@ impl Ward {
         self.wake_all(now_ms)
     }
 
-    /// Makes tasks of all that is alive, and names them, those that began first before the others.
+    /// Makes tasks of all that is alive, and names them by their places.
     fn wake_all(&mut self, now_ms: i64) -> Vec<ExecutionId> {
-        let Ward { log, tasks, redrives, .. } = self;
+        let Ward { log, tasks, redrives, unplaced, .. } = self;
         let mut woken = Vec::new();
         log.each_live(|execution, live| {
             let first = live.mail.front_mut().map(|(_, kept)| &mut kept.content);
@@ -109,7 +112,7 @@ impl Ward {
                 Some(Content::Checkpoint(checkpoint)) => checkpoint,
                 Some(Content::Redrive(redrive)) => {
                     redrives.insert(execution, Redriving::new(live.run, live.place, redrive));
-                    woken.push((true, live.place, execution));
+                    woken.push((live.place, execution));
                     return;
                 }
                 // What lives begins with a start, a resume or a state, all of which hold one of these.
@@ -119,12 +122,15 @@ impl Ward {
             for (mail, kept) in &mut live.mail {
                 task.take_mail(*mail, kept.content.take().unwrap_or(Content::None));
             }
-            woken.push((task.begins(), live.place, execution));
+            if !task.begins() {
+                task.turn = Turn::Unplaced;
+                *unplaced.entry(task.checkpoint.workflow.clone()).or_default() += 1;
+            }
+            woken.push((live.place, execution));
             tasks.insert(execution, task);
         });
-        // Those first that have begun: they hold others back.
         woken.sort_unstable();
-        woken.into_iter().map(|(_, _, execution)| execution).collect()
+        woken.into_iter().map(|(_, execution)| execution).collect()
     }
 
     /// Executions whose states are to be appended again now, so that the position can move.
@@ -195,7 +201,8 @@ impl Ward {
         work: &mut VecDeque<ExecutionId>,
     ) -> bool {
         let place = (task.place, execution);
-        if task.turn == Turn::Unknown {
+        if matches!(task.turn, Turn::Unknown | Turn::Unplaced) {
+            let was_unplaced = task.turn == Turn::Unplaced;
             let key = task.checkpoint.record.key().filter(|_| turns.by_key).map(Bytes::copy_from_slice);
             let stand = Stand { workflow: task.checkpoint.workflow.clone(), key };
             task.turn = match (turns.concurrency > 0 || stand.key.is_some(), task.begins()) {
@@ -210,6 +217,9 @@ impl Ward {
                     Turn::Runs(stand)
                 }
             };
+            if was_unplaced {
+                work.extend(self.placed(&task.checkpoint.workflow));
+            }
         }
         if self.turns.remove(&execution)
             && let Turn::Queues(stand) = &task.turn
@@ -220,8 +230,22 @@ impl Ward {
         !matches!(task.turn, Turn::Queues(_))
     }
 
+    /// One more of those that were running has its place, or has ended. Returns those whose turn that makes it.
+    fn placed(&mut self, workflow: &WorkflowId) -> Vec<ExecutionId> {
+        if let Some(left) = self.unplaced.get_mut(workflow) {
+            *left -= 1;
+            if *left == 0 {
+                self.unplaced.remove(workflow);
+            }
+        }
+        self.next_turns(workflow)
+    }
+
     /// The executions of a workflow whose turn has come.
-    pub(super) fn next_turns(&mut self, workflow: &WorkflowId) -> Vec<ExecutionId> {
+    fn next_turns(&mut self, workflow: &WorkflowId) -> Vec<ExecutionId> {
+        if self.unplaced.contains_key(workflow) {
+            return Vec::new();
+        }
         let next: Vec<ExecutionId> = std::iter::from_fn(|| self.lines.next(workflow)).collect();
         self.turns.extend(&next);
         next
@@ -267,6 +291,7 @@ impl Ward {
         let (stand, ran) = match &task.turn {
             Turn::Queues(stand) => (stand, was_called),
             Turn::Runs(stand) => (stand, true),
+            Turn::Unplaced => return self.placed(&task.checkpoint.workflow),
             Turn::Unknown | Turn::Free => return Vec::new(),
         };
         self.lines.leave(stand, (task.place, execution), ran);

@@ -20,6 +20,11 @@ pub fn duration_text(nanos: i64) -> String {
     format!("{sign}{seconds}.{}s", fraction.trim_end_matches('0'))
 }
 
+/// A moment, in milliseconds since the Unix epoch, as RFC 3339 in UTC with milliseconds.
+pub fn milliseconds_text(ms: i64) -> String {
+    DateTime::from_timestamp_millis(ms).unwrap_or_default().to_rfc3339_opts(SecondsFormat::Millis, true)
+}
+
 /// Milliseconds since the Unix epoch of a time in RFC 3339, whatever its offset; None if the text is none.
 pub fn parse_milliseconds(text: &str) -> Option<i64> {
     DateTime::parse_from_rfc3339(text).ok().map(|time| time.timestamp_millis())

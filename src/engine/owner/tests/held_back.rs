@@ -154,3 +154,54 @@ fn events_without_a_key_are_not_ordered() {
     expected.sort_unstable();
     assert_eq!(called, expected);
 }
+
+/// One that runs in a version that is not there after a restore, and one that queues behind it in another.
+fn one_in_a_version_that_comes_late() -> (World, ExecutionId, ExecutionId) {
+    let mut world = world(BY_KEY);
+    let first = world.comes(1, "a");
+    assert_eq!(named(&world.calls()), [first]);
+    let Definition { workflow, plan } = world.definition.clone().unwrap();
+    let next = Workflow { version: "2".into(), ..(*workflow).clone() };
+    world.definition = Some(Definition { workflow: Arc::new(next), plan });
+    let second = world.comes(2, "a");
+    world.missing = Some("1");
+    world.assign();
+    assert_eq!(named(&world.calls()), []);
+    (world, first, second)
+}
+
+#[test]
+fn one_that_runs_in_a_version_that_comes_late_holds_the_others_back_all_the_same() {
+    let (mut world, first, second) = one_in_a_version_that_comes_late();
+    world.missing = None;
+    let calls = world.calls();
+    assert_eq!(named(&calls), [first]);
+    world.answer(&calls[0], 200);
+    assert_eq!(named(&world.calls()), [second]);
+}
+
+#[test]
+fn one_that_runs_in_a_version_that_never_comes_holds_nobody_back_once_it_ends() {
+    let (mut world, _, second) = one_in_a_version_that_comes_late();
+    world.now_ms += UNKNOWN_DEFINITION_MS;
+    let calls = world.calls();
+    assert_eq!((named(&calls), world.letters.len()), (vec![second], 1));
+}
+
+#[test]
+fn one_whose_turn_comes_while_it_is_cancelled_hands_it_on() {
+    let mut world = world(BY_KEY);
+    let [first, second, third] = [1, 2, 3].map(|offset| world.comes(offset, "a"));
+    let calls = world.calls();
+    assert_eq!(named(&calls), [first]);
+    world.is_committed = false;
+    world.answer(&calls[0], 200);
+    let end_of_first = world.sequence;
+    world.append(JournalRecord { execution: second, run: 1, entry: Entry::Mail(Mail::Cancel), content: Content::None });
+    world.go();
+    assert!(world.sequence > end_of_first);
+    world.commit(end_of_first);
+    world.is_committed = true;
+    world.commit(world.sequence);
+    assert_eq!(named(&world.calls()), [third]);
+}

@@ -17,8 +17,13 @@ fn who_takes_up_what_was_released_need_not_wait_and_who_released_it_calls_no_mor
     world.owner.handle_assigned(World::partition(), AssignmentId(1), &from, world.now_ms);
     (0..world.log.len()).for_each(|offset| world.feed(offset));
     world.owner.handle_restored(0, world.now_ms);
-    world.go();
     // Its own position comes first: from then on nothing says any more that it was released.
+    world.is_committed = false;
+    world.go();
+    assert_eq!(world.pushed.as_ref().map(|position| position.is_released), Some(false));
+    assert!(world.owner.connectors(world.now_ms).is_empty(), "it may not call before that");
+    world.is_committed = true;
+    world.commit(0);
     assert_eq!(world.call_after(200).map(|call| call.execution), Some(call.execution));
 }
 
