@@ -34,6 +34,7 @@ impl Reader {
             }
         });
         handed_on?;
+        tender.read_again();
         for (partition, assignment, position) in tender.renewals() {
             chunk.batch.push(&partition, assignment, position, None);
         }
@@ -53,6 +54,7 @@ impl Reader {
                 self.add_damaged(&mut chunk, tender, damaged, clock::now_ms());
             }
             tender.parts(&self.context, |emitted| self.push_emitted(&mut chunk, emitted));
+            tender.read_again();
             let is_busy = tender.is_busy_with(partitions);
             drop(state);
             let left = until.saturating_duration_since(Instant::now());

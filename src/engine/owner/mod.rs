@@ -6,12 +6,14 @@
 //!  poll ─▶ Emitted                                       an execution that goes on: what it leaves, for the next batch
 //!  start_call ─▶ Call                                    a call that may start, once its connector's gate grants one
 //!  renewals                                              positions to commit, so that calls may go on to start
+//!  wanted ─▶ handle_fetched                              what is not in memory and whose turn has come is read from the journal again
 //! ```
 //!
 //! Of every execution there is one part at a time that is written and not known to be committed. Until it is, nothing of that execution
 //! starts and nothing more of it is written: so an effect is always recorded before it is made, and a part that the broker refuses can
 //! still end otherwise.
 
+mod memory;
 mod messages;
 mod opening;
 mod outcome;
@@ -81,6 +83,11 @@ pub const UNKNOWN_DEFINITION_MS: i64 = 600_000;
 /// How often a definition that is not there is looked for, in milliseconds.
 const LOOK_AGAIN_MS: i64 = 1_000;
 
+/// What the executions that wait in a lane take in memory, in bytes, before those whose turn comes last are put away, if nothing else is set.
+pub const WAITING_BYTES: usize = 64 * 1024 * 1024;
+/// Records that are read again at once.
+pub const FETCHES: usize = 512;
+
 /// A call that is under way.
 #[derive(Debug)]
 struct UnderWay {
@@ -95,6 +102,8 @@ struct UnderWay {
 pub struct Owner {
     identity: Arc<Identity>,
     terms: Terms,
+    /// What executions may take in memory; see [`WAITING_BYTES`].
+    budget: usize,
     wards: BTreeMap<i32, Ward>,
     /// Executions to be looked at.
     work: VecDeque<ExecutionId>,
@@ -110,11 +119,13 @@ pub struct Owner {
 }
 
 impl Owner {
-    /// An owner that holds nothing yet, with leases of so many milliseconds: [`LEASE_MS`], the same for every instance of a cluster.
-    pub fn new(identity: Arc<Identity>, lease_ms: i64) -> Owner {
+    /// An owner that holds nothing yet, with leases of so many milliseconds: [`LEASE_MS`], the same for every instance of a cluster. Past
+    /// `budget` bytes, such as [`WAITING_BYTES`], it keeps of an execution only what tells when its turn comes.
+    pub fn new(identity: Arc<Identity>, lease_ms: i64, budget: usize) -> Owner {
         Owner {
             identity,
             terms: Terms::of(lease_ms),
+            budget,
             wards: BTreeMap::new(),
             work: VecDeque::new(),
             timers: BTreeSet::new(),
@@ -150,15 +161,14 @@ impl Owner {
 
     /// Takes the next record of a partition. One of a partition that is not held is nothing.
     pub fn handle_record(&mut self, record: journal::Record<Content>, now_ms: i64) {
+        let has_room = self.weight() <= self.budget;
         let execution = record.execution;
         let Some(ward) = self.wards.get_mut(&i32::from(execution.journal_partition)) else { return };
-        let (entry, run, offset) = (record.entry, record.run, record.offset);
         if ward.is_restoring() {
-            let journal::Record { offset, bytes, execution, run, entry, content } = record;
-            ward.log.apply(journal::Record { offset, bytes, execution, run, entry, content: Some(content) });
+            ward.restore(record, has_room);
             return;
         }
-        let journal::Record { bytes, content, .. } = record;
+        let journal::Record { offset, bytes, run, entry, content, .. } = record;
         let applied = ward.log.apply(journal::Record { offset, bytes, execution, run, entry, content: None });
         match (applied, entry, content) {
             (Applied::Wanted, journal::Entry::Mail(Mail::Start | Mail::Resume), Content::Checkpoint(it)) => {
@@ -170,13 +180,49 @@ impl Owner {
                 self.work.push_back(execution);
             }
             (Applied::Wanted, journal::Entry::Mail(mail), content) => {
-                if let Some(task) = ward.tasks.get_mut(&execution) {
-                    task.take_mail(mail, content);
-                    self.work.push_back(execution);
-                }
+                ward.take_mail(execution, (mail, offset), content, has_room);
+                self.work.push_back(execution);
             }
             // What comes back of what this owner wrote: it knows more of that already.
-            (Applied::Wanted | Applied::Moved | Applied::Ended | Applied::Nothing, _, _) => {}
+            (Applied::Moved | Applied::Ended, ..) => ward.came_back(execution, run),
+            (Applied::Wanted | Applied::Nothing, ..) => {}
+        }
+        self.put_away();
+    }
+
+    /// Takes a record of a partition that was asked for; see [`Owner::wanted`].
+    pub fn handle_fetched(&mut self, record: journal::Record<Content>) {
+        let ward = self.wards.get_mut(&i32::from(record.execution.journal_partition));
+        self.work.extend(ward.map(|ward| ward.fetched(record)).unwrap_or_default());
+    }
+
+    /// The records that are to be read from the journal again now, by partition and offset, in order. Not more than [`FETCHES`] are asked for
+    /// and not answered; each of them is committed, and is not deleted while it is wanted, because no position passes it.
+    pub fn wanted(&mut self) -> Vec<(i32, i64)> {
+        // What was read is looked at before more is.
+        if self.work.len() >= FETCHES {
+            return Vec::new();
+        }
+        let most = (FETCHES / self.wards.len().max(1)).max(1);
+        let wards = self.wards.iter_mut().filter(|(_, ward)| !ward.is_restoring());
+        wards.flat_map(|(number, ward)| ward.ask(most).into_iter().map(|offset| (*number, offset))).collect()
+    }
+
+    /// What the executions take that are in memory, about, in bytes.
+    fn weight(&self) -> usize {
+        self.wards.values().map(Ward::weight).sum()
+    }
+
+    /// Puts tasks away until what is left is within the budget, those whose turn comes last first.
+    fn put_away(&mut self) {
+        while self.weight() > self.budget {
+            let wards = self.wards.values_mut().filter(|ward| ward.furthest().is_some());
+            let Some(ward) = wards.max_by_key(|ward| ward.furthest()) else { return };
+            if let Some((execution, timers)) = ward.put_furthest_away() {
+                for due_ms in timers {
+                    self.timers.remove(&(due_ms, execution));
+                }
+            }
         }
     }
 
@@ -205,8 +251,10 @@ impl Owner {
             self.work.extend(self.wards.values_mut().flat_map(Ward::stragglers));
         }
         while let Some(execution) = self.work.pop_front() {
-            if let Some(emitted) = self.look(execution, around) {
-                return Some(emitted);
+            let emitted = self.look(execution, around);
+            self.put_away();
+            if emitted.is_some() {
+                return emitted;
             }
         }
         None
@@ -225,10 +273,21 @@ impl Owner {
             let (run, subject) = (again.run, again.next(execution, includes, around)?);
             return self.emit((execution, run), subject, around);
         }
-        let mut task = ward.tasks.remove(&execution)?;
+        if ward.memory.is_away(execution) {
+            ward.want(execution);
+            return None;
+        }
+        let mut task = ward.memory.remove(execution)?;
         let subject = if task.is_settled() { self.go_on(execution, &mut task, around) } else { None };
-        let run = task.run;
-        self.wards.get_mut(&i32::from(execution.journal_partition))?.tasks.insert(execution, task);
+        let (run, is_first) = (task.run, task.was_looked_at());
+        let ward = self.wards.get_mut(&i32::from(execution.journal_partition))?;
+        ward.memory.insert(execution, task);
+        if is_first {
+            self.work.extend(ward.seen());
+        }
+        if subject.is_none() {
+            ward.may_go(execution);
+        }
         self.emit((execution, run), subject?, around)
     }
 
@@ -239,11 +298,9 @@ impl Owner {
         self.last_emitted += 1;
         let sequence = self.last_emitted;
         self.unsettled.push_back((sequence, execution, run));
-        if let Some(task) = ward.tasks.get_mut(&execution) {
-            for call in task.move_to(left.checkpoint.clone()) {
-                self.calls.remove(&call);
-                self.aborted.push(call);
-            }
+        for call in ward.memory.change(execution, |task| task.move_to(left.checkpoint.clone())).unwrap_or_default() {
+            self.calls.remove(&call);
+            self.aborted.push(call);
         }
         let (partition, assignment, position) = ward.push(around.steady_ms);
         Some(Emitted { partition, assignment, position, subject, left, sequence })
@@ -327,7 +384,7 @@ impl Owner {
             let ward =
                 wards.filter(|ward| ward.first_of(connector).is_some()).min_by_key(|ward| ward.first_of(connector))?;
             let (execution, step) = ward.take_first(connector)?;
-            let Some(task) = ward.tasks.get_mut(&execution).filter(|task| task.is_queued(&step)) else { continue };
+            let Some(task) = ward.memory.get_mut(execution).filter(|task| task.is_queued(&step)) else { continue };
             // Its turn comes again once what was written of it is certain, or its definition is there.
             let definition = task.definition(around).ok().flatten().filter(|_| task.is_settled());
             let Some(definition) = definition else {
@@ -375,7 +432,7 @@ impl Owner {
         let step = &plan.steps()[step];
         let Action::Wait(Wait::Http(call)) = &step.action else { return Consequence::None };
         let ward = self.wards.get_mut(&i32::from(execution.journal_partition));
-        let task = ward.and_then(|ward| ward.tasks.get_mut(&execution)).filter(|task| task.run == run);
+        let task = ward.and_then(|ward| ward.memory.get_mut(execution)).filter(|task| task.run == run);
         let Some(task) = task else { return Consequence::None };
         let judged = call.judge(answer, task.attempts(&step.id), chance);
         let holds = matches!(judged, Judged::Hold(_));
@@ -416,7 +473,7 @@ impl Owner {
 
     /// How many executions have not ended, of the partitions that are restored.
     pub fn live(&self) -> usize {
-        self.wards.values().map(|ward| ward.tasks.len() + ward.redrives.len()).sum()
+        self.wards.values().map(|ward| ward.memory.len() + ward.redrives.len()).sum()
     }
 
     /// Whether every partition that is held was read to its end.

@@ -1,10 +1,12 @@
 //! An execution that waits, in its owner's memory.
 
+mod away;
+
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::outcome::{child_ended, decided, done, failed, failure, undecided};
-use super::turns::Stand;
+use super::turns::Turn;
 use super::{Around, CallId, Definition, Replaced, UNKNOWN_DEFINITION_MS};
 use crate::engine::call::{HttpCall, Judged, Request};
 use crate::engine::checkpoint::{Checkpoint, Content, Failed, StepWait};
@@ -18,6 +20,8 @@ use crate::engine::record::{ExecutionStatus, Failure, Reason};
 use crate::engine::run::{FailureCause, StepError};
 use crate::engine::signal::{Signal, Told};
 use crate::engine::value::Value;
+
+pub(super) use away::Away;
 
 /// Further back in a queue than any place: no log is so long.
 const BEHIND_ALL: i64 = 1 << 60;
@@ -70,19 +74,16 @@ pub(super) struct Task {
     begins: bool,
     /// Whether it is its turn.
     pub turn: Turn,
-}
-
-/// Whether it is an execution's turn.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Turn {
-    /// Nobody has asked yet.
-    Unknown,
-    /// It stands in no line.
-    Free,
-    /// It queues there.
-    Queues(Stand),
-    /// It runs, and others wait for its end.
-    Runs(Stand),
+    /// Of what was written of it, so much was not read again: what the log knows is not the last.
+    to_come: u32,
+    /// See [`Away`].
+    is_unseen: bool,
+    /// It was looked at since it was settled: what it waits for is known.
+    is_looked_at: bool,
+    /// What it weighs, in bytes.
+    weight: usize,
+    /// Where it stands among those that may be put away.
+    pub rank: Option<(i64, i64)>,
 }
 
 impl Task {
@@ -93,6 +94,7 @@ impl Task {
         let stages = vec![Stage::New; checkpoint.waits.len()];
         let (is_unsettled, has_ended, unknown_since_ms) = (false, false, None);
         let (is_straggler, appended_from, news) = (false, None, News::default());
+        let weight = checkpoint.weight();
         Task {
             run,
             place,
@@ -112,6 +114,11 @@ impl Task {
             appended_from,
             begins,
             turn: Turn::Unknown,
+            to_come: 0,
+            is_unseen: false,
+            is_looked_at: false,
+            weight,
+            rank: None,
         }
     }
 
@@ -138,6 +145,22 @@ impl Task {
         !self.is_unsettled
     }
 
+    /// What it weighs in memory, in bytes.
+    pub(super) fn weight(&self) -> usize {
+        self.weight
+    }
+
+    /// What was written of it was read again.
+    pub(super) fn has_come_back(&mut self) {
+        self.to_come = self.to_come.saturating_sub(1);
+    }
+
+    /// It was looked at. True if that was not done since a restore.
+    pub(super) fn was_looked_at(&mut self) -> bool {
+        self.is_looked_at = true;
+        std::mem::take(&mut self.is_unseen)
+    }
+
     /// Its state is to be appended again, because its oldest record lies there. False if that was asked for already.
     pub(super) fn append_again(&mut self, offset: i64) -> bool {
         if self.appended_from == Some(offset) {
@@ -148,11 +171,12 @@ impl Task {
     }
 
     pub(super) fn has_news(&self) -> bool {
-        self.begins
-            || self.is_straggler
-            || !self.news.over.is_empty()
-            || !self.news.changed.is_empty()
-            || self.news.stop.is_some()
+        self.begins || self.has_changed()
+    }
+
+    /// Whether something is to be written of it, though it may have to wait for its turn.
+    fn has_changed(&self) -> bool {
+        self.is_straggler || !self.news.over.is_empty() || !self.news.changed.is_empty() || self.news.stop.is_some()
     }
 
     pub(super) fn take_news(&mut self) -> News {
@@ -320,7 +344,9 @@ impl Task {
 
     /// Goes to where the execution stands once what is written now is committed; None: to its end. Returns the calls that are given up.
     pub(super) fn move_to(&mut self, checkpoint: Option<Arc<Checkpoint>>) -> Vec<CallId> {
-        (self.is_unsettled, self.is_straggler) = (true, false);
+        (self.is_unsettled, self.is_straggler, self.is_looked_at) = (true, false, false);
+        // A state or an end, and one of them even if the broker refuses this and something else is written.
+        self.to_come += 1;
         self.has_ended = checkpoint.is_none();
         let stages = match &checkpoint {
             Some(checkpoint) => self.by_step(checkpoint),
@@ -330,7 +356,7 @@ impl Task {
         let given_up = self.stages.iter().filter(|stage| !stages.contains(stage)).filter_map(calling).collect();
         self.stages = stages;
         if let Some(checkpoint) = checkpoint {
-            self.checkpoint = checkpoint;
+            (self.weight, self.checkpoint) = (checkpoint.weight(), checkpoint);
         }
         given_up
     }
@@ -353,6 +379,7 @@ impl Task {
             Some(Replaced { checkpoint: Some(checkpoint), .. }) => {
                 self.stages = self.by_step(checkpoint);
                 (self.checkpoint, self.has_ended) = (checkpoint.clone(), false);
+                self.weight = checkpoint.weight();
                 true
             }
         }

@@ -1,5 +1,6 @@
 //! One owner, step by step: what it does with mail, answers, time and commits.
 
+mod away;
 mod brought_back;
 mod held_back;
 mod told;
@@ -99,6 +100,19 @@ struct World {
     matches: Option<usize>,
     /// The workflow `child`, which others start.
     child: Option<Definition>,
+    /// What may stay in memory.
+    budget: usize,
+    /// How many records were read again.
+    fetched: usize,
+    /// What is written is not read before it is asked for.
+    is_unread: bool,
+    /// Whether what is wanted is read again at once.
+    is_fetching: bool,
+}
+
+thread_local! {
+    /// What the worlds of a test keep in memory, in bytes.
+    static BUDGET: std::cell::Cell<usize> = const { std::cell::Cell::new(usize::MAX) };
 }
 
 impl World {
@@ -106,7 +120,7 @@ impl World {
         let identity = Identity { environment: "test".into(), journal_partitions: 1, step_results: StepResults::All };
         let identity = Arc::new(identity);
         let mut world = World {
-            owner: Owner::new(identity.clone(), LEASE_MS),
+            owner: Owner::new(identity.clone(), LEASE_MS, BUDGET.get()),
             identity,
             definition: Some(definition(path)),
             journal_takes: usize::MAX,
@@ -118,6 +132,10 @@ impl World {
             letters: Vec::new(),
             matches: Some(0),
             child: None,
+            budget: BUDGET.get(),
+            fetched: 0,
+            is_unread: false,
+            is_fetching: true,
         };
         world.assign();
         world
@@ -129,7 +147,7 @@ impl World {
 
     /// A new owner, which reads the log from its beginning.
     fn assign(&mut self) {
-        self.owner = Owner::new(self.identity.clone(), LEASE_MS);
+        self.owner = Owner::new(self.identity.clone(), LEASE_MS, self.budget);
         self.owner.handle_assigned(World::partition(), AssignmentId(1), 0, self.now_ms);
         (0..self.log.len()).for_each(|offset| self.feed(offset));
         self.owner.handle_restored(0, self.now_ms);
@@ -142,14 +160,28 @@ impl World {
     }
 
     fn feed(&mut self, offset: usize) {
+        self.owner.handle_record(self.record(offset), self.now_ms);
+    }
+
+    /// A record of the log as its owner reads it.
+    fn record(&self, offset: usize) -> Record<Content> {
         let JournalRecord { execution, run, entry, content } = self.log[offset].clone();
-        let bytes = self.record_bytes;
-        self.owner.handle_record(Record { offset: offset as i64, bytes, execution, run, entry, content }, self.now_ms);
+        Record { offset: offset as i64, bytes: self.record_bytes, execution, run, entry, content }
+    }
+
+    /// Reads what is wanted. False if nothing is.
+    fn fetch(&mut self) -> bool {
+        let wanted = self.owner.wanted();
+        self.fetched += wanted.len();
+        wanted.iter().for_each(|(_, offset)| self.owner.handle_fetched(self.record(*offset as usize)));
+        !wanted.is_empty()
     }
 
     fn append(&mut self, record: JournalRecord) {
         self.log.push(record);
-        self.feed(self.log.len() - 1);
+        if !self.is_unread {
+            self.feed(self.log.len() - 1);
+        }
     }
 
     /// The event comes: its execution is mailed.
@@ -212,10 +244,15 @@ impl World {
             now_ms,
             steady_ms: now_ms,
         };
-        while let Some(emitted) = self.owner.poll(&around) {
-            self.take(&emitted.left);
-            if self.is_committed {
-                self.commit(emitted.sequence);
+        loop {
+            while let Some(emitted) = self.owner.poll(&around) {
+                self.take(&emitted.left);
+                if self.is_committed {
+                    self.commit(emitted.sequence);
+                }
+            }
+            if !self.is_fetching || !self.fetch() {
+                break;
             }
         }
         if !self.owner.renewals(now_ms).is_empty() && self.is_committed {

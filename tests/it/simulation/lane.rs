@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use tidegate::bench::workload::Random;
 use tidegate::engine::batch::{AssignmentId, Batch, Group};
+use tidegate::engine::checkpoint::Content;
 use tidegate::engine::commit::{self, Attempt, Failure, Reaction, RestartReason};
 use tidegate::engine::execution::Kept;
 use tidegate::engine::machine::Machine;
@@ -40,6 +41,8 @@ pub enum Broken {
     NoLease,
     /// The owner is not told that something was written otherwise than it said.
     ReplacedUnsaid,
+    /// What is read again of an execution is not the last that was written of it.
+    OldCheckpoint,
     /// Executions that are ordered by key begin as they come.
     AnyOrder,
     /// Who replays goes on with what was there before, and does not look again.
@@ -92,6 +95,8 @@ pub(super) struct Running {
     pub(super) held: BTreeMap<i32, AssignmentId>,
     pub(super) wanted: Vec<i32>,
     pub(super) fetch: BTreeMap<i32, i64>,
+    /// Records of the journal that the owner wants to read again.
+    pub(super) fetches: Vec<(u16, AssignmentId, i64)>,
     /// Where partitions of the journal ended when they were assigned, of those that were not read so far.
     pub(super) restore_to: BTreeMap<u16, i64>,
     pub(super) filling: LineBatch,
@@ -149,7 +154,7 @@ impl Lane {
                 0 => self.poll(shared, log, random, now_ms),
                 1 | 2 => self.fill(shared, random, now_ms),
                 3 => self.seal(),
-                4 => self.read_journal(log, random, now_ms),
+                4 => self.read_journal(log, random, now_ms).and_then(|()| self.read_again(shared, log, random)),
                 5 | 6 => self.tend(shared, log, random, now_ms),
                 _ => self.advance(shared, log, random, now_ms),
             },
@@ -169,13 +174,14 @@ impl Lane {
             generation: 0,
             member_id: None,
             machine: Machine::new(shared.identity.clone()),
-            owner: Owner::new(shared.identity.clone(), waiting::LEASE_MS),
+            owner: Owner::new(shared.identity.clone(), waiting::LEASE_MS, shared.waiting_bytes),
             calls: Calls::default(),
             sent_ms: 0,
             replaced: Vec::new(),
             held: BTreeMap::new(),
             wanted: Vec::new(),
             fetch: BTreeMap::new(),
+            fetches: Vec::new(),
             restore_to: BTreeMap::new(),
             filling: Batch::default(),
             queue: VecDeque::new(),
@@ -342,6 +348,45 @@ impl Lane {
                 running.restore_to.remove(&number);
                 running.owner.handle_restored(i32::from(number), now_ms);
             }
+        }
+        Ok(())
+    }
+
+    /// Reads again what the owner wants, late, in any order, and now and then twice.
+    fn read_again(&mut self, shared: &Shared, log: &FakeLog, random: &mut Random) -> Result<(), RestartReason> {
+        let broken = self.broken;
+        let running = self.running();
+        for (number, offset) in running.owner.wanted() {
+            let number = number as u16;
+            let key = shared.key(&shared.journal_partition(number));
+            running.fetches.extend(running.held.get(&key).map(|assignment| (number, *assignment, offset)));
+        }
+        for _ in 0..random.below(20) {
+            if running.fetches.is_empty() {
+                break;
+            }
+            let (number, assignment, offset) = running.fetches.swap_remove(random.below(running.fetches.len()));
+            let key = shared.key(&shared.journal_partition(number));
+            if running.held.get(&key) != Some(&assignment) {
+                continue;
+            }
+            let Some(mut found) = log.journal_record(number, offset).cloned() else {
+                let what = format!("record {offset} of the journal was wanted, but was never committed");
+                shared.target.violations.borrow_mut().push(what);
+                continue;
+            };
+            if broken == Broken::OldCheckpoint {
+                let execution = found.execution;
+                let before = (0..offset).rev().filter_map(|it| log.journal_record(number, it));
+                let mut before = before.filter(|it| it.execution == execution && it.run == found.run);
+                if let Some(before) = before.find(|it| matches!(it.content, Content::Checkpoint(_))) {
+                    found.content = before.content.clone();
+                }
+            }
+            for _ in 0..1 + random.below(20) / 19 {
+                running.owner.handle_fetched(waiting::record(offset, found.clone()));
+            }
+            *shared.target.read_again.borrow_mut() += 1;
         }
         Ok(())
     }

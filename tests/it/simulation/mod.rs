@@ -24,7 +24,8 @@ fn seeds() -> std::ops::Range<u64> {
 
 #[test]
 fn every_execution_is_recorded_once_whatever_happens() {
-    let (mut faults, mut calls, mut brought_back, mut restarts) = (0, 0, 0, std::collections::BTreeMap::new());
+    let (mut faults, mut calls, mut read_again, mut brought_back) = (0, 0, 0, 0);
+    let mut restarts = std::collections::BTreeMap::new();
     for seed in seeds() {
         let verdict = run(seed, Broken::Nothing);
         assert!(
@@ -34,13 +35,14 @@ fn every_execution_is_recorded_once_whatever_happens() {
         );
         faults += verdict.faults;
         calls += verdict.calls;
+        read_again += verdict.read_again;
         brought_back += verdict.brought_back;
         for (reason, count) in verdict.restarts {
             *restarts.entry(reason).or_insert(0) += count;
         }
     }
     println!(
-        "{faults} kills and stalls; {calls} calls; {brought_back} dead letters brought back; restarts {restarts:?}"
+        "{faults} kills and stalls; {calls} calls; {read_again} records read again; {brought_back} dead letters brought back; restarts {restarts:?}"
     );
     if seeds().count() as u64 >= SEEDS {
         for reason in ["fenced", "uncertain", "assignment_lost", "revoke_timeout"] {
@@ -126,4 +128,9 @@ fn resolving_what_was_replayed_in_another_transaction_is_found() {
 #[test]
 fn beginning_out_of_order_is_found() {
     check_that_it_is_found(Broken::AnyOrder);
+}
+
+#[test]
+fn going_on_from_an_old_checkpoint_is_found() {
+    check_that_it_is_found(Broken::OldCheckpoint);
 }
