@@ -32,6 +32,7 @@ pub struct SharedWaiting {
     done: Arc<Done>,
     /// None where there is no connector, and so no circuit breaker.
     breakers: Option<Arc<BreakerStore>>,
+    memory_bytes: usize,
     live: Vec<Arc<AtomicUsize>>,
 }
 
@@ -77,7 +78,8 @@ impl SharedWaiting {
             }
         }
         let live = (0..settings.lanes.get()).map(|_| Arc::new(AtomicUsize::new(1))).collect();
-        SharedWaiting { journal, versions, gates, caller, clock, done, breakers, live }
+        let memory_bytes = settings.limits.waiting_bytes;
+        SharedWaiting { journal, versions, gates, caller, clock, done, breakers, memory_bytes, live }
     }
 
     /// For one of the lanes.
@@ -93,6 +95,7 @@ impl SharedWaiting {
             clock: self.clock,
             lane: LaneId(u32::try_from(number).unwrap_or(u32::MAX)),
             done_before: Box::new(move |partition, offset| done.before(partition, offset)),
+            memory_bytes: self.memory_bytes,
             live: self.live.get(number).cloned().unwrap_or_default(),
         }
     }

@@ -141,7 +141,19 @@ impl Parent {
     }
 }
 
+/// What an execution that waits takes beside its event's record and its outputs, about, in bytes.
+const FIXED_BYTES: usize = 2 * 1024;
+/// What a step takes beside its output, about, in bytes.
+const STEP_BYTES: usize = 256;
+
 impl Checkpoint {
+    /// What it takes in memory with all that its owner knows of it, about, in bytes.
+    pub fn weight(&self) -> usize {
+        let input = self.parent.as_ref().map_or(0, |parent| parent.input.weight());
+        let steps = (self.ended.len() + self.waits.len()) * STEP_BYTES;
+        FIXED_BYTES + self.record.size_bytes() + self.output_bytes + input + steps
+    }
+
     /// Its event, understood by `decode`.
     pub fn event(
         &self,

@@ -8,6 +8,7 @@ mod log;
 pub mod log_reader;
 pub mod native;
 pub mod producer;
+pub mod record_reader;
 pub mod sender;
 pub mod start;
 pub mod topic_files;

@@ -196,7 +196,7 @@ impl TopicReader {
 }
 
 /// Says what the client says, but for the ends of partitions: here they are what is waited for.
-struct Quiet;
+pub(super) struct Quiet;
 
 impl ClientContext for Quiet {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
@@ -213,7 +213,7 @@ impl ClientContext for Quiet {
 impl ConsumerContext for Quiet {}
 
 /// Whether the client goes on by itself: a broker that is away comes back, or another one takes over.
-fn passes(error: &KafkaError) -> bool {
+pub(super) fn passes(error: &KafkaError) -> bool {
     matches!(
         error.rdkafka_error_code(),
         Some(
@@ -225,7 +225,7 @@ fn passes(error: &KafkaError) -> bool {
     )
 }
 
-fn record(message: &BorrowedMessage<'_>) -> LogRecord {
+pub(super) fn record(message: &BorrowedMessage<'_>) -> LogRecord {
     let headers = native::headers(message);
     LogRecord {
         topic: message.topic().to_owned(),

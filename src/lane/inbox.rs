@@ -23,6 +23,10 @@ const ROOM_EVERY: Duration = Duration::from_millis(100);
 pub enum Event {
     /// A record of the journal, read under that assignment.
     Journal(AssignmentId, Box<Record<Content>>),
+    /// A record of the journal that was wanted again, under that assignment.
+    Fetched(AssignmentId, Box<Record<Content>>),
+    /// What is wanted again of a partition cannot be read, and why.
+    Unreadable(AssignmentId, i32, String),
     /// A record of the journal that cannot be understood, and why.
     Damaged(AssignmentId, Box<SourceRecord>, String),
     /// A partition of the journal was read to its end.

@@ -104,7 +104,7 @@ fn read(context: &LaneContext, waiting: &Waiting, inbox: &Inbox, asked: &Receive
         }
         if let Some(record) = reader.poll(POLL)?
             && let Some(reading) = readings.get(&record.partition)
-            && !hand_over(waiting, inbox, reading, record)
+            && !hand_over(waiting, inbox, reading, &record)
         {
             return Ok(());
         }
@@ -137,15 +137,19 @@ fn add(
 }
 
 /// Hands a record over. False if the lane has ended.
-fn hand_over(waiting: &Waiting, inbox: &Inbox, reading: &Reading, record: LogRecord) -> bool {
-    let origin = Origin { topic: reading.topic.clone(), partition: record.partition, offset: record.offset };
-    let headers = record.headers.iter().map(|(name, value)| (&name[..], value.as_deref()));
-    let record =
-        SourceRecord::new(origin, record.timestamp_ms, record.key.as_deref(), record.value.as_deref(), headers);
+fn hand_over(waiting: &Waiting, inbox: &Inbox, reading: &Reading, record: &LogRecord) -> bool {
+    let record = source_record(&reading.topic, record);
     let bytes = record.size_bytes();
     let event = match (waiting.read)(&record) {
         Ok(read) => Event::Journal(reading.assignment, Box::new(read)),
         Err(why) => Event::Damaged(reading.assignment, Box::new(record), why),
     };
     inbox.push_journal(event, bytes)
+}
+
+/// A record of the journal as it is understood.
+pub(super) fn source_record(topic: &Arc<Topic>, record: &LogRecord) -> SourceRecord {
+    let origin = Origin { topic: topic.clone(), partition: record.partition, offset: record.offset };
+    let headers = record.headers.iter().map(|(name, value)| (&name[..], value.as_deref()));
+    SourceRecord::new(origin, record.timestamp_ms, record.key.as_deref(), record.value.as_deref(), headers)
 }

@@ -18,6 +18,7 @@ mod inbox;
 mod journal;
 mod pipeline;
 mod reader;
+mod reading_back;
 mod stop;
 mod tally;
 mod tending;

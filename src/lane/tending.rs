@@ -34,6 +34,7 @@ impl Reader {
             }
         });
         handed_on?;
+        tender.read_again();
         for (partition, assignment, position) in tender.renewals() {
             chunk.batch.push(&partition, assignment, position, None);
         }
@@ -54,6 +55,7 @@ impl Reader {
                 self.add_damaged(&mut chunk, tender, damaged, clock::now_ms());
             }
             tender.parts(&self.context, |emitted| self.push_emitted(&mut chunk, emitted));
+            tender.read_again();
             let is_busy = tender.is_busy_with(partitions);
             let is_over = !is_busy || Instant::now() >= until;
             if is_over {

@@ -11,11 +11,12 @@ use super::clock::{self, Steady};
 use super::gates::Gates;
 use super::inbox::{Certain, Event, Inbox};
 use super::journal::JournalThread;
+use super::reading_back::{ReadingThread, Wanted};
 use crate::engine::batch::{AssignmentId, Dependency, SourcePartition};
 use crate::engine::breaker::CallOutcome;
 use crate::engine::call::Answer;
 use crate::engine::checkpoint::Content;
-use crate::engine::event::SourceRecord;
+use crate::engine::event::{SourceRecord, Topic};
 use crate::engine::fan_out;
 use crate::engine::gate::LaneId;
 use crate::engine::journal::Record;
@@ -60,6 +61,8 @@ pub struct Waiting {
     pub lane: LaneId,
     /// See [`DoneBefore`].
     pub done_before: Box<DoneBefore>,
+    /// What executions that wait may take in memory, in bytes; see [`WAITING_BYTES`](crate::engine::owner::WAITING_BYTES).
+    pub memory_bytes: usize,
     /// How many executions wait in this lane; more than there are while a partition is read for the first time.
     pub live: Arc<AtomicUsize>,
 }
@@ -77,6 +80,9 @@ pub(super) struct Tender {
     owner: Owner,
     calls: Calls,
     journal: JournalThread,
+    again: ReadingThread,
+    /// The journal, once a partition of it is held.
+    topic: Option<Arc<Topic>>,
     inbox: Arc<Inbox>,
     clock: Steady,
     /// The partitions that are held, and under which assignment.
@@ -95,11 +101,14 @@ impl Tender {
     pub(super) fn start(context: &Arc<LaneContext>, inbox: Arc<Inbox>) -> std::io::Result<Option<Tender>> {
         let Some(waiting) = context.waiting.clone() else { return Ok(None) };
         let journal = JournalThread::start(context, &waiting, &inbox)?;
+        let again = ReadingThread::start(context, &waiting, &inbox)?;
         let calls = Calls::new(waiting.lane, waiting.gates.clone(), waiting.caller.clone(), inbox.clone());
         Ok(Some(Tender {
-            owner: Owner::new(context.identity.clone(), LEASE_MS),
+            owner: Owner::new(context.identity.clone(), LEASE_MS, waiting.memory_bytes),
             calls,
             journal,
+            again,
+            topic: None,
             inbox,
             clock: waiting.clock,
             held: BTreeMap::new(),
@@ -119,6 +128,7 @@ impl Tender {
     pub(super) fn assigned(&mut self, partition: &SourcePartition, assignment: AssignmentId, from: &Position) {
         self.owner.handle_assigned(partition.clone(), assignment, from, self.clock.now_ms());
         self.held.insert(partition.partition, assignment);
+        self.topic = Some(partition.topic.clone());
         self.journal.add(partition.topic.clone(), partition.partition, assignment, from.next_offset);
     }
 
@@ -157,7 +167,7 @@ impl Tender {
         Duration::from_millis(u64::try_from(left_ms).unwrap_or(0))
     }
 
-    /// Whether the thread that reads the journal has given up.
+    /// Whether a thread that reads the journal has given up.
     pub(super) fn has_failed(&self) -> bool {
         self.inbox.is_closed()
     }
@@ -174,9 +184,16 @@ impl Tender {
                 Event::Restored(assignment, number) if self.held.get(&number) == Some(&assignment) => {
                     self.owner.handle_restored(number, now_ms);
                 }
+                Event::Fetched(assignment, record) if self.holds(record.execution.journal_partition, assignment) => {
+                    self.owner.handle_fetched(*record);
+                }
+                Event::Unreadable(assignment, number, why) if self.held.get(&number) == Some(&assignment) => {
+                    tracing::warn!(partition = number, cause = %why, "what waits cannot be read again; the lane starts again");
+                    self.inbox.close();
+                }
                 Event::Damaged(assignment, record, why) => damaged.push(Damaged { assignment, record: *record, why }),
                 // Of a partition that has gone meanwhile.
-                Event::Journal(..) | Event::Restored(..) => {}
+                Event::Journal(..) | Event::Fetched(..) | Event::Unreadable(..) | Event::Restored(..) => {}
                 Event::Answer(call, answer) => self.answered(call, *answer),
                 Event::Wake => self.parked_ms.values_mut().for_each(|until_ms| *until_ms = i64::MIN),
                 Event::Committed(Certain { sequence, sent_ms, named, replaced }) => {
@@ -232,6 +249,20 @@ impl Tender {
     /// How many executions wait for what.
     pub(super) fn waiting(&self) -> WaitCounts {
         self.owner.waiting()
+    }
+
+    /// Asks for what is to be read again.
+    pub(super) fn read_again(&mut self) {
+        let Some(topic) = &self.topic else { return };
+        let mut offsets: BTreeMap<i32, Vec<i64>> = BTreeMap::new();
+        for (number, offset) in self.owner.wanted() {
+            offsets.entry(number).or_default().push(offset);
+        }
+        for (number, offsets) in offsets {
+            if let Some(&assignment) = self.held.get(&number) {
+                self.again.ask(Wanted { topic: topic.clone(), number, assignment, offsets });
+            }
+        }
     }
 
     /// Where a partition of the journal stands that is held.

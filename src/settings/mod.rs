@@ -70,6 +70,8 @@ pub struct Settings {
     pub records: RecordSettings,
     /// How system topics are created.
     pub topics: TopicSettings,
+    /// What may be kept in memory.
+    pub limits: LimitSettings,
 }
 
 /// How the group agrees on who owns what.
@@ -106,6 +108,13 @@ pub enum StepResults {
 pub enum Encoding {
     /// JSON.
     Json,
+}
+
+/// What may be kept in memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LimitSettings {
+    /// What executions that wait may take in the memory of a lane, in bytes; past it, they are read again when their turn comes.
+    pub waiting_bytes: usize,
 }
 
 /// How system topics are created.
@@ -285,6 +294,7 @@ fn read_settings(
     let registry = connector::read_registry(root);
     let records = read_records(root);
     let topics = read_topics(root);
+    let limits = read_limits(root);
     Some(Settings {
         directory: directory.to_owned(),
         environment: environment?,
@@ -302,6 +312,7 @@ fn read_settings(
         registry,
         records: records?,
         topics: topics?,
+        limits: limits?,
     })
 }
 
@@ -325,6 +336,16 @@ fn read_lanes(root: &mut Section<'_, '_>, environment: &dyn Environment) -> Opti
     let lanes = root.integer("lanes", 0..=MOST)?;
     let per_core = environment.cores().min(NonZeroUsize::MIN.saturating_add(MOST as usize - 1));
     Some(NonZeroUsize::new(lanes as usize).unwrap_or(per_core))
+}
+
+fn read_limits(root: &mut Section<'_, '_>) -> Option<LimitSettings> {
+    // More than this is not the memory of one machine.
+    const MOST_MIB: i64 = 1_048_576;
+    let mut section = root.section("limits")?;
+    let mib = section.integer("waiting_memory_mib", 0..=MOST_MIB);
+    section.finish();
+    let waiting_bytes = usize::try_from(mib?).ok()?.saturating_mul(1024 * 1024);
+    Some(LimitSettings { waiting_bytes })
 }
 
 fn read_records(root: &mut Section<'_, '_>) -> Option<RecordSettings> {

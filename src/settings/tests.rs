@@ -44,6 +44,8 @@ fn defaults_are_those_of_the_default_file() {
     assert_eq!(settings.data_dir, PathBuf::from("flows/.tidegate"));
     assert_eq!(settings.records, RecordSettings { step_results: StepResults::All, encoding: Encoding::Json });
     assert_eq!(settings.topics, TopicSettings { partitions: 0, journal_partitions: 24, replication: 0 });
+    assert_eq!(settings.limits, LimitSettings { waiting_bytes: 64 * 1024 * 1024 });
+    assert_eq!(settings.limits.waiting_bytes, crate::engine::owner::WAITING_BYTES);
     assert!(settings.sources.is_empty() && settings.connectors.is_empty() && settings.registry.is_none());
 }
 

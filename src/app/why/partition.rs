@@ -109,11 +109,8 @@ impl Partition {
     pub fn standing(mut self) -> Option<Standing> {
         self.log.restored();
         let live = self.log.live(self.execution)?;
-        let first = live.state.as_ref().or(live.mail.front().map(|(_, kept)| kept));
         // A record that is read again is no execution.
-        let Some(Kept::Whole(Content::Checkpoint(checkpoint), _)) = first.map(|kept| &kept.content) else {
-            return None;
-        };
+        let Kept::Whole(Content::Checkpoint(checkpoint), _) = &live.first().content else { return None };
         let letter = |(mail, content): (Mail, &Kept)| match (mail, content) {
             (Mail::Cancel, Kept::Whole(_, sent_ms)) => Some(Letter::Cancel { sent_ms: *sent_ms }),
             (Mail::Signal, Kept::Whole(Content::Signal(signal), sent_ms)) => {
@@ -122,7 +119,7 @@ impl Partition {
             // What it begins with is no news.
             _ => None,
         };
-        let mail = live.mail.iter().filter_map(|(mail, kept)| letter((*mail, &kept.content))).collect();
+        let mail = live.mail().filter_map(|(mail, kept)| letter((mail, &kept.content))).collect();
         let (of_workflow, of_key) = self.ahead(live.place, checkpoint);
         Some(Standing {
             execution: self.execution,
@@ -139,8 +136,7 @@ impl Partition {
         let (mut of_workflow, mut of_key) = (Ahead::default(), Ahead::default());
         let key = checkpoint.record.key();
         for (_, other) in self.log.all_live() {
-            let first = other.state.as_ref().or(other.mail.front().map(|(_, kept)| kept));
-            let Some(Kept::InLine(in_line)) = first.map(|kept| &kept.content) else { continue };
+            let Kept::InLine(in_line) = &other.first().content else { continue };
             let is_before = in_line.has_begun || other.place < place;
             if in_line.workflow != checkpoint.workflow || !is_before {
                 continue;

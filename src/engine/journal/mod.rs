@@ -90,18 +90,24 @@ pub enum Applied {
     Nothing,
 }
 
-/// An execution that has not ended.
+/// An execution that has not ended. There may be millions; few have mail beside what they began with.
 #[derive(Debug)]
 pub struct Live<P> {
     /// Its run; the first is 1.
     pub run: u32,
+    /// The mail that it began with, while that was not taken up; None once it has a state.
+    began_with: Option<Mail>,
     /// The offset of the mail that the run began with: what orders it among others.
     pub place: i64,
-    /// Its last state; None while its first mail was not taken up.
-    pub state: Option<Retained<P>>,
-    /// Mail that no state includes, in order.
-    pub mail: VecDeque<Letter<P>>,
-    /// What its records take in the log.
+    /// Its last state, or the mail that it began with.
+    first: Retained<P>,
+    more: Option<Box<More<P>>>,
+}
+
+/// Cancels and signals that no state includes, in order.
+#[derive(Debug)]
+struct More<P> {
+    mail: VecDeque<Letter<P>>,
     bytes: u64,
 }
 
@@ -122,25 +128,58 @@ pub struct Retained<P> {
 pub type Letter<P> = (Mail, Retained<P>);
 
 impl<P> Live<P> {
-    fn new(run: u32, place: i64, state: Option<Retained<P>>, mail: VecDeque<Letter<P>>) -> Live<P> {
-        let bytes = state.iter().chain(mail.iter().map(|(_, kept)| kept)).map(|kept| kept.bytes).sum();
-        Live { run, place, state, mail, bytes }
+    fn new(run: u32, place: i64, began_with: Option<Mail>, first: Retained<P>) -> Live<P> {
+        Live { run, place, began_with, first, more: None }
     }
 
     fn push(&mut self, mail: Mail, kept: Retained<P>) {
-        self.bytes += kept.bytes;
-        self.mail.push_back((mail, kept));
+        let more = self.more.get_or_insert_with(|| Box::new(More { mail: VecDeque::new(), bytes: 0 }));
+        more.bytes += kept.bytes;
+        more.mail.push_back((mail, kept));
+    }
+
+    /// Its last state, or the mail that it began with.
+    pub fn first(&self) -> &Retained<P> {
+        &self.first
+    }
+
+    /// Its last state; None while its first mail was not taken up.
+    pub fn state(&self) -> Option<&Retained<P>> {
+        self.began_with.is_none().then_some(&self.first)
+    }
+
+    /// Mail that no state includes, in order.
+    pub fn mail(&self) -> impl Iterator<Item = (Mail, &Retained<P>)> {
+        let first = self.began_with.map(|mail| (mail, &self.first));
+        let more = self.more.iter().flat_map(|more| &more.mail).map(|(mail, kept)| (*mail, kept));
+        first.into_iter().chain(more)
+    }
+
+    /// How many pieces of mail that are.
+    pub fn mail_count(&self) -> usize {
+        usize::from(self.began_with.is_some()) + self.more.as_ref().map_or(0, |more| more.mail.len())
+    }
+
+    /// Its records, its state first, with their offsets: the contents are for whoever reads them.
+    pub fn contents(&mut self) -> impl Iterator<Item = (i64, &mut P)> {
+        let more = self.more.iter_mut().flat_map(|more| &mut more.mail).map(|(_, kept)| kept);
+        std::iter::once(&mut self.first).chain(more).map(|kept| (kept.offset, &mut kept.content))
+    }
+
+    /// What its records take in the log.
+    fn bytes(&self) -> u64 {
+        self.first.bytes + self.more.as_ref().map_or(0, |more| more.bytes)
     }
 
     /// Where the first record lies that is needed to come to the same again.
-    pub fn oldest_offset(&self) -> Option<i64> {
-        self.oldest().map(|kept| kept.offset)
+    pub fn oldest_offset(&self) -> i64 {
+        self.oldest().offset
     }
 
     /// The first record that is needed to come to the same again.
-    fn oldest(&self) -> Option<&Retained<P>> {
-        let first_mail = self.mail.front().map(|(_, kept)| kept);
-        self.state.iter().chain(first_mail).min_by_key(|kept| kept.offset)
+    fn oldest(&self) -> &Retained<P> {
+        let mail = self.more.as_ref().and_then(|more| more.mail.front()).map(|(_, kept)| kept);
+        mail.filter(|mail| mail.offset < self.first.offset).unwrap_or(&self.first)
     }
 }
 
@@ -223,8 +262,7 @@ impl<P> Log<P> {
                 // Only an operator who resets offsets starts what has ended once more, under the same id.
                 self.ended.remove(&execution);
                 let place = kept.offset;
-                let live = Live::new(run, place, None, VecDeque::from([(mail, kept)]));
-                (Some(live), Applied::Wanted)
+                (Some(Live::new(run, place, Some(mail), kept)), Applied::Wanted)
             }
             (Mail::Cancel | Mail::Signal, None) => {
                 if let Some(orphans) = &mut self.orphans {
@@ -246,10 +284,12 @@ impl<P> Log<P> {
         kept: Retained<P>,
     ) -> (Option<Live<P>>, Applied) {
         let orphans = self.orphans.as_mut().and_then(|orphans| orphans.remove(&execution)).unwrap_or_default();
-        let known = before.map(|live| live.mail).unwrap_or_default();
-        let is_left = |(mail, kept): &Letter<P>| kept.offset > includes && matches!(mail, Mail::Cancel | Mail::Signal);
-        let mail = orphans.into_iter().chain(known).filter(is_left).collect();
-        (Some(Live::new(run, place, Some(kept), mail)), Applied::Moved)
+        let known = before.and_then(|live| live.more).map(|more| more.mail).unwrap_or_default();
+        let mut live = Live::new(run, place, None, kept);
+        for (mail, kept) in orphans.into_iter().chain(known).filter(|(_, kept)| kept.offset > includes) {
+            live.push(mail, kept);
+        }
+        (Some(live), Applied::Moved)
     }
 
     fn end(
@@ -273,18 +313,14 @@ impl<P> Log<P> {
 
     fn take_out(&mut self, execution: ExecutionId) -> Option<Live<P>> {
         let live = self.live.remove(&execution)?;
-        if let Some(oldest) = live.oldest() {
-            self.oldest.remove(&oldest.offset);
-        }
-        self.live_bytes -= live.bytes;
+        self.oldest.remove(&live.oldest_offset());
+        self.live_bytes -= live.bytes();
         Some(live)
     }
 
     fn put_in(&mut self, execution: ExecutionId, live: Live<P>) {
-        if let Some(oldest) = live.oldest() {
-            self.oldest.insert(oldest.offset, execution);
-        }
-        self.live_bytes += live.bytes;
+        self.oldest.insert(live.oldest_offset(), execution);
+        self.live_bytes += live.bytes();
         self.live.insert(execution, live);
     }
 
@@ -310,7 +346,7 @@ impl<P> Log<P> {
     /// What a state of an execution names as included if it takes up so many pieces of its mail: all that was read, mail that
     /// did nothing among it, up to the first piece that is left.
     pub fn includes(&self, execution: ExecutionId, taken: usize) -> i64 {
-        let left = self.live.get(&execution).and_then(|live| live.mail.get(taken));
+        let left = self.live.get(&execution).and_then(|live| live.mail().nth(taken));
         left.map_or(self.next, |(_, kept)| kept.offset) - 1
     }
 
@@ -329,6 +365,11 @@ impl<P> Log<P> {
         self.live.get(&execution)
     }
 
+    /// The same, so that contents can be taken out and put in.
+    pub fn live_mut(&mut self, execution: ExecutionId) -> Option<&mut Live<P>> {
+        self.live.get_mut(&execution)
+    }
+
     /// All executions that have not ended, those first whose oldest record is oldest.
     pub fn all_live(&self) -> impl Iterator<Item = (ExecutionId, &Live<P>)> {
         self.oldest.values().filter_map(|execution| Some((*execution, self.live.get(execution)?)))
@@ -339,6 +380,11 @@ impl<P> Log<P> {
         self.live.iter_mut().for_each(|(execution, live)| take(*execution, live));
     }
 
+    /// How many executions have not ended.
+    pub fn live_count(&self) -> usize {
+        self.live.len()
+    }
+
     /// What the records that still matter take in the log, in bytes.
     pub fn live_bytes(&self) -> u64 {
         self.live_bytes
@@ -346,8 +392,7 @@ impl<P> Log<P> {
 
     /// What lies between the position and the end of the log and no longer matters, in bytes.
     pub fn dead_bytes(&self) -> u64 {
-        let oldest = self.all_live().next().and_then(|(_, live)| live.oldest());
-        let from = oldest.map_or(self.read, |kept| kept.read_before);
+        let from = self.all_live().next().map_or(self.read, |(_, live)| live.oldest().read_before);
         self.read - from - self.live_bytes
     }
 
@@ -365,7 +410,7 @@ impl<P> Log<P> {
             taken += bytes;
             first || taken <= room
         };
-        let live = self.all_live().map(|(execution, live)| (execution, live.bytes));
+        let live = self.all_live().map(|(execution, live)| (execution, live.bytes()));
         live.take_while(fits).map(|(execution, _)| execution).collect()
     }
 }

@@ -90,7 +90,7 @@ fn a_state_includes_all_that_was_read_up_to_what_is_left() {
     log.apply(record(4, 2, 1, Entry::Mail(Mail::Start)));
     assert_eq!([0, 1, 2, 3].map(|taken| log.includes(execution(1), taken)), [-1, 0, 2, 4]);
     log.apply(record(5, 1, 1, Entry::State { place: 0, includes: 2 }));
-    let left: Vec<_> = log.live(execution(1)).unwrap().mail.iter().map(|(mail, _)| *mail).collect();
+    let left: Vec<_> = log.live(execution(1)).unwrap().mail().map(|(mail, _)| mail).collect();
     assert_eq!(left, [Mail::Cancel]);
 }
 
@@ -142,7 +142,7 @@ fn mail_before_the_state_that_does_not_include_it_survives_a_restore() {
     let mut restored = Log::starting_at(2);
     records[2..].iter().for_each(|record| assert!(restored.apply(record.clone()) != Applied::Ended));
     restored.restored();
-    let mail: Vec<_> = restored.live(execution(1)).unwrap().mail.iter().map(|(mail, _)| *mail).collect();
+    let mail: Vec<_> = restored.live(execution(1)).unwrap().mail().map(|(mail, _)| mail).collect();
     assert_eq!((mail, restored.live(execution(2)).is_none()), (vec![Mail::Cancel], true));
 }
 
@@ -174,8 +174,8 @@ type Said = (i64, u64, u64, Vec<(ExecutionId, u32, i64, Option<i64>, Vec<i64>)>,
 
 fn said(log: &Log<()>) -> Said {
     let live = log.all_live().map(|(execution, it)| {
-        let mail = it.mail.iter().map(|(_, kept)| kept.offset).collect();
-        (execution, it.run, it.place, it.state.as_ref().map(|kept| kept.offset), mail)
+        let mail = it.mail().map(|(_, kept)| kept.offset).collect();
+        (execution, it.run, it.place, it.state().map(|kept| kept.offset), mail)
     });
     let mut ended: Vec<_> = log.ended.iter().map(|(execution, end)| (*execution, *end)).collect();
     ended.sort();
@@ -236,7 +236,7 @@ fn records_of(
         (Step::Mail(mail), _) => vec![written(id, 1, Entry::Mail(mail))],
         // What has not begun begins by its first mail.
         (Step::State(count), Some(live)) => {
-            let taken = count.max(usize::from(live.state.is_none()));
+            let taken = count.max(usize::from(live.state().is_none()));
             vec![written(id, live.run, Entry::State { place: live.place, includes: includes(id, taken) })]
         }
         (Step::End, Some(live)) => vec![written(id, live.run, Entry::End)],
@@ -245,7 +245,7 @@ fn records_of(
             let stragglers = log.stragglers(megabytes << 21);
             let again = stragglers.into_iter().enumerate().filter_map(|(at, execution)| {
                 let live = log.live(execution)?;
-                let bytes = live.state.as_ref()?.bytes;
+                let bytes = live.state()?.bytes;
                 // It includes all mail there was; the next of this execution comes behind.
                 let entry = Entry::State { place: live.place, includes: includes(execution, 0) };
                 Some(Record { offset: log.next_offset() + at as i64, bytes, ..written(execution, live.run, entry) })
@@ -310,7 +310,7 @@ proptest! {
             }
             for execution in stragglers {
                 let live = log.live(execution).expect("it is live");
-                let (place, bytes, offset) = (live.place, live.state.as_ref().expect("a state").bytes, log.next_offset());
+                let (place, bytes, offset) = (live.place, live.state().expect("a state").bytes, log.next_offset());
                 let entry = Entry::State { place, includes: place };
                 log.apply(Record { offset, bytes, execution, run: 1, entry, content: () });
             }

@@ -6,15 +6,18 @@
 //!  poll ─▶ Emitted                                       an execution that goes on: what it leaves, for the next batch
 //!  start_call ─▶ Call                                    a call that may start, once its connector's gate grants one
 //!  renewals                                              positions to commit, so that calls may go on to start
+//!  wanted ─▶ handle_fetched                              what is not in memory and whose turn has come is read from the journal again
 //! ```
 //!
 //! Of every execution there is one part at a time that is written and not known to be committed. Until it is, nothing of that execution
 //! starts and nothing more of it is written: so an effect is always recorded before it is made, and a part that the broker refuses can
 //! still end otherwise.
 
+mod memory;
 mod messages;
 mod opening;
 mod outcome;
+mod reading;
 mod reason;
 mod redrive;
 mod task;
@@ -30,21 +33,19 @@ use rustc_hash::FxHashMap;
 
 use super::batch::{AssignmentId, Dependency, SourcePartition};
 use super::call::{Answer, Judged};
-use super::checkpoint::Content;
 use super::execution::{Execution, Identity, Subject};
 use super::ids::ExecutionId;
-use super::journal::{self, Applied, Mail};
 use super::plan::{Action, Plan, Wait};
 use super::position::Position;
 use super::workflow::WorkflowId;
 
-use redrive::Redriving;
 use task::{Stage, Task};
 use ward::Ward;
 
 pub use messages::{
     Around, Call, CallId, Commit, Consequence, DecodeEvent, Definition, Emitted, FindDefinition, NextMatch, Replaced,
 };
+pub use reading::FETCHES;
 pub use reason::{WaitCounts, WaitReason};
 
 /// How long calls may start after a commit that named their partition was sent, in milliseconds. And for how long a new owner starts none:
@@ -92,6 +93,9 @@ enum Looked {
     Waits(Option<WaitReason>),
 }
 
+/// What the executions that wait in a lane take in memory, in bytes, before those whose turn comes last are put away, if nothing else is set.
+pub const WAITING_BYTES: usize = 64 * 1024 * 1024;
+
 /// A call that is under way.
 #[derive(Debug)]
 struct UnderWay {
@@ -106,6 +110,8 @@ struct UnderWay {
 pub struct Owner {
     identity: Arc<Identity>,
     terms: Terms,
+    /// What executions may take in memory; see [`WAITING_BYTES`].
+    budget: usize,
     wards: BTreeMap<i32, Ward>,
     /// Executions to be looked at.
     work: VecDeque<ExecutionId>,
@@ -121,11 +127,13 @@ pub struct Owner {
 }
 
 impl Owner {
-    /// An owner that holds nothing yet, with leases of so many milliseconds: [`LEASE_MS`], the same for every instance of a cluster.
-    pub fn new(identity: Arc<Identity>, lease_ms: i64) -> Owner {
+    /// An owner that holds nothing yet, with leases of so many milliseconds: [`LEASE_MS`], the same for every instance of a cluster. Past
+    /// `budget` bytes, such as [`WAITING_BYTES`], it keeps of an execution only what tells when its turn comes.
+    pub fn new(identity: Arc<Identity>, lease_ms: i64, budget: usize) -> Owner {
         Owner {
             identity,
             terms: Terms::of(lease_ms),
+            budget,
             wards: BTreeMap::new(),
             work: VecDeque::new(),
             timers: BTreeSet::new(),
@@ -178,43 +186,9 @@ impl Owner {
         gone
     }
 
-    /// Takes the next record of a partition. One of a partition that is not held is nothing.
-    pub fn handle_record(&mut self, record: journal::Record<Content>, now_ms: i64) {
-        let execution = record.execution;
-        let Some(ward) = self.wards.get_mut(&i32::from(execution.journal_partition)) else { return };
-        let (entry, run, offset) = (record.entry, record.run, record.offset);
-        if ward.is_restoring() {
-            let journal::Record { offset, bytes, execution, run, entry, content } = record;
-            ward.log.apply(journal::Record { offset, bytes, execution, run, entry, content: Some(content) });
-            return;
-        }
-        let journal::Record { bytes, content, .. } = record;
-        let applied = ward.log.apply(journal::Record { offset, bytes, execution, run, entry, content: None });
-        match (applied, entry, content) {
-            (Applied::Wanted, journal::Entry::Mail(Mail::Start | Mail::Resume), Content::Checkpoint(it)) => {
-                self.work.extend(ward.begin(execution, Task::new(run, offset, it, now_ms)));
-                self.work.push_back(execution);
-            }
-            (Applied::Wanted, journal::Entry::Mail(Mail::Resume), Content::Redrive(redrive)) => {
-                ward.redrives.insert(execution, Redriving::new(run, offset, redrive));
-                self.work.push_back(execution);
-            }
-            (Applied::Wanted, journal::Entry::Mail(mail), content) => {
-                if let Some(task) = ward.tasks.get_mut(&execution) {
-                    task.take_mail(mail, content);
-                    self.work.push_back(execution);
-                }
-            }
-            // What comes back of what this owner wrote: it knows more of that already.
-            (Applied::Wanted | Applied::Moved | Applied::Ended | Applied::Nothing, _, _) => {}
-        }
-    }
-
     /// A workflow was stopped: all its executions are to be looked at.
     pub fn handle_stopped(&mut self, workflow: &WorkflowId) {
-        let of_it = self.wards.values().flat_map(|ward| ward.tasks.iter());
-        let of_it = of_it.filter(|(_, task)| task.checkpoint.workflow == *workflow).map(|(execution, _)| *execution);
-        self.work.extend(of_it);
+        self.work.extend(self.wards.values_mut().flat_map(|ward| ward.all_of(workflow)));
     }
 
     /// A commit is certain.
@@ -229,10 +203,10 @@ impl Owner {
         {
             let Some(ward) = self.wards.get_mut(&i32::from(execution.journal_partition)) else { continue };
             let replaced = commit.replaced.iter().find(|it| it.execution == execution);
-            let age = ward.tasks.get(&execution).and_then(Task::looked_for_ms);
+            let age = ward.memory.get(execution).and_then(Task::looked_for_ms);
             self.work.extend(ward.settle(execution, run, replaced));
             // Of one that has ended nothing is left, even if it could have become much older.
-            if let Some(age_ms) = age.filter(|_| !ward.tasks.contains_key(&execution)) {
+            if let Some(age_ms) = age.filter(|_| ward.memory.get(execution).is_none()) {
                 self.timers.remove(&(age_ms, execution));
             }
         }
@@ -247,8 +221,10 @@ impl Owner {
             self.work.extend(self.wards.values_mut().flat_map(Ward::stragglers));
         }
         while let Some(execution) = self.work.pop_front() {
-            if let Some(emitted) = self.look(execution, around) {
-                return Some(emitted);
+            let emitted = self.look(execution, around);
+            self.put_away();
+            if emitted.is_some() {
+                return emitted;
             }
         }
         None
@@ -262,12 +238,16 @@ impl Owner {
     /// Looks at an execution: what has become due, and whether it goes on.
     fn look(&mut self, execution: ExecutionId, around: &Around<'_>) -> Option<Emitted> {
         let ward = self.wards.get_mut(&i32::from(execution.journal_partition)).filter(|ward| !ward.is_restoring())?;
-        let Some(mut task) = ward.tasks.remove(&execution) else {
-            let includes = ward.includes(execution);
-            let again = ward.redrives.get_mut(&execution)?;
+        let includes = ward.includes(execution);
+        if let Some(again) = ward.redrives.get_mut(&execution) {
             let (run, subject) = (again.run, again.next(execution, includes, around)?);
             return self.emit((execution, run), subject, around);
-        };
+        }
+        if ward.memory.is_away(execution) {
+            ward.want(execution);
+            return None;
+        }
+        let mut task = ward.memory.remove(execution)?;
         let looked = if task.is_settled() { self.go_on(execution, &mut task, around) } else { Looked::Waits(None) };
         let run = task.run;
         let (subject, waits_for) = match looked {
@@ -276,7 +256,13 @@ impl Owner {
         };
         let ward = self.wards.get_mut(&i32::from(execution.journal_partition))?;
         ward.waiting.change(std::mem::replace(&mut task.counted_as, waits_for), waits_for);
-        ward.tasks.insert(execution, task);
+        if task.was_looked_at() {
+            self.work.extend(ward.seen(&mut task));
+        }
+        ward.memory.insert(execution, task);
+        if subject.is_none() {
+            ward.may_go(execution);
+        }
         self.emit((execution, run), subject?, around)
     }
 
@@ -287,11 +273,9 @@ impl Owner {
         self.last_emitted += 1;
         let sequence = self.last_emitted;
         self.unsettled.push_back((sequence, execution, run));
-        if let Some(task) = ward.tasks.get_mut(&execution) {
-            for call in task.move_to(left.checkpoint.clone()) {
-                self.calls.remove(&call);
-                self.aborted.push(call);
-            }
+        for call in ward.memory.change(execution, |task| task.move_to(left.checkpoint.clone())).unwrap_or_default() {
+            self.calls.remove(&call);
+            self.aborted.push(call);
         }
         let (partition, assignment, position) = ward.push(around.steady_ms);
         Some(Emitted { partition, assignment, position, subject, left, sequence })
@@ -384,7 +368,7 @@ impl Owner {
             let ward =
                 wards.filter(|ward| ward.first_of(connector).is_some()).min_by_key(|ward| ward.first_of(connector))?;
             let (execution, step) = ward.take_first(connector)?;
-            let Some(task) = ward.tasks.get_mut(&execution).filter(|task| task.is_queued(&step)) else { continue };
+            let Some(task) = ward.memory.get_mut(execution).filter(|task| task.is_queued(&step)) else { continue };
             // Its turn comes again once what was written of it is certain, or its definition is there.
             let definition = task.definition(around).ok().flatten().filter(|_| task.is_settled());
             let Some(definition) = definition else {
@@ -432,7 +416,7 @@ impl Owner {
         let step = &plan.steps()[step];
         let Action::Wait(Wait::Http(call)) = &step.action else { return Consequence::None };
         let ward = self.wards.get_mut(&i32::from(execution.journal_partition));
-        let task = ward.and_then(|ward| ward.tasks.get_mut(&execution)).filter(|task| task.run == run);
+        let task = ward.and_then(|ward| ward.memory.get_mut(execution)).filter(|task| task.run == run);
         let Some(task) = task else { return Consequence::None };
         let judged = call.judge(answer, task.attempts(&step.id), chance);
         let holds = matches!(judged, Judged::Hold(_));
@@ -473,7 +457,7 @@ impl Owner {
 
     /// How many executions have not ended, of the partitions that are restored.
     pub fn live(&self) -> usize {
-        self.wards.values().map(|ward| ward.tasks.len() + ward.redrives.len()).sum()
+        self.wards.values().map(|ward| ward.memory.len() + ward.redrives.len()).sum()
     }
 
     /// How many executions wait for what, of the partitions that are restored.

@@ -1,11 +1,13 @@
 //! An execution that waits, in its owner's memory.
 
+mod age;
+mod away;
+
 use std::sync::Arc;
-use std::time::Duration;
 
 use super::outcome::{child_ended, decided, done, failed, failure, undecided};
 use super::reason::WaitReason;
-use super::turns::Stand;
+use super::turns::Turn;
 use super::{Around, CallId, Definition, Replaced, UNKNOWN_DEFINITION_MS};
 use crate::engine::call::{HttpCall, Judged, Request};
 use crate::engine::checkpoint::{Checkpoint, Content, Failed, StepWait};
@@ -19,6 +21,8 @@ use crate::engine::record::{ExecutionStatus, Failure, Reason};
 use crate::engine::run::{FailureCause, StepError};
 use crate::engine::signal::{Signal, Told};
 use crate::engine::value::Value;
+
+pub(super) use away::Away;
 
 /// Further back in a queue than any place: no log is so long.
 const BEHIND_ALL: i64 = 1 << 60;
@@ -73,21 +77,16 @@ pub(super) struct Task {
     pub turn: Turn,
     /// What it waited for when it was looked at last, as it is counted.
     pub counted_as: Option<WaitReason>,
-}
-
-/// Whether it is an execution's turn.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Turn {
-    /// Nobody has asked yet.
-    Unknown,
-    /// Nobody has asked yet, and it has begun already: until its line is known, nobody else of its workflow begins.
-    Unplaced,
-    /// It stands in no line.
-    Free,
-    /// It queues there.
-    Queues(Stand),
-    /// It runs, and others wait for its end.
-    Runs(Stand),
+    /// Of what was written of it, so much was not read again: what the log knows is not the last.
+    to_come: u32,
+    /// See [`Away`].
+    is_unseen: bool,
+    /// It was looked at since it was settled: what it waits for is known.
+    is_looked_at: bool,
+    /// What it weighs, in bytes.
+    weight: usize,
+    /// Where it stands among those that may be put away.
+    pub rank: Option<(i64, i64)>,
 }
 
 impl Task {
@@ -98,6 +97,7 @@ impl Task {
         let stages = vec![Stage::New; checkpoint.waits.len()];
         let (is_unsettled, has_ended, unknown_since_ms) = (false, false, None);
         let (is_straggler, appended_from, news) = (false, None, News::default());
+        let weight = checkpoint.weight();
         Task {
             run,
             place,
@@ -118,6 +118,11 @@ impl Task {
             begins,
             turn: Turn::Unknown,
             counted_as: None,
+            to_come: 0,
+            is_unseen: false,
+            is_looked_at: false,
+            weight,
+            rank: None,
         }
     }
 
@@ -149,6 +154,22 @@ impl Task {
         !self.is_unsettled
     }
 
+    /// What it weighs in memory, in bytes.
+    pub(super) fn weight(&self) -> usize {
+        self.weight
+    }
+
+    /// What was written of it was read again.
+    pub(super) fn has_come_back(&mut self) {
+        self.to_come = self.to_come.saturating_sub(1);
+    }
+
+    /// It was looked at. True if that was not done since a restore.
+    pub(super) fn was_looked_at(&mut self) -> bool {
+        self.is_looked_at = true;
+        std::mem::take(&mut self.is_unseen)
+    }
+
     /// Its state is to be appended again, because its oldest record lies there. False if that was asked for already.
     pub(super) fn append_again(&mut self, offset: i64) -> bool {
         if self.appended_from == Some(offset) {
@@ -159,11 +180,12 @@ impl Task {
     }
 
     pub(super) fn has_news(&self) -> bool {
-        self.begins
-            || self.is_straggler
-            || !self.news.over.is_empty()
-            || !self.news.changed.is_empty()
-            || self.news.stop.is_some()
+        self.begins || self.has_changed()
+    }
+
+    /// Whether something is to be written of it, though it may have to wait for its turn.
+    fn has_changed(&self) -> bool {
+        self.is_straggler || !self.news.over.is_empty() || !self.news.changed.is_empty() || self.news.stop.is_some()
     }
 
     pub(super) fn take_news(&mut self) -> News {
@@ -211,50 +233,6 @@ impl Task {
                 }
                 Err(format!("version {version} of {} is not installed; apply it again", workflow.as_str()))
             }
-        }
-    }
-
-    /// Ends the run if it is too old or took too long. Returns when to look again for that, if that is not known yet.
-    pub(super) fn grow_old(&mut self, plan: &Plan, has_turn: bool, now_ms: i64) -> Option<i64> {
-        self.note_parking(now_ms);
-        let millis = |duration: Duration| i64::try_from(duration.as_millis()).unwrap_or(i64::MAX);
-        let too_old_ms = self.checkpoint.started_ms.saturating_add(millis(plan.age_max));
-        // While it is parked, its time-out stands still; it is looked at again when that is over.
-        let running = plan.timeout.filter(|_| has_turn && self.parked_since_ms.is_none());
-        let late_ms =
-            running.map(|timeout| self.counts_from_ms.saturating_add(millis(timeout)).saturating_add(self.parked_ms));
-        let queueing = plan.turns.wait_max.filter(|_| !has_turn);
-        let late_ms = late_ms.or(queueing.map(|most| self.checkpoint.started_ms.saturating_add(millis(most))));
-        let message = match late_ms {
-            _ if now_ms >= too_old_ms => format!("it is older than its maxAge of {} s", plan.age_max.as_secs()),
-            Some(late_ms) if now_ms >= late_ms && !has_turn => {
-                let most_ms = plan.turns.wait_max.unwrap_or_default().as_millis();
-                format!("it waited longer for its turn than its queueTimeout of {most_ms} ms")
-            }
-            Some(late_ms) if now_ms >= late_ms => {
-                format!("it took longer than its timeout of {} ms", plan.timeout.unwrap_or_default().as_millis())
-            }
-            Some(_) | None => {
-                let next_ms = late_ms.map_or(too_old_ms, |late_ms| late_ms.min(too_old_ms));
-                let is_known = self.looked_for_ms.is_some_and(|known_ms| known_ms > now_ms && known_ms <= next_ms);
-                return (!is_known).then(|| *self.looked_for_ms.insert(next_ms));
-            }
-        };
-        let failure = Failure { step: None, class: ErrorClass::Permanent, message };
-        let stop = Stop { status: ExecutionStatus::Failed, reason: Reason::Timeout, failure };
-        self.news.stop.get_or_insert(stop);
-        None
-    }
-
-    /// Takes note of whether something of it is parked.
-    fn note_parking(&mut self, now_ms: i64) {
-        match (self.stages.contains(&Stage::Queued), self.parked_since_ms) {
-            (true, None) => self.parked_since_ms = Some(now_ms),
-            (false, Some(since_ms)) => {
-                self.parked_ms += now_ms - since_ms;
-                self.parked_since_ms = None;
-            }
-            (true, Some(_)) | (false, None) => {}
         }
     }
 
@@ -332,14 +310,11 @@ impl Task {
         changed
     }
 
-    /// When it is to be looked at because of its age, if it was asked to be.
-    pub(super) fn looked_for_ms(&self) -> Option<i64> {
-        self.looked_for_ms
-    }
-
     /// Goes to where the execution stands once what is written now is committed; None: to its end. Returns the calls that are given up.
     pub(super) fn move_to(&mut self, checkpoint: Option<Arc<Checkpoint>>) -> Vec<CallId> {
-        (self.is_unsettled, self.is_straggler) = (true, false);
+        (self.is_unsettled, self.is_straggler, self.is_looked_at) = (true, false, false);
+        // A state or an end, and one of them even if the broker refuses this and something else is written.
+        self.to_come += 1;
         self.has_ended = checkpoint.is_none();
         let stages = match &checkpoint {
             Some(checkpoint) => self.by_step(checkpoint),
@@ -349,7 +324,7 @@ impl Task {
         let given_up = self.stages.iter().filter(|stage| !stages.contains(stage)).filter_map(calling).collect();
         self.stages = stages;
         if let Some(checkpoint) = checkpoint {
-            self.checkpoint = checkpoint;
+            (self.weight, self.checkpoint) = (checkpoint.weight(), checkpoint);
         }
         given_up
     }
@@ -372,6 +347,7 @@ impl Task {
             Some(Replaced { checkpoint: Some(checkpoint), .. }) => {
                 self.stages = self.by_step(checkpoint);
                 (self.checkpoint, self.has_ended) = (checkpoint.clone(), false);
+                self.weight = checkpoint.weight();
                 true
             }
         }

@@ -5,6 +5,7 @@
 //! partition, and what is only ordered has all of a key's there.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use rustc_hash::FxHashMap;
@@ -21,6 +22,21 @@ pub(super) struct Stand {
     pub workflow: WorkflowId,
     /// None if it is not ordered.
     pub key: Option<Bytes>,
+}
+
+/// Whether it is an execution's turn.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Turn {
+    /// Nobody has asked yet.
+    Unknown,
+    /// Nobody could ask yet, and it has begun already: until its line is known, nobody else of its workflow begins.
+    Unplaced,
+    /// It stands in no line.
+    Free,
+    /// It queues there.
+    Queues(Arc<Stand>),
+    /// It runs, and others wait for its end.
+    Runs(Arc<Stand>),
 }
 
 /// The lines of one partition of the journal.
@@ -81,6 +97,11 @@ impl Lines {
         if line.running == 0 && line.ready.is_empty() && line.keys.is_empty() {
             self.0.remove(&stand.workflow);
         }
+    }
+
+    /// The workflows that have lines.
+    pub(super) fn workflows(&self) -> Vec<WorkflowId> {
+        self.0.keys().cloned().collect()
     }
 
     /// The next execution of a workflow whose turn it is; it runs from now on.

@@ -1,15 +1,18 @@
 //! A partition of the journal that is held: what of it is alive, and whether calls may start for it.
 
+mod reading;
+
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use bytes::Bytes;
 use rustc_hash::{FxHashMap, FxHashSet};
 
+use super::memory::Memory;
 use super::reason::WaitCounts;
 use super::redrive::Redriving;
-use super::task::{Task, Turn};
-use super::turns::{Lines, Stand};
+use super::task::Task;
+use super::turns::{Lines, Stand, Turn};
 use super::{Replaced, Terms};
 use crate::engine::batch::{AssignmentId, SourcePartition};
 use crate::engine::checkpoint::Content;
@@ -24,6 +27,9 @@ use crate::engine::workflow::WorkflowId;
 /// What is appended again at once, in bytes: a tenth of a batch.
 const STRAGGLER_BYTES: u64 = 1_600 * 1024;
 
+/// Of the executions that wait for a connector, so many of the first are in memory.
+pub(super) const FRONT: usize = 32;
+
 /// Calls that wait for one connector, by the place of their execution.
 type Queue = BTreeSet<(i64, ExecutionId, Arc<str>)>;
 
@@ -31,9 +37,9 @@ type Queue = BTreeSet<(i64, ExecutionId, Arc<str>)>;
 pub(super) struct Ward {
     partition: SourcePartition,
     assignment: AssignmentId,
-    /// What of the partition is alive. Contents are kept while it is restored only.
+    /// What of the partition is alive. Contents are kept while it is restored, and until all that an execution needs was read again.
     pub log: Log<Option<Content>>,
-    pub tasks: FxHashMap<ExecutionId, Task>,
+    pub memory: Memory,
     /// Records that are read again, by what the journal knows them by.
     pub redrives: FxHashMap<ExecutionId, Redriving>,
     queues: BTreeMap<Arc<str>, Queue>,
@@ -44,6 +50,17 @@ pub(super) struct Ward {
     unplaced: FxHashMap<WorkflowId, usize>,
     /// Executions whose turn has come and that have not been told.
     turns: FxHashSet<ExecutionId>,
+    /// Executions that were not looked at since the restore.
+    unseen: usize,
+    /// Offsets of records that are to be read again, and of those that were asked for.
+    wanted: BTreeSet<i64>,
+    asked: BTreeSet<i64>,
+    /// Behind the one that was asked for last.
+    read_to: i64,
+    /// Tasks that stay because they are, or were, among the first that wait for a connector.
+    in_front: Vec<ExecutionId>,
+    /// Bytes of mail that was kept while it is restored, whether what it is for is alive or not.
+    put_by: usize,
     terms: Terms,
     is_restoring: bool,
     not_before_ms: i64,
@@ -66,13 +83,19 @@ impl Ward {
             partition,
             assignment,
             log: Log::starting_at(from.next_offset),
-            tasks: FxHashMap::default(),
+            memory: Memory::default(),
             redrives: FxHashMap::default(),
             queues: BTreeMap::new(),
             lines: Lines::default(),
             waiting: WaitCounts::default(),
             unplaced: FxHashMap::default(),
             turns: FxHashSet::default(),
+            unseen: 0,
+            wanted: BTreeSet::new(),
+            asked: BTreeSet::new(),
+            read_to: from.next_offset,
+            in_front: Vec::new(),
+            put_by: 0,
             terms,
             is_restoring: true,
             not_before_ms: if from.is_released { now_ms } else { now_ms + terms.lease },
@@ -101,50 +124,22 @@ impl Ward {
         self.wake_all(now_ms)
     }
 
-    /// Makes tasks of all that is alive, and names them by their places.
-    fn wake_all(&mut self, now_ms: i64) -> Vec<ExecutionId> {
-        let Ward { log, tasks, redrives, unplaced, .. } = self;
-        let mut woken = Vec::new();
-        log.each_live(|execution, live| {
-            let first = live.mail.front_mut().map(|(_, kept)| &mut kept.content);
-            let held = live.state.as_mut().map(|kept| &mut kept.content).or(first);
-            let checkpoint = match held.and_then(Option::take) {
-                Some(Content::Checkpoint(checkpoint)) => checkpoint,
-                Some(Content::Redrive(redrive)) => {
-                    redrives.insert(execution, Redriving::new(live.run, live.place, redrive));
-                    woken.push((live.place, execution));
-                    return;
-                }
-                // What lives begins with a start, a resume or a state, all of which hold one of these.
-                Some(Content::None | Content::Signal(_)) | None => return,
-            };
-            let mut task = Task::new(live.run, live.place, checkpoint, now_ms);
-            for (mail, kept) in &mut live.mail {
-                task.take_mail(*mail, kept.content.take().unwrap_or(Content::None));
-            }
-            if !task.begins() {
-                task.turn = Turn::Unplaced;
-                *unplaced.entry(task.checkpoint.workflow.clone()).or_default() += 1;
-            }
-            woken.push((live.place, execution));
-            tasks.insert(execution, task);
-        });
-        woken.sort_unstable();
-        woken.into_iter().map(|(_, execution)| execution).collect()
-    }
-
     /// Executions whose states are to be appended again now, so that the position can move.
     pub(super) fn stragglers(&mut self) -> Vec<ExecutionId> {
         if self.is_restoring {
             return Vec::new();
         }
         let asked = self.log.stragglers(STRAGGLER_BYTES);
-        let Ward { log, tasks, .. } = self;
+        let Ward { log, memory, .. } = self;
         let mut chosen = Vec::new();
         for execution in asked {
+            if let Some(away) = memory.away_mut(execution) {
+                chosen.extend(away.append_again().then_some(execution));
+                continue;
+            }
             // Of one that is written now, the position cannot move beyond it before that has come back.
-            let Some(task) = tasks.get_mut(&execution).filter(|task| task.is_settled()) else { break };
-            let oldest = log.live(execution).and_then(|live| live.oldest_offset());
+            let Some(task) = memory.get_mut(execution).filter(|task| task.is_settled()) else { break };
+            let oldest = log.live(execution).map(|live| live.oldest_offset());
             if oldest.is_some_and(|oldest| task.append_again(oldest)) {
                 chosen.push(execution);
             }
@@ -189,7 +184,7 @@ impl Ward {
 
     /// Up to where a part that is written now includes an execution's mail: all of it was taken.
     pub(super) fn includes(&self, execution: ExecutionId) -> i64 {
-        self.log.includes(execution, self.log.live(execution).map_or(0, |live| live.mail.len()))
+        self.log.includes(execution, self.log.live(execution).map_or(0, |live| live.mail_count()))
     }
 
     /// Whether it is an execution's turn. It takes its place in the line when it asks first; whose turn that makes it is to be looked at.
@@ -204,7 +199,7 @@ impl Ward {
         if matches!(task.turn, Turn::Unknown | Turn::Unplaced) {
             let was_unplaced = task.turn == Turn::Unplaced;
             let key = task.checkpoint.record.key().filter(|_| turns.by_key).map(Bytes::copy_from_slice);
-            let stand = Stand { workflow: task.checkpoint.workflow.clone(), key };
+            let stand = Arc::new(Stand { workflow: task.checkpoint.workflow.clone(), key });
             task.turn = match (turns.concurrency > 0 || stand.key.is_some(), task.begins()) {
                 (false, _) => Turn::Free,
                 (true, true) => {
@@ -241,9 +236,9 @@ impl Ward {
         self.next_turns(workflow)
     }
 
-    /// The executions of a workflow whose turn has come.
-    fn next_turns(&mut self, workflow: &WorkflowId) -> Vec<ExecutionId> {
-        if self.unplaced.contains_key(workflow) {
+    /// The executions of a workflow whose turn has come; nobody's has before all that is alive was seen, and all of it that runs has its place.
+    pub(super) fn next_turns(&mut self, workflow: &WorkflowId) -> Vec<ExecutionId> {
+        if self.unseen > 0 || self.unplaced.contains_key(workflow) {
             return Vec::new();
         }
         let next: Vec<ExecutionId> = std::iter::from_fn(|| self.lines.next(workflow)).collect();
@@ -269,17 +264,22 @@ impl Ward {
             }
             return goes_on.then_some(execution).into_iter().collect();
         }
-        let Some(task) = self.tasks.get_mut(&execution).filter(|task| task.run == run) else { return Vec::new() };
-        if task.settle(replaced) {
+        if self.memory.get(execution).is_none_or(|task| task.run != run) {
+            return Vec::new();
+        }
+        if self.memory.change(execution, |task| task.settle(replaced)) == Some(true) {
             return vec![execution];
         }
-        let Some(task) = self.tasks.remove(&execution) else { return Vec::new() };
+        let Some(task) = self.memory.remove(execution) else { return Vec::new() };
         self.leave_line(execution, &task)
     }
 
     /// An execution begins, or its next run does: the one before may be over for certain and not have been told.
     pub(super) fn begin(&mut self, execution: ExecutionId, task: Task) -> Vec<ExecutionId> {
-        let before = self.tasks.insert(execution, task);
+        let before = self.memory.remove(execution);
+        self.memory.insert(execution, task);
+        // Its turn to be looked at is now; those that came last are looked at last.
+        self.memory.may_go(execution, i64::MIN);
         before.map_or(Vec::new(), |before| self.leave_line(execution, &before))
     }
 
@@ -304,13 +304,15 @@ impl Ward {
         }
     }
 
+    /// The connectors that something waits for which is in memory and first in its queue.
     pub(super) fn connectors(&self) -> impl Iterator<Item = &Arc<str>> {
-        self.queues.keys()
+        self.queues.keys().filter(|connector| self.first_of(connector).is_some())
     }
 
-    /// The place of the first that waits for a connector.
+    /// The place of the first that waits for a connector. None while that is read again: those behind it wait for it.
     pub(super) fn first_of(&self, connector: &str) -> Option<i64> {
-        self.queues.get(connector)?.first().map(|(place, ..)| *place)
+        let (place, execution, _) = self.queues.get(connector)?.first()?;
+        (!self.memory.is_away(*execution)).then_some(*place)
     }
 
     pub(super) fn take_first(&mut self, connector: &str) -> Option<(ExecutionId, Arc<str>)> {

@@ -28,7 +28,8 @@ use tidegate::engine::trigger::{Trigger, TypePattern};
 use tidegate::engine::value::Value;
 use tidegate::engine::workflow::{ContentHash, Status, Workflow, WorkflowId};
 
-use super::lane::{Broken, Lane};
+use super::broken::Broken;
+use super::lane::Lane;
 use super::log::{CommittedOffset, FakeLog, Line, Wrote};
 use super::replay::{self, Operator};
 use super::waiting::{self, Target};
@@ -43,6 +44,8 @@ pub struct Shared {
     pub late: RefCell<Vec<(String, u32)>>,
     /// What steps call.
     pub target: Target,
+    /// What executions that wait may take in the memory of a lane, in bytes.
+    pub waiting_bytes: usize,
     broken: Broken,
     topic: Arc<Topic>,
     journal: Arc<Topic>,
@@ -71,6 +74,8 @@ pub struct Verdict {
     pub faults: u32,
     /// Calls that were made.
     pub calls: u32,
+    /// Records of executions that were read from the journal again.
+    pub read_again: u32,
     /// Dead letters that were brought back for certain.
     pub brought_back: u32,
 }
@@ -141,7 +146,8 @@ pub fn run(seed: u64, broken: Broken) -> Verdict {
     }
     let calls = *shared.target.calls.borrow();
     let brought_back = operators.iter().map(|it| it.brought_back).sum();
-    Verdict { violations, restarts, faults, calls, brought_back }
+    let read_again = *shared.target.read_again.borrow();
+    Verdict { violations, restarts, faults, calls, read_again, brought_back }
 }
 
 impl Shared {
@@ -186,6 +192,8 @@ impl Shared {
             broken,
             late: RefCell::default(),
             target: Target::default(),
+            // Nothing, a few executions, and all of them.
+            waiting_bytes: [0, 10_000, usize::MAX][random.below(3)],
             topic,
             journal: Arc::new(Topic { name: "journal".into(), id: TOPIC_ID }),
             events,

@@ -8,8 +8,9 @@ use tidegate::engine::commit::{Failure, RestartReason};
 use tidegate::engine::execution::{Left, Subject};
 use tidegate::engine::owner::{Commit, Replaced};
 
+use super::broken::Broken;
 use super::cluster::{Shared, TOPIC_ID, decode, read, wrote_of};
-use super::lane::{Broken, LineBatch, LineGroup, LineSubject, Running, Stage};
+use super::lane::{LineBatch, LineGroup, LineSubject, Running, Stage};
 use super::log::{CommittedOffset, FakeLog, LogError, Wrote};
 use super::waiting;
 

@@ -4,51 +4,18 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use tidegate::bench::workload::Random;
 use tidegate::engine::batch::{AssignmentId, Batch, Group};
+use tidegate::engine::checkpoint::Content;
 use tidegate::engine::commit::{self, Attempt, Failure, Reaction, RestartReason};
 use tidegate::engine::execution::Kept;
 use tidegate::engine::machine::Machine;
 use tidegate::engine::owner::{Commit, Emitted, Owner, Replaced};
 use tidegate::engine::position::Position;
 
+use super::broken::Broken;
 use super::cluster::{Shared, TOPIC_ID};
 use super::committing::group_of;
 use super::log::{FakeLog, Rebalance, Wrote};
 use super::waiting::{self, Calls};
-
-/// A rule that the lane breaks on purpose, to show that the checker finds it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Broken {
-    /// Every rule is kept.
-    Nothing,
-    /// Batches are committed for partitions that are gone, under the newest generation.
-    Tenure,
-    /// A member that was put out and is another one now goes on with what it held.
-    MemberId,
-    /// The committed position forgets which workflow was the last one done.
-    PositionInsideEvent,
-    /// A producer goes on after a commit in doubt.
-    ProducerInDoubt,
-    /// A restart goes on from where the lane was, not from the committed offsets.
-    RestartFromMemory,
-    /// A refused execution is left out instead of being failed.
-    DropRefused,
-    /// A partition of the journal counts as read at its last stable offset.
-    RestoreToStable,
-    /// Calls start for what is written and not committed.
-    EffectsBeforeCommit,
-    /// Calls start without a recent commit.
-    NoLease,
-    /// Calls go on for a partition that was released.
-    CallsAfterRelease,
-    /// The owner is not told that something was written otherwise than it said.
-    ReplacedUnsaid,
-    /// Executions that are ordered by key begin as they come.
-    AnyOrder,
-    /// Who replays goes on with what was there before, and does not look again.
-    ReplayFromMemory,
-    /// What was replayed is resolved in a transaction of its own.
-    ReplayThenResolve,
-}
 
 /// How far the front of the queue is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -94,6 +61,8 @@ pub(super) struct Running {
     pub(super) held: BTreeMap<i32, AssignmentId>,
     pub(super) wanted: Vec<i32>,
     pub(super) fetch: BTreeMap<i32, i64>,
+    /// Records of the journal that the owner wants to read again.
+    pub(super) fetches: Vec<(u16, AssignmentId, i64)>,
     /// Where partitions of the journal ended when they were assigned, of those that were not read so far.
     pub(super) restore_to: BTreeMap<u16, i64>,
     pub(super) filling: LineBatch,
@@ -151,7 +120,7 @@ impl Lane {
                 0 => self.poll(shared, log, random, now_ms),
                 1 | 2 => self.fill(shared, random, now_ms),
                 3 => self.seal(),
-                4 => self.read_journal(log, random, now_ms),
+                4 => self.read_journal(log, random, now_ms).and_then(|()| self.read_again(shared, log, random)),
                 5 | 6 => self.tend(shared, log, random, now_ms),
                 _ => self.advance(shared, log, random, now_ms),
             },
@@ -171,13 +140,14 @@ impl Lane {
             generation: 0,
             member_id: None,
             machine: Machine::new(shared.identity.clone()),
-            owner: Owner::new(shared.identity.clone(), waiting::LEASE_MS),
+            owner: Owner::new(shared.identity.clone(), waiting::LEASE_MS, shared.waiting_bytes),
             calls: Calls::default(),
             sent_ms: 0,
             replaced: Vec::new(),
             held: BTreeMap::new(),
             wanted: Vec::new(),
             fetch: BTreeMap::new(),
+            fetches: Vec::new(),
             restore_to: BTreeMap::new(),
             filling: Batch::default(),
             queue: VecDeque::new(),
@@ -362,6 +332,45 @@ impl Lane {
                 running.restore_to.remove(&number);
                 running.owner.handle_restored(i32::from(number), now_ms);
             }
+        }
+        Ok(())
+    }
+
+    /// Reads again what the owner wants, late, in any order, and now and then twice.
+    fn read_again(&mut self, shared: &Shared, log: &FakeLog, random: &mut Random) -> Result<(), RestartReason> {
+        let broken = self.broken;
+        let running = self.running();
+        for (number, offset) in running.owner.wanted() {
+            let number = number as u16;
+            let key = shared.key(&shared.journal_partition(number));
+            running.fetches.extend(running.held.get(&key).map(|assignment| (number, *assignment, offset)));
+        }
+        for _ in 0..random.below(20) {
+            if running.fetches.is_empty() {
+                break;
+            }
+            let (number, assignment, offset) = running.fetches.swap_remove(random.below(running.fetches.len()));
+            let key = shared.key(&shared.journal_partition(number));
+            if running.held.get(&key) != Some(&assignment) {
+                continue;
+            }
+            let Some(mut found) = log.journal_record(number, offset).cloned() else {
+                let what = format!("record {offset} of the journal was wanted, but was never committed");
+                shared.target.violations.borrow_mut().push(what);
+                continue;
+            };
+            if broken == Broken::OldCheckpoint {
+                let execution = found.execution;
+                let before = (0..offset).rev().filter_map(|it| log.journal_record(number, it));
+                let mut before = before.filter(|it| it.execution == execution && it.run == found.run);
+                if let Some(before) = before.find(|it| matches!(it.content, Content::Checkpoint(_))) {
+                    found.content = before.content.clone();
+                }
+            }
+            for _ in 0..1 + random.below(20) / 19 {
+                running.owner.handle_fetched(waiting::record(offset, found.clone()));
+            }
+            *shared.target.read_again.borrow_mut() += 1;
         }
         Ok(())
     }

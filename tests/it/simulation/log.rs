@@ -202,6 +202,12 @@ impl FakeLog {
         (stable.max(from), None)
     }
 
+    /// A committed record of a partition of the journal.
+    pub fn journal_record(&self, partition: u16, offset: i64) -> Option<&JournalRecord> {
+        let slot = self.journal.get(&partition)?.get(offset as usize)?;
+        slot.record.as_ref().filter(|_| slot.fate == Fate::Committed)
+    }
+
     /// Writes lines into the open transaction, and opens one if there is none.
     pub fn write(&mut self, id: &str, epoch: u32, wrote: &[Wrote], now_ms: i64) -> Result<(), LogError> {
         if wrote.iter().any(|it| matches!(it, Wrote::Line(line) if line.topic == "refuses")) {

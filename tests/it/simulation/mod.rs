@@ -2,6 +2,7 @@
 //!
 //! `TIDEGATE_SIMULATION_SEED=N` runs that seed alone; `TIDEGATE_SIMULATION_SEEDS=N` as many as that.
 
+mod broken;
 mod cluster;
 mod committing;
 mod lane;
@@ -9,8 +10,8 @@ mod log;
 mod replay;
 mod waiting;
 
+use broken::Broken;
 use cluster::run;
-use lane::Broken;
 
 const SEEDS: u64 = 400;
 
@@ -24,7 +25,8 @@ fn seeds() -> std::ops::Range<u64> {
 
 #[test]
 fn every_execution_is_recorded_once_whatever_happens() {
-    let (mut faults, mut calls, mut brought_back, mut restarts) = (0, 0, 0, std::collections::BTreeMap::new());
+    let (mut faults, mut calls, mut read_again, mut brought_back) = (0, 0, 0, 0);
+    let mut restarts = std::collections::BTreeMap::new();
     for seed in seeds() {
         let verdict = run(seed, Broken::Nothing);
         assert!(
@@ -34,13 +36,14 @@ fn every_execution_is_recorded_once_whatever_happens() {
         );
         faults += verdict.faults;
         calls += verdict.calls;
+        read_again += verdict.read_again;
         brought_back += verdict.brought_back;
         for (reason, count) in verdict.restarts {
             *restarts.entry(reason).or_insert(0) += count;
         }
     }
     println!(
-        "{faults} kills and stalls; {calls} calls; {brought_back} dead letters brought back; restarts {restarts:?}"
+        "{faults} kills and stalls; {calls} calls; {read_again} records read again; {brought_back} dead letters brought back; restarts {restarts:?}"
     );
     if seeds().count() as u64 >= SEEDS {
         for reason in ["fenced", "uncertain", "assignment_lost", "revoke_timeout"] {
@@ -131,4 +134,9 @@ fn beginning_out_of_order_is_found() {
 #[test]
 fn calling_for_what_was_given_up_is_found() {
     check_that_it_is_found(Broken::CallsAfterRelease);
+}
+
+#[test]
+fn going_on_from_an_old_checkpoint_is_found() {
+    check_that_it_is_found(Broken::OldCheckpoint);
 }

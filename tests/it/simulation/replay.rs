@@ -4,8 +4,8 @@ use tidegate::bench::workload::Random;
 use tidegate::engine::record::{DeadLetter, JournalRecord};
 use tidegate::engine::replay::{self, Repair};
 
+use super::broken::Broken;
 use super::cluster::{JOURNAL, Shared};
-use super::lane::Broken;
 use super::log::{FakeLog, Line, Wrote};
 use super::waiting;
 

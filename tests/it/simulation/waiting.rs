@@ -46,6 +46,8 @@ pub struct Target {
     pub violations: RefCell<Vec<String>>,
     /// How many calls were made.
     pub calls: RefCell<u32>,
+    /// How many records were read from the journal again.
+    pub read_again: RefCell<u32>,
 }
 
 /// An execution that was called, its run, and the partition and the offset of its event.
@@ -188,7 +190,7 @@ impl Calls {
 
 /// What is written for mail until everything that came of it has ended, by one owner without faults; and the dead letters.
 pub fn finish_alone(shared: &Shared, mail: JournalRecord, lines: &mut Vec<Line>, letters: &mut Vec<DeadLetter>) {
-    let mut owner = Owner::new(shared.identity.clone(), LEASE_MS);
+    let mut owner = Owner::new(shared.identity.clone(), LEASE_MS, usize::MAX);
     let assignment = AssignmentId(1);
     let partitions = (0..JOURNAL).map(|number| shared.journal_partition(number));
     let named: Vec<Dependency> = partitions.map(|partition| Dependency { partition, assignment }).collect();

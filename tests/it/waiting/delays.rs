@@ -40,3 +40,22 @@ fn a_delay_outlives_the_instance_in_which_it_began() {
         low.iter().zip(&high).all(|(low, high)| high - low <= 4).then_some(())
     });
 }
+
+#[test]
+fn executions_that_are_not_in_memory_end_once() {
+    let Some(broker) = TestBroker::own() else { return };
+    let workflow = "id: later\nversion: 1.0.0\nstatus: active\ntriggers:\n  - event: a.x\nsteps:\n  - id: pause\n    type: delay\n    \
+                    config: { for: 8s }\n";
+    let world = World::with(&broker, &[workflow.to_owned()], "[limits]\nwaiting_memory_mib = 0\n");
+    let mut instance = world.instance("alone");
+    let events = if super::is_full() { 20_000 } else { 3_000 };
+    send_events(&broker.producer(&[]), &world.source, 0..events, |_| Some("a.x"));
+    let executions = world.topic("executions");
+    world.wait_for(&executions, events / 2);
+    instance.kill();
+    instance = world.instance("alone");
+    world.wait_for(&executions, events);
+    assert_completed(&world, "later", events);
+    assert!(instance.is_alive());
+    assert_eq!(world.log_lines_with("alone", "starts again"), 0, "the lane had to start again");
+}

@@ -10,7 +10,7 @@ fn resumed(world: &World, version: &str) -> JournalRecord {
 }
 
 #[test]
-fn a_failed_execution_goes_on_from_its_failed_step() {
+pub(super) fn a_failed_execution_goes_on_from_its_failed_step() {
     let mut world = World::new("/");
     world.start();
     let first = world.call_after(3_000).unwrap();
@@ -32,7 +32,7 @@ fn a_failed_execution_goes_on_from_its_failed_step() {
 }
 
 #[test]
-fn a_repaired_version_is_another_edition_and_a_new_owner_knows() {
+pub(super) fn a_repaired_version_is_another_edition_and_a_new_owner_knows() {
     let mut world = World::new("/");
     world.start();
     let first = world.call_after(3_000).unwrap();
@@ -56,7 +56,7 @@ fn a_repaired_version_is_another_edition_and_a_new_owner_knows() {
 }
 
 #[test]
-fn what_was_brought_back_already_is_not_brought_back_again() {
+pub(super) fn what_was_brought_back_already_is_not_brought_back_again() {
     let mut world = World::new("/");
     world.start();
     let call = world.call_after(3_000).unwrap();
@@ -96,13 +96,13 @@ fn check_redrive(matches: Option<usize>, expected: &[&str]) {
 }
 
 #[test]
-fn a_record_that_is_understood_now_runs_every_workflow_that_matches_it_once() {
+pub(super) fn a_record_that_is_understood_now_runs_every_workflow_that_matches_it_once() {
     check_redrive(Some(0), &[]);
     check_redrive(Some(1), &["completed"]);
     check_redrive(Some(3), &["completed", "completed", "completed"]);
 }
 
 #[test]
-fn a_record_that_is_not_understood_is_a_dead_letter_again() {
+pub(super) fn a_record_that_is_not_understood_is_a_dead_letter_again() {
     check_redrive(None, &["dead letter decode permanent: no JSON"]);
 }

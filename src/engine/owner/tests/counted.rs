@@ -11,7 +11,7 @@ fn waits(world: &World, expected: &[(WaitReason, u64)]) {
 }
 
 #[test]
-fn an_execution_counts_as_what_it_waits_for_until_it_ends() {
+pub(super) fn an_execution_counts_as_what_it_waits_for_until_it_ends() {
     let mut world = World::new("/");
     world.start();
     waits(&world, &[]);
@@ -40,7 +40,7 @@ fn an_execution_counts_as_what_it_waits_for_until_it_ends() {
 }
 
 #[test]
-fn one_that_queues_counts_as_that_and_what_goes_with_its_partition_as_nothing() {
+pub(super) fn one_that_queues_counts_as_that_and_what_goes_with_its_partition_as_nothing() {
     let mut world = World::new("/");
     let Definition { workflow, plan } = definition("/");
     let mut plan = Arc::into_inner(plan).unwrap();
@@ -59,7 +59,7 @@ fn one_that_queues_counts_as_that_and_what_goes_with_its_partition_as_nothing() 
 }
 
 #[test]
-fn a_decision_that_is_waited_for_counts_as_that_with_and_without_an_end() {
+pub(super) fn a_decision_that_is_waited_for_counts_as_that_with_and_without_an_end() {
     for timeout in [None, Some(Duration::from_secs(60))] {
         let mut world = World::new("/");
         let approval = Approval { timeout, on_timeout: OnError::Fail, message: None };

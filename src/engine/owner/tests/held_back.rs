@@ -10,6 +10,12 @@ fn world(turns: Turns) -> World {
     world
 }
 
+/// A world whose workflow calls, one after the other for each key, and that keeps no more than so much in memory.
+pub(super) fn by_key(budget: usize) -> World {
+    BUDGET.set(budget);
+    world(BY_KEY)
+}
+
 impl World {
     fn hold_back(&mut self, turns: Turns) {
         let Definition { workflow, plan } = definition("/");
@@ -19,7 +25,7 @@ impl World {
     }
 
     /// An event with a key comes.
-    fn comes(&mut self, offset: i64, key: &str) -> ExecutionId {
+    pub(super) fn comes(&mut self, offset: i64, key: &str) -> ExecutionId {
         let Definition { workflow, plan } = self.definition.clone().unwrap();
         let topic = Arc::new(Topic { name: "events".into(), id: [1; 16] });
         let origin = Origin { topic, partition: 0, offset };
@@ -33,7 +39,7 @@ impl World {
     }
 
     /// The executions that are called now.
-    fn calls(&mut self) -> Vec<Call> {
+    pub(super) fn calls(&mut self) -> Vec<Call> {
         let first = self.call_after(3_000);
         let next = std::iter::from_fn(|| self.call_after(100));
         first.into_iter().chain(next).collect()
@@ -47,7 +53,7 @@ fn named(calls: &[Call]) -> Vec<ExecutionId> {
 }
 
 #[test]
-fn those_of_a_key_run_one_by_one_in_order() {
+pub(super) fn those_of_a_key_run_one_by_one_in_order() {
     let mut world = world(BY_KEY);
     let [first, second, other] = [(1, "a"), (2, "a"), (3, "b")].map(|(offset, key)| world.comes(offset, key));
     assert_eq!(world.said.iter().filter(|it| *it == "pending").count(), 3);
@@ -66,7 +72,7 @@ fn those_of_a_key_run_one_by_one_in_order() {
 }
 
 #[test]
-fn a_replayed_one_queues_at_the_end() {
+pub(super) fn a_replayed_one_queues_at_the_end() {
     let mut world = world(BY_KEY);
     let [first, second] = [1, 2].map(|offset| world.comes(offset, "a"));
     let calls = world.calls();
@@ -80,7 +86,7 @@ fn a_replayed_one_queues_at_the_end() {
 }
 
 #[test]
-fn no_more_run_at_once_than_may_whatever_their_keys() {
+pub(super) fn no_more_run_at_once_than_may_whatever_their_keys() {
     let mut world = world(Turns { concurrency: 2, by_key: true, wait_max: None });
     let ids = [(1, "a"), (2, "a"), (3, "b"), (4, "c")].map(|(offset, key)| world.comes(offset, key));
     let calls = world.calls();
@@ -91,7 +97,7 @@ fn no_more_run_at_once_than_may_whatever_their_keys() {
 }
 
 #[test]
-fn one_that_is_cancelled_while_it_queues_holds_nobody_back() {
+pub(super) fn one_that_is_cancelled_while_it_queues_holds_nobody_back() {
     let mut world = world(BY_KEY);
     let [first, second, third] = [1, 2, 3].map(|offset| world.comes(offset, "a"));
     let calls = world.calls();
@@ -104,7 +110,7 @@ fn one_that_is_cancelled_while_it_queues_holds_nobody_back() {
 }
 
 #[test]
-fn one_that_waits_too_long_for_its_turn_fails_and_the_time_of_the_others_counts_from_their_turn() {
+pub(super) fn one_that_waits_too_long_for_its_turn_fails_and_the_time_of_the_others_counts_from_their_turn() {
     let mut world = world(Turns { wait_max: Some(Duration::from_secs(10)), ..BY_KEY });
     let [first, second] = [1, 2].map(|offset| world.comes(offset, "a"));
     let calls = world.calls();
@@ -117,7 +123,7 @@ fn one_that_waits_too_long_for_its_turn_fails_and_the_time_of_the_others_counts_
 }
 
 #[test]
-fn one_that_queues_is_appended_again_as_it_is() {
+pub(super) fn one_that_queues_is_appended_again_as_it_is() {
     let mut world = world(BY_KEY);
     world.record_bytes = 8 * 1024 * 1024;
     let [first, second] = [1, 2].map(|offset| world.comes(offset, "a"));
@@ -138,7 +144,7 @@ fn one_that_queues_is_appended_again_as_it_is() {
 }
 
 #[test]
-fn events_without_a_key_are_not_ordered() {
+pub(super) fn events_without_a_key_are_not_ordered() {
     let mut world = world(BY_KEY);
     let Definition { workflow, plan } = world.definition.clone().unwrap();
     let ids = [1, 2].map(|offset| {
@@ -171,7 +177,7 @@ fn one_in_a_version_that_comes_late() -> (World, ExecutionId, ExecutionId) {
 }
 
 #[test]
-fn one_that_runs_in_a_version_that_comes_late_holds_the_others_back_all_the_same() {
+pub(super) fn one_that_runs_in_a_version_that_comes_late_holds_the_others_back_all_the_same() {
     let (mut world, first, second) = one_in_a_version_that_comes_late();
     world.missing = None;
     let calls = world.calls();
@@ -181,7 +187,7 @@ fn one_that_runs_in_a_version_that_comes_late_holds_the_others_back_all_the_same
 }
 
 #[test]
-fn one_that_runs_in_a_version_that_never_comes_holds_nobody_back_once_it_ends() {
+pub(super) fn one_that_runs_in_a_version_that_never_comes_holds_nobody_back_once_it_ends() {
     let (mut world, _, second) = one_in_a_version_that_comes_late();
     world.now_ms += UNKNOWN_DEFINITION_MS;
     let calls = world.calls();
@@ -189,7 +195,7 @@ fn one_that_runs_in_a_version_that_never_comes_holds_nobody_back_once_it_ends() 
 }
 
 #[test]
-fn one_whose_turn_comes_while_it_is_cancelled_hands_it_on() {
+pub(super) fn one_whose_turn_comes_while_it_is_cancelled_hands_it_on() {
     let mut world = world(BY_KEY);
     let [first, second, third] = [1, 2, 3].map(|offset| world.comes(offset, "a"));
     let calls = world.calls();

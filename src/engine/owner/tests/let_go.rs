@@ -3,7 +3,7 @@
 use super::*;
 
 #[test]
-fn who_takes_up_what_was_released_need_not_wait_and_who_released_it_calls_no_more() {
+pub(super) fn who_takes_up_what_was_released_need_not_wait_and_who_released_it_calls_no_more() {
     let mut world = World::new("/");
     world.start();
     let call = world.call_after(3_000).unwrap();
@@ -12,7 +12,7 @@ fn who_takes_up_what_was_released_need_not_wait_and_who_released_it_calls_no_mor
     assert_eq!((calls, position.is_released), (vec![call.id], true));
     assert!(world.owner.connectors(world.now_ms).is_empty(), "it was given up");
     assert!(world.owner.renewals(world.now_ms + 10_000).is_empty());
-    world.owner = Owner::new(world.identity.clone(), LEASE_MS);
+    world.owner = Owner::new(world.identity.clone(), LEASE_MS, world.budget);
     let from = Position { is_released: true, ..Position::at(0) };
     world.owner.handle_assigned(World::partition(), AssignmentId(1), &from, world.now_ms);
     (0..world.log.len()).for_each(|offset| world.feed(offset));
@@ -28,7 +28,7 @@ fn who_takes_up_what_was_released_need_not_wait_and_who_released_it_calls_no_mor
 }
 
 #[test]
-fn a_workflow_that_is_stopped_ends_its_executions() {
+pub(super) fn a_workflow_that_is_stopped_ends_its_executions() {
     let mut world = World::new("/");
     world.start();
     let call = world.call_after(3_000).unwrap();

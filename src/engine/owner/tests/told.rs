@@ -28,13 +28,18 @@ fn waits(id: &str, wait: Wait) -> Definition {
     Definition { workflow, plan: Arc::new(Plan::new(steps).unwrap()) }
 }
 
+/// A workflow that waits until then.
+pub(super) fn until(time: &str) -> Definition {
+    waits("w", Wait::Until(literal(time)))
+}
+
 fn literal(text: &str) -> Template {
     Template::Literal(Value::text(text))
 }
 
 impl World {
     /// The workflow of this world is started.
-    fn begins(&mut self) -> ExecutionId {
+    pub(super) fn begins(&mut self) -> ExecutionId {
         let Definition { workflow, plan } = self.definition.clone().unwrap();
         let execution = Execution::new(&self.identity, workflow, plan, event(7), self.now_ms);
         let id = execution.id;
@@ -65,7 +70,7 @@ fn approval(timeout: Option<u64>, on_timeout: OnError) -> Wait {
 }
 
 #[test]
-fn an_approval_is_asked_for_once_and_waits_for_a_decision() {
+pub(super) fn an_approval_is_asked_for_once_and_waits_for_a_decision() {
     let mut world = world(approval(None, OnError::Fail));
     let execution = world.begins();
     world.says(&["running", "wait pending after 0"]);
@@ -82,7 +87,7 @@ fn an_approval_is_asked_for_once_and_waits_for_a_decision() {
 }
 
 #[test]
-fn a_decision_that_comes_between_two_owners_counts() {
+pub(super) fn a_decision_that_comes_between_two_owners_counts() {
     let mut world = world(approval(None, OnError::Fail));
     let execution = world.begins();
     let content = Content::Signal(Arc::new(Signal { step: "wait".into(), told: approved() }));
@@ -94,7 +99,7 @@ fn a_decision_that_comes_between_two_owners_counts() {
 }
 
 #[test]
-fn an_approval_that_nobody_gives_in_time_fails_or_goes_on() {
+pub(super) fn an_approval_that_nobody_gives_in_time_fails_or_goes_on() {
     let mut fails = world(approval(Some(10), OnError::Fail));
     fails.begins();
     fails.said.clear();
@@ -110,18 +115,18 @@ fn an_approval_that_nobody_gives_in_time_fails_or_goes_on() {
 }
 
 #[test]
-fn signals_that_nobody_waits_for_are_over_with() {
+pub(super) fn signals_that_nobody_waits_for_are_over_with() {
     let mut world = world(approval(None, OnError::Fail));
     let execution = world.begins();
     for _ in 0..100 {
         world.tell(execution, "other", approved());
     }
     let live = world.owner.wards[&0].log.live(execution).unwrap();
-    assert!(live.mail.len() <= 1, "{} pieces of mail are kept", live.mail.len());
+    assert!(live.mail_count() <= 1, "{} pieces of mail are kept", live.mail_count());
 }
 
 #[test]
-fn a_delay_ends_at_a_point_in_time() {
+pub(super) fn a_delay_ends_at_a_point_in_time() {
     let mut later = world(Wait::Until(literal("1970-01-01T00:01:00Z")));
     later.begins();
     later.said.clear();
@@ -146,7 +151,7 @@ fn child_call() -> Wait {
 }
 
 #[test]
-fn a_sub_workflow_runs_once_and_its_last_output_comes_back() {
+pub(super) fn a_sub_workflow_runs_once_and_its_last_output_comes_back() {
     let mut world = world(child_call());
     world.child = Some(waits("child", Wait::Delay(Duration::from_secs(5))));
     world.begins();
@@ -169,7 +174,7 @@ fn a_sub_workflow_runs_once_and_its_last_output_comes_back() {
 }
 
 #[test]
-fn a_sub_workflow_that_fails_fails_its_step() {
+pub(super) fn a_sub_workflow_that_fails_fails_its_step() {
     let mut world = world(child_call());
     world.child = Some(waits("child", Wait::Until(literal("never"))));
     world.begins();
@@ -188,7 +193,7 @@ fn a_sub_workflow_that_fails_fails_its_step() {
 }
 
 #[test]
-fn an_output_that_the_journal_does_not_take_fails_the_parent_and_ends_the_child() {
+pub(super) fn an_output_that_the_journal_does_not_take_fails_the_parent_and_ends_the_child() {
     let mut world = world(child_call());
     world.child = Some(waits("child", Wait::Delay(Duration::from_secs(5))));
     world.begins();
@@ -202,7 +207,7 @@ fn an_output_that_the_journal_does_not_take_fails_the_parent_and_ends_the_child(
 }
 
 #[test]
-fn a_decision_that_comes_before_it_was_asked_for_counts() {
+pub(super) fn a_decision_that_comes_before_it_was_asked_for_counts() {
     let mut world = world(approval(None, OnError::Fail));
     let Definition { workflow, plan } = world.definition.clone().unwrap();
     let execution = Execution::new(&world.identity, workflow, plan, event(7), world.now_ms);
@@ -215,7 +220,7 @@ fn a_decision_that_comes_before_it_was_asked_for_counts() {
 }
 
 #[test]
-fn a_parent_that_is_cancelled_cancels_its_children() {
+pub(super) fn a_parent_that_is_cancelled_cancels_its_children() {
     let mut world = world(child_call());
     world.child = Some(waits("child", approval(None, OnError::Fail)));
     let execution = world.begins();
@@ -228,7 +233,7 @@ fn a_parent_that_is_cancelled_cancels_its_children() {
 }
 
 #[test]
-fn a_workflow_that_starts_itself_ends() {
+pub(super) fn a_workflow_that_starts_itself_ends() {
     let mut world = world(child_call());
     world.child = Some(waits("child", child_call()));
     world.begins();
@@ -241,7 +246,7 @@ fn a_workflow_that_starts_itself_ends() {
 }
 
 #[test]
-fn a_sub_workflow_that_is_not_there_is_waited_for_and_then_fails_its_step() {
+pub(super) fn a_sub_workflow_that_is_not_there_is_waited_for_and_then_fails_its_step() {
     let mut world = world(child_call());
     world.begins();
     world.passes(UNKNOWN_DEFINITION_MS / 2);

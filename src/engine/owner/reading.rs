@@ -1,0 +1,80 @@
+//! What an owner reads of the journal: what comes, and what is not in memory once more.
+
+use super::Owner;
+use super::redrive::Redriving;
+use super::task::Task;
+use super::ward::Ward;
+use crate::engine::checkpoint::Content;
+use crate::engine::journal::{self, Applied, Mail};
+
+/// Records that are read again at once.
+pub const FETCHES: usize = 512;
+
+impl Owner {
+    /// Takes the next record of a partition. One of a partition that is not held is nothing.
+    pub fn handle_record(&mut self, record: journal::Record<Content>, now_ms: i64) {
+        let has_room = self.weight() <= self.budget;
+        let execution = record.execution;
+        let Some(ward) = self.wards.get_mut(&i32::from(execution.journal_partition)) else { return };
+        if ward.is_restoring() {
+            ward.restore(record, has_room);
+            return;
+        }
+        let journal::Record { offset, bytes, run, entry, content, .. } = record;
+        let applied = ward.log.apply(journal::Record { offset, bytes, execution, run, entry, content: None });
+        match (applied, entry, content) {
+            (Applied::Wanted, journal::Entry::Mail(Mail::Start | Mail::Resume), Content::Checkpoint(it)) => {
+                self.work.extend(ward.begin(execution, Task::new(run, offset, it, now_ms)));
+                self.work.push_back(execution);
+            }
+            (Applied::Wanted, journal::Entry::Mail(Mail::Resume), Content::Redrive(redrive)) => {
+                ward.redrives.insert(execution, Redriving::new(run, offset, redrive));
+                self.work.push_back(execution);
+            }
+            (Applied::Wanted, journal::Entry::Mail(mail), content) => {
+                ward.take_mail(execution, (mail, offset), content, has_room);
+                self.work.push_back(execution);
+            }
+            // What comes back of what this owner wrote: it knows more of that already.
+            (Applied::Moved | Applied::Ended, ..) => ward.came_back(execution, run),
+            (Applied::Wanted | Applied::Nothing, ..) => {}
+        }
+        self.put_away();
+    }
+
+    /// Takes a record of a partition that was asked for; see [`Owner::wanted`].
+    pub fn handle_fetched(&mut self, record: journal::Record<Content>) {
+        let ward = self.wards.get_mut(&i32::from(record.execution.journal_partition));
+        self.work.extend(ward.map(|ward| ward.fetched(record)).unwrap_or_default());
+    }
+
+    /// The records that are to be read from the journal again now, by partition and offset, in order. Not more than [`FETCHES`] are asked for
+    /// and not answered; each of them is committed, and is not deleted while it is wanted, because no position passes it.
+    pub fn wanted(&mut self) -> Vec<(i32, i64)> {
+        // What was read is looked at before more is.
+        if self.work.len() >= FETCHES {
+            return Vec::new();
+        }
+        let most = (FETCHES / self.wards.len().max(1)).max(1);
+        let wards = self.wards.iter_mut().filter(|(_, ward)| !ward.is_restoring());
+        wards.flat_map(|(number, ward)| ward.ask(most).into_iter().map(|offset| (*number, offset))).collect()
+    }
+
+    /// What the executions take that are in memory, about, in bytes.
+    pub(super) fn weight(&self) -> usize {
+        self.wards.values().map(Ward::weight).sum()
+    }
+
+    /// Puts tasks away until what is left is within the budget, those whose turn comes last first.
+    pub(super) fn put_away(&mut self) {
+        while self.weight() > self.budget {
+            let wards = self.wards.values_mut().filter(|ward| ward.furthest().is_some());
+            let Some(ward) = wards.max_by_key(|ward| ward.furthest()) else { return };
+            if let Some((execution, timers)) = ward.put_furthest_away() {
+                for due_ms in timers {
+                    self.timers.remove(&(due_ms, execution));
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,165 @@
+//! An execution whose checkpoint is not in memory: what its owner must know of it until its turn comes.
+//!
+//! Its run, its place, and where its checkpoint lies are in the journal's log. The rest follows from the checkpoint once that is read again.
+
+use std::sync::Arc;
+
+use super::{Stage, Task};
+use crate::engine::checkpoint::Checkpoint;
+use crate::engine::owner::reason::WaitReason;
+use crate::engine::owner::turns::{Stand, Turn};
+use crate::engine::workflow::WorkflowId;
+
+/// Stands for a point in time, or in a queue, that there is not: an `Option` would take twice the room.
+const NONE: i64 = i64::MIN;
+
+/// What is kept of a task that is put away. There may be millions, so it is small.
+#[derive(Debug)]
+pub(in super::super) struct Away {
+    /// From when its time-out counts, what it was parked since included.
+    counts_from_ms: i64,
+    parked_since_ms: i64,
+    held_at: i64,
+    /// Its line, if it stands in one.
+    stand: Option<Arc<Stand>>,
+    counted_as: Option<WaitReason>,
+    /// Which of the first steps that wait do so for their connectors, a bit each. Of a step that has none, it is seen again.
+    queued: u16,
+    /// Whether it is its turn: nobody has asked yet, or it queues; else it runs, or stands in no line.
+    is_unasked: bool,
+    is_queueing: bool,
+    /// It was taken up after a restore and was not looked at since: it stands in no line yet, and no timer runs for it.
+    is_unseen: bool,
+    /// Its state is to be appended again.
+    is_straggler: bool,
+    /// That was asked for already; its oldest record does not move meanwhile.
+    was_asked: bool,
+}
+
+impl Away {
+    /// One that a restore has come to.
+    pub(in super::super) fn restored(now_ms: i64) -> Away {
+        Away {
+            counts_from_ms: now_ms,
+            parked_since_ms: NONE,
+            held_at: NONE,
+            stand: None,
+            counted_as: None,
+            queued: 0,
+            is_unasked: true,
+            is_queueing: false,
+            is_unseen: true,
+            is_straggler: false,
+            was_asked: false,
+        }
+    }
+
+    pub(in super::super) fn is_unseen(&self) -> bool {
+        self.is_unseen
+    }
+
+    /// Whether it may be one of that workflow: of one that stands in no line, that is not known.
+    pub(in super::super) fn may_be_of(&self, workflow: &WorkflowId) -> bool {
+        self.stand.as_ref().is_none_or(|stand| stand.workflow == *workflow)
+    }
+
+    /// Its state is to be appended again. False if that was asked for already.
+    pub(in super::super) fn append_again(&mut self) -> bool {
+        self.is_straggler |= !self.was_asked;
+        !std::mem::replace(&mut self.was_asked, true)
+    }
+}
+
+impl Task {
+    /// Whether its checkpoint can be read again from the record that the log knows of it, and nothing of it is under way. One that has no place
+    /// in a line yet takes it first, so that none that came later is before it. What it was told before it has begun is for no step, as it is
+    /// after a restore.
+    pub(in super::super) fn can_go_away(&self) -> bool {
+        self.is_settled()
+            && self.to_come == 0
+            && self.unknown_since_ms.is_none()
+            && !self.has_changed()
+            && (self.begins || self.signals.is_empty())
+            && !(self.begins && self.turn == Turn::Unknown)
+            && !self.stages.iter().any(|stage| matches!(stage, Stage::Calling(_)))
+    }
+
+    /// What is kept of it, and the timers that need not run meanwhile: one tells that its turn has come. `oldest` is its oldest record.
+    pub(in super::super) fn put_away(self, oldest: i64) -> (Away, Vec<i64>) {
+        let mut timers: Vec<i64> = self.timers().collect();
+        timers.sort_unstable();
+        timers.dedup();
+        let others = timers.split_off(timers.len().min(1));
+        let is_queued = |number: usize| self.stages.get(number) == Some(&Stage::Queued);
+        let queued =
+            (0..u16::BITS).filter(|number| is_queued(*number as usize)).fold(0, |bits, number| bits | 1 << number);
+        let away = Away {
+            counts_from_ms: self.counts_from_ms.saturating_add(self.parked_ms),
+            parked_since_ms: self.parked_since_ms.unwrap_or(NONE),
+            held_at: self.held_at.map_or(NONE, |at| i64::try_from(at).unwrap_or(i64::MAX)),
+            queued,
+            is_unasked: self.turn == Turn::Unknown,
+            is_queueing: matches!(self.turn, Turn::Queues(_)),
+            stand: match self.turn {
+                Turn::Queues(stand) | Turn::Runs(stand) => Some(stand),
+                Turn::Unknown | Turn::Unplaced | Turn::Free => None,
+            },
+            counted_as: self.counted_as,
+            is_unseen: self.is_unseen,
+            is_straggler: false,
+            was_asked: self.appended_from == Some(oldest),
+        };
+        (away, others)
+    }
+
+    /// The same task with its checkpoint. Its timers are asked for once more.
+    pub(in super::super) fn back(
+        (run, place): (u32, i64),
+        checkpoint: Arc<Checkpoint>,
+        away: Away,
+        oldest: i64,
+    ) -> Task {
+        let some = |value: i64| (value != NONE).then_some(value);
+        let mut task = Task::new(run, place, checkpoint, away.counts_from_ms);
+        for (number, stage) in task.stages.iter_mut().enumerate().take(u16::BITS as usize) {
+            if away.queued & (1 << number) != 0 {
+                *stage = Stage::Queued;
+            }
+        }
+        task.parked_since_ms = some(away.parked_since_ms);
+        task.held_at = some(away.held_at).map(i64::cast_unsigned);
+        (task.is_straggler, task.is_unseen) = (away.is_straggler, away.is_unseen);
+        task.appended_from = away.was_asked.then_some(oldest);
+        task.counted_as = away.counted_as;
+        task.turn = match away.stand {
+            Some(stand) if away.is_queueing => Turn::Queues(stand),
+            Some(stand) => Turn::Runs(stand),
+            None if away.is_unasked => Turn::Unknown,
+            None => Turn::Free,
+        };
+        task
+    }
+
+    /// When it is to be looked at, as far as it has asked for that.
+    fn timers(&self) -> impl Iterator<Item = i64> {
+        let due = |stage: &Stage| if let Stage::Timer(due_ms) = stage { Some(*due_ms) } else { None };
+        self.stages.iter().filter_map(due).chain(self.looked_for_ms)
+    }
+
+    /// When its turn comes, as far as that is known: now, if it is still to be looked at. What queues comes last, because its turn is seen
+    /// before.
+    pub(in super::super) fn turn_ms(&self) -> i64 {
+        if !self.is_looked_at {
+            return i64::MIN;
+        }
+        if self.is_parked() || matches!(self.turn, Turn::Queues(_)) {
+            return i64::MAX;
+        }
+        self.timers().min().unwrap_or(i64::MAX)
+    }
+
+    /// Whether a step of it waits for its connector.
+    pub(in super::super) fn is_parked(&self) -> bool {
+        self.stages.contains(&Stage::Queued)
+    }
+}

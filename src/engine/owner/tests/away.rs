@@ -1,0 +1,251 @@
+//! Executions whose checkpoints are not in memory.
+
+use super::*;
+use super::{brought_back, counted, held_back, let_go, told};
+
+/// A world that keeps no more than so much in memory.
+fn world(budget: usize) -> World {
+    BUDGET.set(budget);
+    World::new("/")
+}
+
+impl World {
+    fn is_away(&self, execution: ExecutionId) -> bool {
+        self.owner.wards[&0].memory.is_away(execution)
+    }
+}
+
+#[test]
+fn no_more_stays_in_memory_than_may_and_everything_ends_once() {
+    let mut world = world(150_000);
+    let count = 300;
+    let ids: Vec<ExecutionId> = (0..count).map(|offset| world.start_for(offset)).collect();
+    world.go();
+    assert!(world.owner.weight() <= 150_000, "{} bytes", world.owner.weight());
+    assert!(ids.iter().filter(|id| world.is_away(**id)).count() > 200);
+    world.said.clear();
+    let mut called = Vec::new();
+    while let Some(call) = world.call_after(if called.is_empty() { 3_000 } else { 100 }) {
+        called.push(call.execution);
+        assert!(world.owner.weight() <= 150_000, "{} bytes", world.owner.weight());
+        world.answer(&call, 200);
+    }
+    assert_eq!(called, ids, "those that began to wait first are called first");
+    assert_eq!(world.said.iter().filter(|it| *it == "completed").count(), ids.len());
+    assert_eq!(world.said.len(), 3 * ids.len());
+    assert!(world.fetched >= 200, "{} were read again", world.fetched);
+}
+
+#[test]
+fn a_restore_keeps_no_more_than_may_stay() {
+    let mut world = world(0);
+    for offset in 0..100 {
+        world.start_for(offset);
+    }
+    world.go();
+    world.owner = Owner::new(world.identity.clone(), LEASE_MS, 20_000);
+    world.owner.handle_assigned(World::partition(), AssignmentId(1), &Position::at(0), world.now_ms);
+    (0..world.log.len()).for_each(|offset| world.feed(offset));
+    let mut kept = 0;
+    world.owner.wards.get_mut(&0).unwrap().log.each_live(|_, live| {
+        kept += live.contents().filter(|(_, content)| content.is_some()).count();
+    });
+    assert!((1..15).contains(&kept), "{kept} are in memory");
+    world.owner.handle_restored(0, world.now_ms);
+    assert_eq!(world.owner.live(), 100);
+    world.said.clear();
+    let mut called = 0;
+    while let Some(call) = world.call_after(if called == 0 { 3_000 } else { 100 }) {
+        called += 1;
+        world.answer(&call, 200);
+    }
+    assert_eq!((called, world.owner.live()), (100, 0));
+}
+
+#[test]
+fn what_was_written_and_not_read_yet_is_not_put_away() {
+    let mut world = world(0);
+    world.definition = Some(told::until("1970-01-01T00:01:00Z"));
+    world.is_unread = true;
+    let execution = world.begins();
+    world.feed(0);
+    world.go();
+    assert_eq!(world.log.len(), 2, "where it stands was written, and is committed");
+    assert!(!world.is_away(execution), "what the log knows of it is not the last");
+    world.feed(1);
+    assert!(world.is_away(execution));
+}
+
+#[test]
+fn a_record_that_is_not_the_last_changes_nothing() {
+    let mut world = world(0);
+    world.definition = Some(told::until("1970-01-01T00:01:00Z"));
+    let execution = world.begins();
+    assert!(world.is_away(execution));
+    // It is asked for, and is late.
+    world.owner.handle_fetched(world.record(0));
+    assert!(world.is_away(execution), "this is where it stood before");
+    world.owner.handle_fetched(world.record(1));
+    assert!(!world.is_away(execution));
+    world.owner.handle_fetched(world.record(1));
+    world.now_ms = 60_000;
+    world.go();
+    world.says(&["running", "wait completed after 1", "after completed after 1", "completed"]);
+}
+
+#[test]
+fn no_more_records_are_asked_for_than_may_be_and_in_order() {
+    let mut world = world(0);
+    let count = 2 * FETCHES as i64;
+    for offset in 0..count {
+        world.start_for(offset);
+    }
+    world.go();
+    world.now_ms = 1_000;
+    let mut asked = Vec::new();
+    let (found, now_ms) = (world.definitions(), world.now_ms);
+    let nothing = |_: Arc<Event>, _: Option<&WorkflowId>, _: i64| Found { subject: None, has_more: false };
+    let fits = |_: &JournalRecord| Ok(());
+    let (definition, next_match) = (&found, &nothing);
+    let around = Around {
+        definition,
+        decode: &decode,
+        is_stopped: &|_| false,
+        next_match,
+        fits: &fits,
+        now_ms,
+        steady_ms: now_ms,
+    };
+    while world.owner.poll(&around).is_some() {}
+    loop {
+        let wanted = world.owner.wanted();
+        assert!(wanted.len() <= FETCHES && wanted.is_sorted());
+        assert!(world.owner.wanted().is_empty(), "nothing is asked for twice");
+        if wanted.is_empty() {
+            break;
+        }
+        wanted.iter().for_each(|(_, offset)| world.owner.handle_fetched(world.record(*offset as usize)));
+        while world.owner.poll(&around).is_some() {}
+        asked.extend(wanted);
+    }
+    // Those that wait for a call and are among the first have stayed.
+    assert_eq!(asked.len(), count as usize - ward::FRONT);
+}
+
+#[test]
+fn nobody_gets_a_turn_after_a_restore_before_it_is_known_who_is_first() {
+    let mut world = held_back::by_key(0);
+    let ids: Vec<ExecutionId> = (1..6).map(|offset| world.comes(offset, "a")).collect();
+    let calls = world.calls();
+    assert_eq!(calls[0].execution, ids[0]);
+    world.assign();
+    // Another one comes before any of them is read again, and they are read in the wrong order.
+    let last = world.comes_unread(6, "a");
+    world.said.clear();
+    let wanted = world.owner.wanted();
+    for (_, offset) in wanted.iter().rev() {
+        world.owner.handle_fetched(world.record(*offset as usize));
+        world.look();
+    }
+    let mut called = Vec::new();
+    while let Some(call) = world.call_after(3_000) {
+        called.push(call.execution);
+        world.answer(&call, 200);
+    }
+    assert_eq!(called, [&ids[..], &[last]].concat());
+}
+
+impl World {
+    /// Everything is looked at once, and nothing is read again.
+    fn look(&mut self) {
+        let fetched = std::mem::replace(&mut self.is_fetching, false);
+        self.go();
+        self.is_fetching = fetched;
+    }
+
+    /// An event with a key comes, and nothing is read again for it.
+    fn comes_unread(&mut self, offset: i64, key: &str) -> ExecutionId {
+        let fetched = std::mem::replace(&mut self.is_fetching, false);
+        let id = self.comes(offset, key);
+        self.is_fetching = fetched;
+        id
+    }
+}
+
+#[test]
+fn what_is_away_still_counts_and_ends_when_its_workflow_is_stopped() {
+    let mut world = world(0);
+    world.definition = Some(told::until("1970-01-01T00:01:00Z"));
+    let execution = world.begins();
+    assert!(world.is_away(execution));
+    assert_eq!(world.owner.waiting().of(WaitReason::Timer), 1);
+    world.said.clear();
+    world.is_stopped = true;
+    world.owner.handle_stopped(&WorkflowId::new("w").unwrap());
+    world.go();
+    world.says(&["dead letter cancelled permanent: its workflow was stopped", "cancelled"]);
+    assert_eq!((world.owner.live(), world.owner.waiting()), (0, WaitCounts::default()));
+}
+
+/// Everything else that is tested of an owner, where nothing stays in memory that need not.
+#[test]
+fn what_holds_in_memory_holds_for_what_is_read_again() {
+    let tests: &[fn()] = &[
+        super::a_call_starts_under_a_lease_and_its_answer_is_written,
+        super::a_failed_call_is_made_again_with_the_same_key_by_whoever_owns_it_then,
+        super::nothing_starts_before_what_was_written_is_committed,
+        super::refused_credentials_cost_no_attempt,
+        super::one_whose_credentials_are_refused_lets_others_go_first,
+        super::a_cancel_ends_it_and_breaks_off_its_call,
+        super::a_version_that_is_not_there_is_waited_for_and_then_fails_it,
+        super::a_path_that_leads_elsewhere_fails_the_step_before_any_call,
+        super::what_the_journal_does_not_take_fails,
+        super::calls_of_a_partition_that_goes_are_named,
+        super::the_state_of_a_straggler_is_appended_again_so_that_the_position_moves,
+        super::an_execution_that_takes_too_long_fails_and_time_that_it_is_parked_does_not_count,
+        super::an_execution_becomes_no_older_than_it_may_parked_or_not,
+        told::an_approval_is_asked_for_once_and_waits_for_a_decision,
+        told::a_decision_that_comes_between_two_owners_counts,
+        told::an_approval_that_nobody_gives_in_time_fails_or_goes_on,
+        told::signals_that_nobody_waits_for_are_over_with,
+        told::a_delay_ends_at_a_point_in_time,
+        told::a_sub_workflow_runs_once_and_its_last_output_comes_back,
+        told::a_sub_workflow_that_fails_fails_its_step,
+        told::a_parent_that_is_cancelled_cancels_its_children,
+        told::a_workflow_that_starts_itself_ends,
+        told::a_sub_workflow_that_is_not_there_is_waited_for_and_then_fails_its_step,
+        held_back::those_of_a_key_run_one_by_one_in_order,
+        held_back::a_replayed_one_queues_at_the_end,
+        held_back::no_more_run_at_once_than_may_whatever_their_keys,
+        held_back::one_that_is_cancelled_while_it_queues_holds_nobody_back,
+        held_back::one_that_waits_too_long_for_its_turn_fails_and_the_time_of_the_others_counts_from_their_turn,
+        held_back::one_that_queues_is_appended_again_as_it_is,
+        held_back::events_without_a_key_are_not_ordered,
+        brought_back::a_failed_execution_goes_on_from_its_failed_step,
+        brought_back::a_repaired_version_is_another_edition_and_a_new_owner_knows,
+        brought_back::what_was_brought_back_already_is_not_brought_back_again,
+        brought_back::a_record_that_is_understood_now_runs_every_workflow_that_matches_it_once,
+        brought_back::a_record_that_is_not_understood_is_a_dead_letter_again,
+        counted::an_execution_counts_as_what_it_waits_for_until_it_ends,
+        counted::one_that_queues_counts_as_that_and_what_goes_with_its_partition_as_nothing,
+        counted::a_decision_that_is_waited_for_counts_as_that_with_and_without_an_end,
+        held_back::one_that_runs_in_a_version_that_comes_late_holds_the_others_back_all_the_same,
+        held_back::one_that_runs_in_a_version_that_never_comes_holds_nobody_back_once_it_ends,
+        held_back::one_whose_turn_comes_while_it_is_cancelled_hands_it_on,
+        let_go::who_takes_up_what_was_released_need_not_wait_and_who_released_it_calls_no_more,
+        let_go::a_workflow_that_is_stopped_ends_its_executions,
+        told::an_output_that_the_journal_does_not_take_fails_the_parent_and_ends_the_child,
+        told::a_decision_that_comes_before_it_was_asked_for_counts,
+    ];
+    for (number, test) in tests.iter().enumerate() {
+        println!("test {number}");
+        BUDGET.set(0);
+        test();
+    }
+}
+
+#[test]
+fn what_is_kept_of_what_is_away_is_small() {
+    assert!(size_of::<super::task::Away>() <= 40);
+    assert!(size_of::<journal::Live<Option<Content>>>() <= 64);
+}

@@ -1,0 +1,235 @@
+//! What of a partition is put away, and read again when its turn comes.
+
+use super::{FRONT, Task, Ward};
+use crate::engine::checkpoint::Content;
+use crate::engine::ids::ExecutionId;
+use crate::engine::journal::{Entry, Live, Mail, Record};
+use crate::engine::owner::memory::Rank;
+use crate::engine::owner::redrive::Redriving;
+use crate::engine::owner::task::Away;
+use crate::engine::owner::turns::Turn;
+use crate::engine::workflow::WorkflowId;
+
+/// What the records of an execution hold: where it stands, and its mail.
+type Held = (Content, Vec<(Mail, Content)>);
+
+/// What an execution takes in memory beside its record, about, in bytes.
+const RESTORED_BYTES: usize = 2 * 1024;
+
+impl Ward {
+    /// What the executions of it take that are in memory, about, in bytes. While it is read, that is not more than all that seems to live.
+    pub(in super::super) fn weight(&self) -> usize {
+        if !self.is_restoring {
+            return self.memory.weight();
+        }
+        let bytes = usize::try_from(self.log.live_bytes()).unwrap_or(usize::MAX);
+        bytes.saturating_add(self.put_by).saturating_add(self.log.live_count() * RESTORED_BYTES)
+    }
+
+    /// The next record while it is read for the first time. Of one that is not kept, where it lies is enough.
+    pub(in super::super) fn restore(&mut self, record: Record<Content>, is_kept: bool) {
+        let Record { offset, bytes, execution, run, entry, content } = record;
+        if is_kept && matches!(entry, Entry::Mail(Mail::Signal)) {
+            // The one that it is for may be seen later, or never.
+            self.put_by = self.put_by.saturating_add(usize::try_from(bytes).unwrap_or(usize::MAX));
+        }
+        self.log.apply(Record { offset, bytes, execution, run, entry, content: is_kept.then_some(content) });
+    }
+
+    /// Makes tasks of all that is alive, and names them, those that have begun before the others. What is not in memory is wanted.
+    pub(super) fn wake_all(&mut self, now_ms: i64) -> Vec<ExecutionId> {
+        let mut all = Vec::new();
+        self.log.each_live(|execution, live| all.push((live.place, execution)));
+        let mut woken = Vec::new();
+        self.unseen = all.len();
+        for (place, execution) in all {
+            self.memory.insert_away(execution, Away::restored(now_ms));
+            if self.bring_back(execution) {
+                woken.push((self.memory.get(execution).is_none_or(Task::begins), place, execution));
+            } else {
+                self.want(execution);
+            }
+        }
+        // Those first that have begun: they hold others back.
+        woken.sort_unstable();
+        woken.into_iter().map(|(_, _, execution)| execution).collect()
+    }
+
+    /// Makes a task of what is away, if all that it needs was read.
+    fn bring_back(&mut self, execution: ExecutionId) -> bool {
+        let Some(live) = self.log.live_mut(execution) else { return false };
+        let (stands, oldest) = ((live.run, live.place), live.oldest_offset());
+        let Some((held, mail)) = take_contents(live) else { return false };
+        let Some(away) = self.memory.remove_away(execution) else { return false };
+        match held {
+            Content::Checkpoint(checkpoint) => {
+                let mut task = Task::back(stands, checkpoint, away, oldest);
+                mail.into_iter().for_each(|(mail, content)| task.take_mail(mail, content));
+                self.memory.insert(execution, task);
+            }
+            Content::Redrive(redrive) => {
+                self.redrives.insert(execution, Redriving::new(stands.0, stands.1, redrive));
+                self.unseen -= usize::from(away.is_unseen());
+            }
+            // What lives begins with a start, a resume or a state, all of which hold one of these.
+            Content::None | Content::Signal(_) => self.unseen -= usize::from(away.is_unseen()),
+        }
+        true
+    }
+
+    /// What is away is to be read: its turn has come.
+    pub(in super::super) fn want(&mut self, execution: ExecutionId) {
+        let Ward { log, asked, wanted, .. } = self;
+        let Some(live) = log.live_mut(execution) else { return };
+        let missing = live.contents().filter(|(_, content)| content.is_none()).map(|(offset, _)| offset);
+        wanted.extend(missing.filter(|offset| !asked.contains(offset)));
+    }
+
+    /// The records that are to be read now, at most so many at once, in order of their offsets: behind those that were asked for last, and
+    /// then from the first on again, so that each of them gets its turn.
+    pub(in super::super) fn ask(&mut self, most: usize) -> Vec<i64> {
+        let queues = self.queues.values().filter(|_| self.memory.has_away());
+        let fronts = queues.flat_map(|queue| queue.iter().take(FRONT));
+        let fronts: Vec<ExecutionId> = fronts.map(|(_, execution, _)| *execution).collect();
+        for execution in fronts {
+            if self.memory.is_away(execution) {
+                self.want(execution);
+            }
+        }
+        let mut offsets = Vec::new();
+        while self.asked.len() < most
+            && let Some(&offset) = self.wanted.range(self.read_to..).next().or_else(|| self.wanted.first())
+        {
+            self.wanted.remove(&offset);
+            self.asked.insert(offset);
+            self.read_to = offset + 1;
+            offsets.push(offset);
+        }
+        offsets
+    }
+
+    /// A record was read again. Names what is to be looked at now.
+    pub(in super::super) fn fetched(&mut self, record: Record<Content>) -> Vec<ExecutionId> {
+        let Record { offset, execution, content, .. } = record;
+        self.asked.remove(&offset);
+        // Only the last record of it counts, whatever was asked for.
+        let live = self.log.live_mut(execution).filter(|_| self.memory.is_away(execution));
+        let place = live.and_then(|live| live.contents().find(|(at, _)| *at == offset)).map(|(_, place)| place);
+        let Some(place) = place else { return Vec::new() };
+        place.get_or_insert(content);
+        if !self.bring_back(execution) {
+            return Vec::new();
+        }
+        // What is no task stands in no line, but may have been the last that was not seen.
+        let mut woken = if self.memory.get(execution).is_none() { self.all_turns() } else { Vec::new() };
+        woken.push(execution);
+        woken
+    }
+
+    /// Mail for what is alive, which lies at that offset. Of what is away it is kept if there is room, and read again else.
+    pub(in super::super) fn take_mail(
+        &mut self,
+        execution: ExecutionId,
+        (mail, offset): (Mail, i64),
+        content: Content,
+        has_room: bool,
+    ) {
+        if let Some(task) = self.memory.get_mut(execution) {
+            task.take_mail(mail, content);
+        } else if let Some(live) = self.log.live_mut(execution).filter(|_| has_room && self.memory.is_away(execution))
+            && let Some((_, place)) = live.contents().find(|(at, _)| *at == offset)
+        {
+            *place = Some(content);
+        }
+    }
+
+    /// The one that is to be put away first.
+    pub(in super::super) fn furthest(&self) -> Option<Rank> {
+        self.memory.furthest().copied()
+    }
+
+    /// Puts that away, if it can be read again. Returns its timers that need not run meanwhile.
+    pub(in super::super) fn put_furthest_away(&mut self) -> Option<(ExecutionId, Vec<i64>)> {
+        let execution = self.memory.pop_furthest()?;
+        let task = self.memory.get(execution).filter(|task| task.can_go_away())?;
+        let live = self.log.live(execution)?;
+        // Of mail that is not included in its state, what it has taken is in memory only.
+        let (oldest, is_plain) = (live.oldest_offset(), live.mail_count() == usize::from(live.state().is_none()));
+        if !is_plain {
+            return None;
+        }
+        if task.is_parked() && self.is_in_front(execution) {
+            self.keep_in_front(execution);
+            return None;
+        }
+        let (away, timers) = self.memory.remove(execution)?.put_away(oldest);
+        self.memory.insert_away(execution, away);
+        Some((execution, timers))
+    }
+
+    /// Whether it is among the first of a connector's queue.
+    fn is_in_front(&self, execution: ExecutionId) -> bool {
+        self.queues.values().any(|queue| queue.iter().take(FRONT).any(|(_, it, _)| *it == execution))
+    }
+
+    /// One that is among the first stays. Others may come before it; so all that stay are looked at again when there are too many.
+    fn keep_in_front(&mut self, execution: ExecutionId) {
+        self.in_front.push(execution);
+        if self.in_front.len() > 2 * FRONT * self.queues.len() {
+            for execution in std::mem::take(&mut self.in_front) {
+                self.may_go(execution);
+            }
+        }
+    }
+
+    /// A task that was looked at waits for its turn, and may be put away until then.
+    pub(in super::super) fn may_go(&mut self, execution: ExecutionId) {
+        if let Some(task) = self.memory.get(execution).filter(|task| task.can_go_away()) {
+            let turn_ms = task.turn_ms();
+            self.memory.may_go(execution, turn_ms);
+        }
+    }
+
+    /// A record that this owner has written has come back.
+    pub(in super::super) fn came_back(&mut self, execution: ExecutionId, run: u32) {
+        if let Some(task) = self.memory.get_mut(execution).filter(|task| task.run == run) {
+            task.has_come_back();
+            self.may_go(execution);
+        }
+    }
+
+    /// A task was looked at for the first time since the restore. Names those whose turn that makes it: until all were, nobody gets a turn,
+    /// because who is before them in line may not be known. Of one that runs, and whose version is not there, its workflow waits on.
+    pub(in super::super) fn seen(&mut self, task: &mut Task) -> Vec<ExecutionId> {
+        if task.turn == Turn::Unknown && !task.begins() {
+            task.turn = Turn::Unplaced;
+            *self.unplaced.entry(task.checkpoint.workflow.clone()).or_default() += 1;
+        }
+        self.unseen -= 1;
+        self.all_turns()
+    }
+
+    /// All that is alive of a workflow, and is in memory. What is not, and may be one of it, is read again.
+    pub(in super::super) fn all_of(&mut self, workflow: &WorkflowId) -> Vec<ExecutionId> {
+        let away: Vec<ExecutionId> = self.memory.away_of(workflow).collect();
+        away.into_iter().for_each(|execution| self.want(execution));
+        self.memory.here_of(workflow).collect()
+    }
+
+    fn all_turns(&mut self) -> Vec<ExecutionId> {
+        let workflows = if self.unseen > 0 { Vec::new() } else { self.lines.workflows() };
+        workflows.iter().flat_map(|workflow| self.next_turns(workflow)).collect()
+    }
+}
+
+/// Takes out what the records of an execution hold; None, and nothing is taken, if one of them is not there.
+fn take_contents(live: &mut Live<Option<Content>>) -> Option<Held> {
+    if live.contents().any(|(_, content)| content.is_none()) {
+        return None;
+    }
+    let mut contents: Vec<Content> = live.contents().filter_map(|(_, content)| content.take()).collect();
+    let mail = contents.split_off(contents.len().min(1));
+    // The first mail is what it begins with, if there is no state.
+    let kinds = live.mail().skip(usize::from(live.state().is_none())).map(|(mail, _)| mail);
+    Some((contents.pop()?, kinds.zip(mail).collect()))
+}

@@ -1,0 +1,38 @@
+//! The rules that can be broken on purpose.
+
+/// A rule that the lane breaks on purpose, to show that the checker finds it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Broken {
+    /// Every rule is kept.
+    Nothing,
+    /// Batches are committed for partitions that are gone, under the newest generation.
+    Tenure,
+    /// A member that was put out and is another one now goes on with what it held.
+    MemberId,
+    /// The committed position forgets which workflow was the last one done.
+    PositionInsideEvent,
+    /// A producer goes on after a commit in doubt.
+    ProducerInDoubt,
+    /// A restart goes on from where the lane was, not from the committed offsets.
+    RestartFromMemory,
+    /// A refused execution is left out instead of being failed.
+    DropRefused,
+    /// A partition of the journal counts as read at its last stable offset.
+    RestoreToStable,
+    /// Calls start for what is written and not committed.
+    EffectsBeforeCommit,
+    /// Calls start without a recent commit.
+    NoLease,
+    /// Calls go on for a partition that was released.
+    CallsAfterRelease,
+    /// The owner is not told that something was written otherwise than it said.
+    ReplacedUnsaid,
+    /// What is read again of an execution is not the last that was written of it.
+    OldCheckpoint,
+    /// Executions that are ordered by key begin as they come.
+    AnyOrder,
+    /// Who replays goes on with what was there before, and does not look again.
+    ReplayFromMemory,
+    /// What was replayed is resolved in a transaction of its own.
+    ReplayThenResolve,
+}
