@@ -19,6 +19,7 @@
 //! - Mail may lie before the state that does not include it, and the state before that mail is gone. While a log is restored, mail for
 //!   what seems not to be live is kept, until a state says that it was, or the end of the log that it was not.
 
+mod slots;
 #[cfg(test)]
 mod tests;
 
@@ -27,6 +28,9 @@ use std::collections::{BTreeMap, VecDeque};
 use rustc_hash::FxHashMap;
 
 use super::ids::ExecutionId;
+
+pub use slots::Slot;
+use slots::Slots;
 
 /// Dead bytes that may lie between the position and the end of a log before live records are appended again.
 pub const DEAD_BYTES: u64 = 64 * 1024 * 1024;
@@ -186,9 +190,9 @@ impl<P> Live<P> {
 /// What of one partition of the journal still matters.
 #[derive(Debug)]
 pub struct Log<P> {
-    live: FxHashMap<ExecutionId, Live<P>>,
+    live: Slots<Live<P>>,
     /// The live executions by their oldest record.
-    oldest: BTreeMap<i64, ExecutionId>,
+    oldest: BTreeMap<i64, Slot>,
     live_bytes: u64,
     /// The last run that has ended of executions, and where that stands; only what lies at or behind the position.
     ended: FxHashMap<ExecutionId, (u32, i64)>,
@@ -204,7 +208,7 @@ impl<P> Log<P> {
     /// A log that is to be restored from an offset on.
     pub fn starting_at(offset: i64) -> Log<P> {
         Log {
-            live: FxHashMap::default(),
+            live: Slots::new(),
             oldest: BTreeMap::new(),
             live_bytes: 0,
             ended: FxHashMap::default(),
@@ -224,7 +228,8 @@ impl<P> Log<P> {
         let kept = Retained { offset, bytes, content, read_before: self.read };
         self.read += bytes;
         self.next = offset + 1;
-        let before = self.take_out(execution);
+        let slot = self.live.slot(execution);
+        let before = slot.and_then(|slot| self.take_out(slot));
         let (after, applied) = match entry {
             Entry::Mail(mail) => self.mail(execution, run, before, mail, kept),
             Entry::State { .. } if self.has_ended(execution, run) || before.as_ref().is_some_and(|it| it.run > run) => {
@@ -233,8 +238,10 @@ impl<P> Log<P> {
             Entry::State { place, includes } => self.state(execution, run, before, place, includes, kept),
             Entry::End => self.end(execution, run, before, offset),
         };
-        if let Some(live) = after {
-            self.put_in(execution, live);
+        match (slot, after) {
+            (slot, Some(live)) => self.put_in(execution, slot, live),
+            (Some(slot), None) => self.live.remove(slot),
+            (None, None) => {}
         }
         self.forget_ends();
         applied
@@ -311,17 +318,24 @@ impl<P> Log<P> {
         (None, Applied::Ended)
     }
 
-    fn take_out(&mut self, execution: ExecutionId) -> Option<Live<P>> {
-        let live = self.live.remove(&execution)?;
+    fn take_out(&mut self, slot: Slot) -> Option<Live<P>> {
+        let live = self.live.take(slot)?;
         self.oldest.remove(&live.oldest_offset());
         self.live_bytes -= live.bytes();
         Some(live)
     }
 
-    fn put_in(&mut self, execution: ExecutionId, live: Live<P>) {
-        self.oldest.insert(live.oldest_offset(), execution);
+    fn put_in(&mut self, execution: ExecutionId, slot: Option<Slot>, live: Live<P>) {
+        let oldest = live.oldest_offset();
         self.live_bytes += live.bytes();
-        self.live.insert(execution, live);
+        let slot = match slot {
+            Some(slot) => {
+                self.live.put(slot, live);
+                slot
+            }
+            None => self.live.insert(execution, live),
+        };
+        self.oldest.insert(oldest, slot);
     }
 
     fn forget_ends(&mut self) {
@@ -346,7 +360,7 @@ impl<P> Log<P> {
     /// What a state of an execution names as included if it takes up so many pieces of its mail: all that was read, mail that
     /// did nothing among it, up to the first piece that is left.
     pub fn includes(&self, execution: ExecutionId, taken: usize) -> i64 {
-        let left = self.live.get(&execution).and_then(|live| live.mail().nth(taken));
+        let left = self.live(execution).and_then(|live| live.mail().nth(taken));
         left.map_or(self.next, |(_, kept)| kept.offset) - 1
     }
 
@@ -362,22 +376,33 @@ impl<P> Log<P> {
 
     /// An execution that has not ended.
     pub fn live(&self, execution: ExecutionId) -> Option<&Live<P>> {
-        self.live.get(&execution)
+        Some(self.at(self.slot(execution)?)?.1)
+    }
+
+    /// Where an execution that has not ended has its place.
+    pub fn slot(&self, execution: ExecutionId) -> Option<Slot> {
+        self.live.slot(execution)
+    }
+
+    /// Whose place that is, while it is live.
+    pub fn at(&self, slot: Slot) -> Option<(ExecutionId, &Live<P>)> {
+        self.live.get(slot)
     }
 
     /// The same, so that contents can be taken out and put in.
     pub fn live_mut(&mut self, execution: ExecutionId) -> Option<&mut Live<P>> {
-        self.live.get_mut(&execution)
+        let slot = self.slot(execution)?;
+        self.live.get_mut(slot)
     }
 
     /// All executions that have not ended, those first whose oldest record is oldest.
     pub fn all_live(&self) -> impl Iterator<Item = (ExecutionId, &Live<P>)> {
-        self.oldest.values().filter_map(|execution| Some((*execution, self.live.get(execution)?)))
+        self.oldest.values().filter_map(|slot| self.at(*slot))
     }
 
     /// Hands over every execution that has not ended, in no order, so that contents can be taken out.
-    pub fn each_live(&mut self, mut take: impl FnMut(ExecutionId, &mut Live<P>)) {
-        self.live.iter_mut().for_each(|(execution, live)| take(*execution, live));
+    pub fn each_live(&mut self, mut take: impl FnMut(ExecutionId, Slot, &mut Live<P>)) {
+        self.live.iter_mut().for_each(|(execution, slot, live)| take(execution, slot, live));
     }
 
     /// How many executions have not ended.

@@ -55,6 +55,25 @@ fn check(signs: &str, expected: &str, position: i64) {
 }
 
 #[test]
+fn a_slot_stays_with_its_execution_and_is_no_later_ones() {
+    let mut log = Log::starting_at(0);
+    log.restored();
+    log.apply(record(0, 1, 1, Entry::Mail(Mail::Start)));
+    log.apply(record(1, 2, 1, Entry::Mail(Mail::Start)));
+    let [first, second] = [1, 2].map(|number| log.slot(execution(number)).unwrap());
+    log.apply(record(2, 1, 1, Entry::State { place: 0, includes: 0 }));
+    assert_eq!(log.slot(execution(1)), Some(first));
+    log.apply(record(3, 1, 1, Entry::End));
+    log.apply(record(4, 3, 1, Entry::Mail(Mail::Start)));
+    let third = log.slot(execution(3)).unwrap();
+    assert_eq!((third.index(), third != first), (first.index(), true));
+    assert_eq!(
+        [first, second, third].map(|slot| log.at(slot).map(|(id, _)| id)),
+        [None, Some(execution(2)), Some(execution(3))]
+    );
+}
+
+#[test]
 fn an_execution_lives_from_its_first_mail_to_its_end() {
     check("s", "w", 0);
     check("sS", "wm", 1);

@@ -6,15 +6,21 @@ use rustc_hash::FxHashMap;
 
 use super::task::{Away, Task};
 use crate::engine::ids::ExecutionId;
+use crate::engine::journal::Slot;
 use crate::engine::workflow::WorkflowId;
 
 /// When the turn of a task comes, its place, and the execution: those whose turn comes last are put away first.
 pub(super) type Rank = (i64, i64, ExecutionId);
 
+/// What one takes that is not in memory, about, in bytes: itself, its entry in the log with its oldest record, a timer, a place in a queue.
+const AWAY_BYTES: usize = 224;
+
 #[derive(Debug, Default)]
 pub(super) struct Memory {
     here: FxHashMap<ExecutionId, Task>,
-    away: FxHashMap<ExecutionId, Away>,
+    /// By the indexes of their slots.
+    away: Vec<Option<Away>>,
+    away_count: usize,
     /// The tasks that may be put away.
     ranks: BTreeSet<Rank>,
     /// What all that is here weighs, in bytes.
@@ -28,7 +34,7 @@ impl Memory {
 
     /// How many executions there are.
     pub(super) fn len(&self) -> usize {
-        self.here.len() + self.away.len()
+        self.here.len() + self.away_count
     }
 
     pub(super) fn get(&self, execution: ExecutionId) -> Option<&Task> {
@@ -91,28 +97,37 @@ impl Memory {
         self.here.iter().filter(|(_, task)| task.checkpoint.workflow == *workflow).map(|(execution, _)| *execution)
     }
 
-    /// Those that are not in memory and may be of a workflow.
-    pub(super) fn away_of(&self, workflow: &WorkflowId) -> impl Iterator<Item = ExecutionId> {
-        self.away.iter().filter(|(_, away)| away.may_be_of(workflow)).map(|(execution, _)| *execution)
+    /// What those take that are not in memory, about, in bytes.
+    pub(super) fn away_bytes(&self) -> usize {
+        self.away_count * AWAY_BYTES
     }
 
     pub(super) fn has_away(&self) -> bool {
-        !self.away.is_empty()
+        self.away_count > 0
     }
 
-    pub(super) fn is_away(&self, execution: ExecutionId) -> bool {
-        self.away.contains_key(&execution)
+    pub(super) fn is_away(&self, slot: Slot) -> bool {
+        self.away(slot).is_some()
     }
 
-    pub(super) fn away_mut(&mut self, execution: ExecutionId) -> Option<&mut Away> {
-        self.away.get_mut(&execution)
+    pub(super) fn away(&self, slot: Slot) -> Option<&Away> {
+        self.away.get(slot.index())?.as_ref()
     }
 
-    pub(super) fn insert_away(&mut self, execution: ExecutionId, away: Away) {
-        self.away.insert(execution, away);
+    pub(super) fn away_mut(&mut self, slot: Slot) -> Option<&mut Away> {
+        self.away.get_mut(slot.index())?.as_mut()
     }
 
-    pub(super) fn remove_away(&mut self, execution: ExecutionId) -> Option<Away> {
-        self.away.remove(&execution)
+    pub(super) fn insert_away(&mut self, slot: Slot, away: Away) {
+        if self.away.len() <= slot.index() {
+            self.away.resize_with(slot.index() + 1, || None);
+        }
+        self.away_count += usize::from(self.away[slot.index()].replace(away).is_none());
+    }
+
+    pub(super) fn remove_away(&mut self, slot: Slot) -> Option<Away> {
+        let away = self.away.get_mut(slot.index())?.take();
+        self.away_count -= usize::from(away.is_some());
+        away
     }
 }

@@ -35,6 +35,7 @@ use super::batch::{AssignmentId, Dependency, SourcePartition};
 use super::call::{Answer, Judged};
 use super::execution::{Execution, Identity, Subject};
 use super::ids::ExecutionId;
+use super::journal::Slot;
 use super::plan::{Action, Plan, Wait};
 use super::position::Position;
 use super::workflow::WorkflowId;
@@ -116,7 +117,7 @@ pub struct Owner {
     /// Executions to be looked at.
     work: VecDeque<ExecutionId>,
     /// When executions are to be looked at.
-    timers: BTreeSet<(i64, ExecutionId)>,
+    timers: BTreeSet<Timer>,
     /// What was emitted and is not known to be committed.
     unsettled: VecDeque<(u64, ExecutionId, u32)>,
     calls: FxHashMap<CallId, UnderWay>,
@@ -175,7 +176,7 @@ impl Owner {
     /// Lets a partition go. Returns the calls that are under way for it.
     pub fn handle_revoked(&mut self, partition: i32) -> Vec<CallId> {
         self.wards.remove(&partition);
-        self.timers.retain(|(_, execution)| i32::from(execution.journal_partition) != partition);
+        self.timers.retain(|(_, number, _)| i32::from(*number) != partition);
         self.forget_calls(partition)
     }
 
@@ -203,19 +204,20 @@ impl Owner {
         {
             let Some(ward) = self.wards.get_mut(&i32::from(execution.journal_partition)) else { continue };
             let replaced = commit.replaced.iter().find(|it| it.execution == execution);
-            let age = ward.memory.get(execution).and_then(Task::looked_for_ms);
+            let age = ward.memory.get(execution).and_then(|task| Some(timer(task.looked_for_ms()?, execution, task)));
             self.work.extend(ward.settle(execution, run, replaced));
             // Of one that has ended nothing is left, even if it could have become much older.
-            if let Some(age_ms) = age.filter(|_| ward.memory.get(execution).is_none()) {
-                self.timers.remove(&(age_ms, execution));
+            if let Some(timer) = age.filter(|_| ward.memory.get(execution).is_none()) {
+                self.timers.remove(&timer);
             }
         }
     }
 
     /// The next execution that goes on; None if none does now.
     pub fn poll(&mut self, around: &Around<'_>) -> Option<Emitted> {
-        while let Some((_, execution)) = pop_due(&mut self.timers, around.now_ms) {
-            self.work.push_back(execution);
+        while let Some((_, number, slot)) = pop_due(&mut self.timers, around.now_ms) {
+            let ward = self.wards.get(&i32::from(number));
+            self.work.extend(ward.and_then(|ward| Some(ward.log.at(slot)?.0)));
         }
         if self.work.is_empty() {
             self.work.extend(self.wards.values_mut().flat_map(Ward::stragglers));
@@ -232,7 +234,7 @@ impl Owner {
 
     /// When to poll again, milliseconds since the Unix epoch, if nothing else happens.
     pub fn wake_ms(&self) -> Option<i64> {
-        self.timers.first().map(|(due_ms, _)| *due_ms)
+        self.timers.first().map(|(due_ms, ..)| *due_ms)
     }
 
     /// Looks at an execution: what has become due, and whether it goes on.
@@ -243,7 +245,7 @@ impl Owner {
             let (run, subject) = (again.run, again.next(execution, includes, around)?);
             return self.emit((execution, run), subject, around);
         }
-        if ward.memory.is_away(execution) {
+        if ward.is_away(execution) {
             ward.want(execution);
             return None;
         }
@@ -289,7 +291,7 @@ impl Owner {
         let definition = match task.definition(around) {
             Ok(Some(definition)) => definition,
             Ok(None) => {
-                self.timers.insert((around.now_ms + LOOK_AGAIN_MS, execution));
+                self.timers.insert(timer(around.now_ms + LOOK_AGAIN_MS, execution, task));
                 return Looked::Waits(Some(WaitReason::Definition));
             }
             Err(message) => return self.unrunnable(execution, task, &message, around),
@@ -300,7 +302,7 @@ impl Owner {
         let asked = (definition.plan.turns, around.now_ms);
         let has_turn = ward.has_turn(execution, task, asked, &mut self.work);
         if let Some(look_ms) = task.grow_old(&definition.plan, has_turn, around.now_ms) {
-            self.timers.insert((look_ms, execution));
+            self.timers.insert(timer(look_ms, execution, task));
         }
         if !has_turn && !task.is_stopped() {
             return match task.take_straggler() {
@@ -309,14 +311,14 @@ impl Owner {
             };
         }
         if !task.begins() && task.open(execution, &definition, around, &self.identity) {
-            self.timers.insert((around.now_ms + LOOK_AGAIN_MS, execution));
+            self.timers.insert(timer(around.now_ms + LOOK_AGAIN_MS, execution, task));
         }
         for (index, stage) in task.due(&definition.plan, around.now_ms) {
             match stage {
                 Stage::Timer(due_ms) => {
-                    self.timers.insert((due_ms, execution));
+                    self.timers.insert(timer(due_ms, execution, task));
                 }
-                Stage::Queued => ward.enqueue(&definition.plan.steps()[index], task.queue_place(), execution),
+                Stage::Queued => ward.enqueue(&definition.plan, index, task),
                 Stage::New | Stage::Calling(_) => {}
             }
         }
@@ -367,21 +369,24 @@ impl Owner {
             let wards = self.wards.values_mut().filter(|ward| ward.may_start(around.steady_ms));
             let ward =
                 wards.filter(|ward| ward.first_of(connector).is_some()).min_by_key(|ward| ward.first_of(connector))?;
-            let (execution, step) = ward.take_first(connector)?;
-            let Some(task) = ward.memory.get_mut(execution).filter(|task| task.is_queued(&step)) else { continue };
-            // Its turn comes again once what was written of it is certain, or its definition is there.
-            let definition = task.definition(around).ok().flatten().filter(|_| task.is_settled());
-            let Some(definition) = definition else {
-                task.set_stage(&step, Stage::New, around.now_ms);
+            let Some((execution, index)) = ward.take_first(connector) else { continue };
+            let Some(task) = ward.memory.get_mut(execution) else { continue };
+            let Some(definition) = task.definition(around).ok().flatten() else {
+                // Its turn comes again once its definition is there.
+                task.unqueue(around.now_ms);
                 self.work.push_back(execution);
                 continue;
             };
             let plan = definition.plan.clone();
-            let index = plan.steps().iter().position(|it| it.id == step);
-            let Some((index, Action::Wait(Wait::Http(call)))) = index.map(|index| (index, &plan.steps()[index].action))
-            else {
+            let Some(step) = plan.steps().get(index).filter(|step| task.is_queued(&step.id)) else { continue };
+            let Action::Wait(Wait::Http(call)) = &step.action else { continue };
+            let step = step.id.clone();
+            if !task.is_settled() {
+                // Its turn comes again once what was written of it is certain.
+                task.set_stage(&step, Stage::New, around.now_ms);
+                self.work.push_back(execution);
                 continue;
-            };
+            }
             match task.request(execution, &definition, call, around) {
                 Ok(request) => {
                     self.last_call += 1;
@@ -471,7 +476,14 @@ impl Owner {
     }
 }
 
+/// When an execution is to be looked at, its partition, and its place in the log of that.
+type Timer = (i64, u16, Slot);
+
+fn timer(due_ms: i64, execution: ExecutionId, task: &Task) -> Timer {
+    (due_ms, execution.journal_partition, task.slot)
+}
+
 /// Takes the first of `timers` off that has come due.
-fn pop_due(timers: &mut BTreeSet<(i64, ExecutionId)>, now_ms: i64) -> Option<(i64, ExecutionId)> {
-    timers.first().is_some_and(|(due_ms, _)| *due_ms <= now_ms).then(|| timers.pop_first()).flatten()
+fn pop_due(timers: &mut BTreeSet<Timer>, now_ms: i64) -> Option<Timer> {
+    timers.first().is_some_and(|(due_ms, ..)| *due_ms <= now_ms).then(|| timers.pop_first()).flatten()
 }

@@ -9,11 +9,13 @@ use crate::engine::journal::{self, Applied, Mail};
 
 /// Records that are read again at once.
 pub const FETCHES: usize = 512;
+/// The part of the budget that what is in memory may take, whatever is not.
+const LEAST_PART: usize = 4;
 
 impl Owner {
     /// Takes the next record of a partition. One of a partition that is not held is nothing.
     pub fn handle_record(&mut self, record: journal::Record<Content>, now_ms: i64) {
-        let has_room = self.weight() <= self.budget;
+        let has_room = self.weight() <= self.room();
         let execution = record.execution;
         let Some(ward) = self.wards.get_mut(&i32::from(execution.journal_partition)) else { return };
         if ward.is_restoring() {
@@ -21,10 +23,11 @@ impl Owner {
             return;
         }
         let journal::Record { offset, bytes, run, entry, content, .. } = record;
-        let applied = ward.log.apply(journal::Record { offset, bytes, execution, run, entry, content: None });
+        let applied = ward.apply(journal::Record { offset, bytes, execution, run, entry, content: None });
         match (applied, entry, content) {
             (Applied::Wanted, journal::Entry::Mail(Mail::Start | Mail::Resume), Content::Checkpoint(it)) => {
-                self.work.extend(ward.begin(execution, Task::new(run, offset, it, now_ms)));
+                let Some(slot) = ward.log.slot(execution) else { return };
+                self.work.extend(ward.begin(execution, Task::new((run, offset, slot), it, now_ms)));
                 self.work.push_back(execution);
             }
             (Applied::Wanted, journal::Entry::Mail(Mail::Resume), Content::Redrive(redrive)) => {
@@ -65,15 +68,20 @@ impl Owner {
         self.wards.values().map(Ward::weight).sum()
     }
 
-    /// Puts tasks away until what is left is within the budget, those whose turn comes last first.
+    /// What they may take: what the budget leaves beside those that are not in memory, but always a part of it, so that what goes on does not
+    /// have to be read again at every step because much waits.
+    fn room(&self) -> usize {
+        let away: usize = self.wards.values().map(|ward| ward.memory.away_bytes()).sum();
+        self.budget.saturating_sub(away).max(self.budget / LEAST_PART)
+    }
+
+    /// Puts tasks away until what is left fits, those whose turn comes last first.
     pub(super) fn put_away(&mut self) {
-        while self.weight() > self.budget {
+        while self.weight() > self.room() {
             let wards = self.wards.values_mut().filter(|ward| ward.furthest().is_some());
             let Some(ward) = wards.max_by_key(|ward| ward.furthest()) else { return };
-            if let Some((execution, timers)) = ward.put_furthest_away() {
-                for due_ms in timers {
-                    self.timers.remove(&(due_ms, execution));
-                }
+            for timer in ward.put_furthest_away() {
+                self.timers.remove(&timer);
             }
         }
     }

@@ -14,7 +14,7 @@ use crate::engine::checkpoint::{Checkpoint, Content, Failed, StepWait};
 use crate::engine::execution::{News, Stop};
 use crate::engine::expression::{Budget, Scope, StepView};
 use crate::engine::ids::ExecutionId;
-use crate::engine::journal::Mail;
+use crate::engine::journal::{Mail, Slot};
 use crate::engine::limits;
 use crate::engine::plan::{Action, ErrorClass, Plan, Wait};
 use crate::engine::record::{ExecutionStatus, Failure, Reason};
@@ -40,10 +40,15 @@ pub(super) enum Stage {
     Calling(CallId),
 }
 
+/// The run of an execution, its place among others, and where the log has it.
+pub(super) type Stands = (u32, i64, Slot);
+
 #[derive(Debug)]
 pub(super) struct Task {
     pub run: u32,
     pub place: i64,
+    /// Where the log has it.
+    pub slot: Slot,
     pub checkpoint: Arc<Checkpoint>,
     /// The steps of the checkpoint that wait, in its order.
     stages: Vec<Stage>,
@@ -90,7 +95,7 @@ pub(super) struct Task {
 }
 
 impl Task {
-    pub(super) fn new(run: u32, place: i64, checkpoint: Arc<Checkpoint>, now_ms: i64) -> Task {
+    pub(super) fn new((run, place, slot): Stands, checkpoint: Arc<Checkpoint>, now_ms: i64) -> Task {
         // Whatever goes on waits for something; what waits for nothing has not begun, or not this run.
         let begins = checkpoint.waits.is_empty();
         let counts_from_ms = now_ms.max(checkpoint.started_ms);
@@ -101,6 +106,7 @@ impl Task {
         Task {
             run,
             place,
+            slot,
             checkpoint,
             stages,
             news,
@@ -364,6 +370,13 @@ impl Task {
 
     pub(super) fn is_queued(&self, step: &str) -> bool {
         self.number(step).is_some_and(|number| self.stages[number] == Stage::Queued)
+    }
+
+    /// What waits for connectors is to be seen again.
+    pub(super) fn unqueue(&mut self, now_ms: i64) {
+        self.note_parking(now_ms);
+        self.stages.iter_mut().filter(|stage| **stage == Stage::Queued).for_each(|stage| *stage = Stage::New);
+        self.note_parking(now_ms);
     }
 
     pub(super) fn set_stage(&mut self, step: &str, stage: Stage, now_ms: i64) {

@@ -18,8 +18,8 @@ use crate::engine::batch::{AssignmentId, SourcePartition};
 use crate::engine::checkpoint::Content;
 use crate::engine::execution::{Again, Subject};
 use crate::engine::ids::ExecutionId;
-use crate::engine::journal::{Entry, Log};
-use crate::engine::plan::{Action, Step, Turns, Wait};
+use crate::engine::journal::{Entry, Log, Slot};
+use crate::engine::plan::{Action, Plan, Turns, Wait};
 use crate::engine::position::Position;
 use crate::engine::record::JournalRecord;
 use crate::engine::workflow::WorkflowId;
@@ -30,15 +30,15 @@ const STRAGGLER_BYTES: u64 = 1_600 * 1024;
 /// Of the executions that wait for a connector, so many of the first are in memory.
 pub(super) const FRONT: usize = 32;
 
-/// Calls that wait for one connector, by the place of their execution.
-type Queue = BTreeSet<(i64, ExecutionId, Arc<str>)>;
+/// Calls that wait for one connector: the place of the execution, the number of the step in its plan, and where the log has it.
+type Queue = BTreeSet<(i64, u16, Slot)>;
 
 #[derive(Debug)]
 pub(super) struct Ward {
     partition: SourcePartition,
     assignment: AssignmentId,
     /// What of the partition is alive. Contents are kept while it is restored, and until all that an execution needs was read again.
-    pub log: Log<Option<Content>>,
+    pub log: Log<Option<Box<Content>>>,
     pub memory: Memory,
     /// Records that are read again, by what the journal knows them by.
     pub redrives: FxHashMap<ExecutionId, Redriving>,
@@ -133,7 +133,7 @@ impl Ward {
         let Ward { log, memory, .. } = self;
         let mut chosen = Vec::new();
         for execution in asked {
-            if let Some(away) = memory.away_mut(execution) {
+            if let Some(away) = log.slot(execution).and_then(|slot| memory.away_mut(slot)) {
                 chosen.extend(away.append_again().then_some(execution));
                 continue;
             }
@@ -298,9 +298,12 @@ impl Ward {
         self.next_turns(&stand.workflow)
     }
 
-    pub(super) fn enqueue(&mut self, step: &Step, place: i64, execution: ExecutionId) {
-        if let Action::Wait(Wait::Http(call)) = &step.action {
-            self.queues.entry(call.connector.clone()).or_default().insert((place, execution, step.id.clone()));
+    /// A step waits for its connector.
+    pub(super) fn enqueue(&mut self, plan: &Plan, step: usize, task: &Task) {
+        // A workflow has far fewer steps than that.
+        let Ok(number) = u16::try_from(step) else { return };
+        if let Action::Wait(Wait::Http(call)) = &plan.steps()[step].action {
+            self.queues.entry(call.connector.clone()).or_default().insert((task.queue_place(), number, task.slot));
         }
     }
 
@@ -311,16 +314,17 @@ impl Ward {
 
     /// The place of the first that waits for a connector. None while that is read again: those behind it wait for it.
     pub(super) fn first_of(&self, connector: &str) -> Option<i64> {
-        let (place, execution, _) = self.queues.get(connector)?.first()?;
-        (!self.memory.is_away(*execution)).then_some(*place)
+        let (place, _, slot) = self.queues.get(connector)?.first()?;
+        (!self.memory.is_away(*slot)).then_some(*place)
     }
 
-    pub(super) fn take_first(&mut self, connector: &str) -> Option<(ExecutionId, Arc<str>)> {
+    /// Takes the first off, and the number of its step. None if it has ended.
+    pub(super) fn take_first(&mut self, connector: &str) -> Option<(ExecutionId, usize)> {
         let queue = self.queues.get_mut(connector)?;
-        let (_, execution, step) = queue.pop_first()?;
+        let (_, step, slot) = queue.pop_first()?;
         if queue.is_empty() {
             self.queues.remove(connector);
         }
-        Some((execution, step))
+        Some((self.log.at(slot)?.0, usize::from(step)))
     }
 }

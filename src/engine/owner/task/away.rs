@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use super::{Stage, Task};
+use super::{Stage, Stands, Task};
 use crate::engine::checkpoint::Checkpoint;
 use crate::engine::owner::reason::WaitReason;
 use crate::engine::owner::turns::{Stand, Turn};
@@ -12,28 +12,45 @@ use crate::engine::workflow::WorkflowId;
 
 /// Stands for a point in time, or in a queue, that there is not: an `Option` would take twice the room.
 const NONE: i64 = i64::MIN;
+/// Stands for not being parked. Whoever runs for 49 days before that counts as parked a little earlier.
+const NOT_PARKED: u32 = u32::MAX;
 
 /// What is kept of a task that is put away. There may be millions, so it is small.
 #[derive(Debug)]
 pub(in super::super) struct Away {
     /// From when its time-out counts, what it was parked since included.
     counts_from_ms: i64,
-    parked_since_ms: i64,
     held_at: i64,
     /// Its line, if it stands in one.
     stand: Option<Arc<Stand>>,
-    counted_as: Option<WaitReason>,
+    /// How long after that moment it was parked, if it is.
+    parked_after_ms: u32,
     /// Which of the first steps that wait do so for their connectors, a bit each. Of a step that has none, it is seen again.
-    queued: u16,
-    /// Whether it is its turn: nobody has asked yet, or it queues; else it runs, or stands in no line.
-    is_unasked: bool,
-    is_queueing: bool,
+    queued: u8,
+    turn: AwayTurn,
+    straggler: Straggler,
+    counted_as: Option<WaitReason>,
+}
+
+/// Whether it is its turn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum AwayTurn {
     /// It was taken up after a restore and was not looked at since: it stands in no line yet, and no timer runs for it.
-    is_unseen: bool,
-    /// Its state is to be appended again.
-    is_straggler: bool,
-    /// That was asked for already; its oldest record does not move meanwhile.
-    was_asked: bool,
+    Unseen,
+    /// Nobody has asked yet.
+    Unasked,
+    Queues,
+    /// It runs, or stands in no line.
+    Runs,
+}
+
+/// Whether its state is to be appended again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Straggler {
+    No,
+    /// That was done, and its oldest record does not move meanwhile.
+    Was,
+    Is,
 }
 
 impl Away {
@@ -41,21 +58,22 @@ impl Away {
     pub(in super::super) fn restored(now_ms: i64) -> Away {
         Away {
             counts_from_ms: now_ms,
-            parked_since_ms: NONE,
             held_at: NONE,
             stand: None,
-            counted_as: None,
+            parked_after_ms: NOT_PARKED,
             queued: 0,
-            is_unasked: true,
-            is_queueing: false,
-            is_unseen: true,
-            is_straggler: false,
-            was_asked: false,
+            turn: AwayTurn::Unseen,
+            straggler: Straggler::No,
+            counted_as: None,
         }
     }
 
+    pub(in super::super) fn counted_as(&self) -> Option<WaitReason> {
+        self.counted_as
+    }
+
     pub(in super::super) fn is_unseen(&self) -> bool {
-        self.is_unseen
+        self.turn == AwayTurn::Unseen
     }
 
     /// Whether it may be one of that workflow: of one that stands in no line, that is not known.
@@ -65,8 +83,11 @@ impl Away {
 
     /// Its state is to be appended again. False if that was asked for already.
     pub(in super::super) fn append_again(&mut self) -> bool {
-        self.is_straggler |= !self.was_asked;
-        !std::mem::replace(&mut self.was_asked, true)
+        let is_first = self.straggler == Straggler::No;
+        if is_first {
+            self.straggler = Straggler::Is;
+        }
+        is_first
     }
 }
 
@@ -92,50 +113,50 @@ impl Task {
         let others = timers.split_off(timers.len().min(1));
         let is_queued = |number: usize| self.stages.get(number) == Some(&Stage::Queued);
         let queued =
-            (0..u16::BITS).filter(|number| is_queued(*number as usize)).fold(0, |bits, number| bits | 1 << number);
+            (0..u8::BITS).filter(|number| is_queued(*number as usize)).fold(0, |bits, number| bits | 1 << number);
+        let counts_from_ms = self.counts_from_ms.saturating_add(self.parked_ms);
+        let parked_after = |since_ms: i64| (since_ms - counts_from_ms).clamp(0, i64::from(NOT_PARKED - 1)) as u32;
         let away = Away {
-            counts_from_ms: self.counts_from_ms.saturating_add(self.parked_ms),
-            parked_since_ms: self.parked_since_ms.unwrap_or(NONE),
+            counts_from_ms,
+            parked_after_ms: self.parked_since_ms.map_or(NOT_PARKED, parked_after),
             held_at: self.held_at.map_or(NONE, |at| i64::try_from(at).unwrap_or(i64::MAX)),
             queued,
-            is_unasked: self.turn == Turn::Unknown,
-            is_queueing: matches!(self.turn, Turn::Queues(_)),
+            turn: match &self.turn {
+                Turn::Unknown if self.is_unseen => AwayTurn::Unseen,
+                Turn::Unknown => AwayTurn::Unasked,
+                Turn::Queues(_) => AwayTurn::Queues,
+                Turn::Unplaced | Turn::Free | Turn::Runs(_) => AwayTurn::Runs,
+            },
             stand: match self.turn {
                 Turn::Queues(stand) | Turn::Runs(stand) => Some(stand),
                 Turn::Unknown | Turn::Unplaced | Turn::Free => None,
             },
             counted_as: self.counted_as,
-            is_unseen: self.is_unseen,
-            is_straggler: false,
-            was_asked: self.appended_from == Some(oldest),
+            straggler: if self.appended_from == Some(oldest) { Straggler::Was } else { Straggler::No },
         };
         (away, others)
     }
 
     /// The same task with its checkpoint. Its timers are asked for once more.
-    pub(in super::super) fn back(
-        (run, place): (u32, i64),
-        checkpoint: Arc<Checkpoint>,
-        away: Away,
-        oldest: i64,
-    ) -> Task {
-        let some = |value: i64| (value != NONE).then_some(value);
-        let mut task = Task::new(run, place, checkpoint, away.counts_from_ms);
-        for (number, stage) in task.stages.iter_mut().enumerate().take(u16::BITS as usize) {
+    pub(in super::super) fn back(stands: Stands, checkpoint: Arc<Checkpoint>, away: Away, oldest: i64) -> Task {
+        let mut task = Task::new(stands, checkpoint, away.counts_from_ms);
+        for (number, stage) in task.stages.iter_mut().enumerate().take(u8::BITS as usize) {
             if away.queued & (1 << number) != 0 {
                 *stage = Stage::Queued;
             }
         }
-        task.parked_since_ms = some(away.parked_since_ms);
-        task.held_at = some(away.held_at).map(i64::cast_unsigned);
-        (task.is_straggler, task.is_unseen) = (away.is_straggler, away.is_unseen);
-        task.appended_from = away.was_asked.then_some(oldest);
+        let is_parked = away.parked_after_ms != NOT_PARKED;
+        task.parked_since_ms = is_parked.then(|| away.counts_from_ms + i64::from(away.parked_after_ms));
+        task.held_at = (away.held_at != NONE).then(|| away.held_at.cast_unsigned());
+        task.is_unseen = away.turn == AwayTurn::Unseen;
+        task.is_straggler = away.straggler == Straggler::Is;
+        task.appended_from = (away.straggler != Straggler::No).then_some(oldest);
         task.counted_as = away.counted_as;
-        task.turn = match away.stand {
-            Some(stand) if away.is_queueing => Turn::Queues(stand),
-            Some(stand) => Turn::Runs(stand),
-            None if away.is_unasked => Turn::Unknown,
-            None => Turn::Free,
+        task.turn = match (away.turn, away.stand) {
+            (AwayTurn::Queues, Some(stand)) => Turn::Queues(stand),
+            (AwayTurn::Runs, Some(stand)) => Turn::Runs(stand),
+            (AwayTurn::Runs, None) => Turn::Free,
+            (AwayTurn::Unseen | AwayTurn::Unasked | AwayTurn::Queues, _) => Turn::Unknown,
         };
         task
     }

@@ -11,7 +11,7 @@ fn world(budget: usize) -> World {
 
 impl World {
     fn is_away(&self, execution: ExecutionId) -> bool {
-        self.owner.wards[&0].memory.is_away(execution)
+        self.owner.wards[&0].is_away(execution)
     }
 }
 
@@ -47,7 +47,7 @@ fn a_restore_keeps_no_more_than_may_stay() {
     world.owner.handle_assigned(World::partition(), AssignmentId(1), &Position::at(0), world.now_ms);
     (0..world.log.len()).for_each(|offset| world.feed(offset));
     let mut kept = 0;
-    world.owner.wards.get_mut(&0).unwrap().log.each_live(|_, live| {
+    world.owner.wards.get_mut(&0).unwrap().log.each_live(|_, _, live| {
         kept += live.contents().filter(|(_, content)| content.is_some()).count();
     });
     assert!((1..15).contains(&kept), "{kept} are in memory");
@@ -173,6 +173,23 @@ impl World {
 }
 
 #[test]
+fn what_is_away_takes_room_from_what_is_not_but_not_all_of_it() {
+    let mut world = world(400_000);
+    world.definition = Some(told::until("1970-01-01T00:01:00Z"));
+    let mut last = usize::MAX;
+    for offset in 0..2_000 {
+        world.start_for(offset);
+        world.go();
+        if offset % 500 == 499 {
+            let weight = world.owner.weight();
+            assert!((50_000..=last.min(400_000)).contains(&weight), "{weight} bytes after {offset}");
+            last = weight;
+        }
+    }
+    assert!(last <= 100_000, "{last} bytes");
+}
+
+#[test]
 fn what_is_away_still_counts_and_ends_when_its_workflow_is_stopped() {
     let mut world = world(0);
     world.definition = Some(told::until("1970-01-01T00:01:00Z"));
@@ -246,6 +263,8 @@ fn what_holds_in_memory_holds_for_what_is_read_again() {
 
 #[test]
 fn what_is_kept_of_what_is_away_is_small() {
-    assert!(size_of::<super::task::Away>() <= 40);
-    assert!(size_of::<journal::Live<Option<Content>>>() <= 64);
+    assert_eq!(size_of::<Option<super::task::Away>>(), 32);
+    assert_eq!(size_of::<Timer>(), 16);
+    assert_eq!(size_of::<(i64, u16, journal::Slot)>(), 16, "a place in a queue");
+    assert_eq!(size_of::<journal::Live<Option<Box<Content>>>>(), 56);
 }

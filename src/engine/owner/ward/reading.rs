@@ -3,7 +3,8 @@
 use super::{FRONT, Task, Ward};
 use crate::engine::checkpoint::Content;
 use crate::engine::ids::ExecutionId;
-use crate::engine::journal::{Entry, Live, Mail, Record};
+use crate::engine::journal::{Applied, Entry, Live, Mail, Record, Slot};
+use crate::engine::owner::Timer;
 use crate::engine::owner::memory::Rank;
 use crate::engine::owner::redrive::Redriving;
 use crate::engine::owner::task::Away;
@@ -33,17 +34,35 @@ impl Ward {
             // The one that it is for may be seen later, or never.
             self.put_by = self.put_by.saturating_add(usize::try_from(bytes).unwrap_or(usize::MAX));
         }
-        self.log.apply(Record { offset, bytes, execution, run, entry, content: is_kept.then_some(content) });
+        let content = is_kept.then(|| Box::new(content));
+        self.log.apply(Record { offset, bytes, execution, run, entry, content });
+    }
+
+    /// The next record after that. Of an execution that somebody else has ended nothing is left.
+    pub(in super::super) fn apply(&mut self, record: Record<Option<Box<Content>>>) -> Applied {
+        let slot = self.log.slot(record.execution);
+        let applied = self.log.apply(record);
+        if applied == Applied::Ended
+            && let Some(away) = slot.and_then(|slot| self.memory.remove_away(slot))
+        {
+            self.waiting.change(away.counted_as(), None);
+        }
+        applied
+    }
+
+    /// Whether an execution is not in memory.
+    pub(in super::super) fn is_away(&self, execution: ExecutionId) -> bool {
+        self.log.slot(execution).is_some_and(|slot| self.memory.is_away(slot))
     }
 
     /// Makes tasks of all that is alive, and names them, those that have begun before the others. What is not in memory is wanted.
     pub(super) fn wake_all(&mut self, now_ms: i64) -> Vec<ExecutionId> {
         let mut all = Vec::new();
-        self.log.each_live(|execution, live| all.push((live.place, execution)));
+        self.log.each_live(|execution, slot, live| all.push((live.place, execution, slot)));
         let mut woken = Vec::new();
         self.unseen = all.len();
-        for (place, execution) in all {
-            self.memory.insert_away(execution, Away::restored(now_ms));
+        for (place, execution, slot) in all {
+            self.memory.insert_away(slot, Away::restored(now_ms));
             if self.bring_back(execution) {
                 woken.push((self.memory.get(execution).is_none_or(Task::begins), place, execution));
             } else {
@@ -57,10 +76,11 @@ impl Ward {
 
     /// Makes a task of what is away, if all that it needs was read.
     fn bring_back(&mut self, execution: ExecutionId) -> bool {
+        let Some(slot) = self.log.slot(execution) else { return false };
         let Some(live) = self.log.live_mut(execution) else { return false };
-        let (stands, oldest) = ((live.run, live.place), live.oldest_offset());
+        let (stands, oldest) = ((live.run, live.place, slot), live.oldest_offset());
         let Some((held, mail)) = take_contents(live) else { return false };
-        let Some(away) = self.memory.remove_away(execution) else { return false };
+        let Some(away) = self.memory.remove_away(slot) else { return false };
         match held {
             Content::Checkpoint(checkpoint) => {
                 let mut task = Task::back(stands, checkpoint, away, oldest);
@@ -90,12 +110,9 @@ impl Ward {
     pub(in super::super) fn ask(&mut self, most: usize) -> Vec<i64> {
         let queues = self.queues.values().filter(|_| self.memory.has_away());
         let fronts = queues.flat_map(|queue| queue.iter().take(FRONT));
-        let fronts: Vec<ExecutionId> = fronts.map(|(_, execution, _)| *execution).collect();
-        for execution in fronts {
-            if self.memory.is_away(execution) {
-                self.want(execution);
-            }
-        }
+        let fronts = fronts.filter(|(_, _, slot)| self.memory.is_away(*slot));
+        let fronts: Vec<ExecutionId> = fronts.filter_map(|(_, _, slot)| Some(self.log.at(*slot)?.0)).collect();
+        fronts.into_iter().for_each(|execution| self.want(execution));
         let mut offsets = Vec::new();
         while self.asked.len() < most
             && let Some(&offset) = self.wanted.range(self.read_to..).next().or_else(|| self.wanted.first())
@@ -113,10 +130,11 @@ impl Ward {
         let Record { offset, execution, content, .. } = record;
         self.asked.remove(&offset);
         // Only the last record of it counts, whatever was asked for.
-        let live = self.log.live_mut(execution).filter(|_| self.memory.is_away(execution));
+        let is_away = self.is_away(execution);
+        let live = self.log.live_mut(execution).filter(|_| is_away);
         let place = live.and_then(|live| live.contents().find(|(at, _)| *at == offset)).map(|(_, place)| place);
         let Some(place) = place else { return Vec::new() };
-        place.get_or_insert(content);
+        place.get_or_insert_with(|| Box::new(content));
         if !self.bring_back(execution) {
             return Vec::new();
         }
@@ -136,10 +154,12 @@ impl Ward {
     ) {
         if let Some(task) = self.memory.get_mut(execution) {
             task.take_mail(mail, content);
-        } else if let Some(live) = self.log.live_mut(execution).filter(|_| has_room && self.memory.is_away(execution))
+        } else if has_room
+            && self.is_away(execution)
+            && let Some(live) = self.log.live_mut(execution)
             && let Some((_, place)) = live.contents().find(|(at, _)| *at == offset)
         {
-            *place = Some(content);
+            *place = Some(Box::new(content));
         }
     }
 
@@ -149,27 +169,35 @@ impl Ward {
     }
 
     /// Puts that away, if it can be read again. Returns its timers that need not run meanwhile.
-    pub(in super::super) fn put_furthest_away(&mut self) -> Option<(ExecutionId, Vec<i64>)> {
-        let execution = self.memory.pop_furthest()?;
-        let task = self.memory.get(execution).filter(|task| task.can_go_away())?;
-        let live = self.log.live(execution)?;
+    pub(in super::super) fn put_furthest_away(&mut self) -> Vec<Timer> {
+        let Some(execution) = self.memory.pop_furthest().filter(|execution| self.can_go_away(*execution)) else {
+            return Vec::new();
+        };
+        let Some(task) = self.memory.remove(execution) else { return Vec::new() };
+        let slot = task.slot;
+        let oldest = self.log.at(slot).map_or(i64::MIN, |(_, live)| live.oldest_offset());
+        let (away, timers) = task.put_away(oldest);
+        self.memory.insert_away(slot, away);
+        timers.into_iter().map(|due_ms| (due_ms, execution.journal_partition, slot)).collect()
+    }
+
+    fn can_go_away(&mut self, execution: ExecutionId) -> bool {
+        let Some(task) = self.memory.get(execution).filter(|task| task.can_go_away()) else { return false };
+        let Some((_, live)) = self.log.at(task.slot) else { return false };
         // Of mail that is not included in its state, what it has taken is in memory only.
-        let (oldest, is_plain) = (live.oldest_offset(), live.mail_count() == usize::from(live.state().is_none()));
-        if !is_plain {
-            return None;
+        if live.mail_count() != usize::from(live.state().is_none()) {
+            return false;
         }
-        if task.is_parked() && self.is_in_front(execution) {
+        if task.is_parked() && self.is_in_front(task.slot) {
             self.keep_in_front(execution);
-            return None;
+            return false;
         }
-        let (away, timers) = self.memory.remove(execution)?.put_away(oldest);
-        self.memory.insert_away(execution, away);
-        Some((execution, timers))
+        true
     }
 
     /// Whether it is among the first of a connector's queue.
-    fn is_in_front(&self, execution: ExecutionId) -> bool {
-        self.queues.values().any(|queue| queue.iter().take(FRONT).any(|(_, it, _)| *it == execution))
+    fn is_in_front(&self, slot: Slot) -> bool {
+        self.queues.values().any(|queue| queue.iter().take(FRONT).any(|(_, _, it)| *it == slot))
     }
 
     /// One that is among the first stays. Others may come before it; so all that stay are looked at again when there are too many.
@@ -211,7 +239,10 @@ impl Ward {
 
     /// All that is alive of a workflow, and is in memory. What is not, and may be one of it, is read again.
     pub(in super::super) fn all_of(&mut self, workflow: &WorkflowId) -> Vec<ExecutionId> {
-        let away: Vec<ExecutionId> = self.memory.away_of(workflow).collect();
+        let mut away = Vec::new();
+        self.log.each_live(|execution, slot, _| {
+            away.extend(self.memory.away(slot).filter(|away| away.may_be_of(workflow)).map(|_| execution));
+        });
         away.into_iter().for_each(|execution| self.want(execution));
         self.memory.here_of(workflow).collect()
     }
@@ -223,11 +254,12 @@ impl Ward {
 }
 
 /// Takes out what the records of an execution hold; None, and nothing is taken, if one of them is not there.
-fn take_contents(live: &mut Live<Option<Content>>) -> Option<Held> {
+fn take_contents(live: &mut Live<Option<Box<Content>>>) -> Option<Held> {
     if live.contents().any(|(_, content)| content.is_none()) {
         return None;
     }
-    let mut contents: Vec<Content> = live.contents().filter_map(|(_, content)| content.take()).collect();
+    let mut contents: Vec<Content> =
+        live.contents().filter_map(|(_, content)| content.take()).map(|content| *content).collect();
     let mail = contents.split_off(contents.len().min(1));
     // The first mail is what it begins with, if there is no state.
     let kinds = live.mail().skip(usize::from(live.state().is_none())).map(|(mail, _)| mail);
