@@ -17,10 +17,15 @@ const CONT: i32 = 18;
 /// How many executions wait.
 const EVENTS: usize = 60;
 
-/// Two instances, and executions that wait for a target which answers nobody yet. The target is behind a breaker that never opens.
-fn waiting<'a>(broker: &'a TestBroker, ledger: &Ledger) -> World<'a> {
+/// A breaker that opens while the target answers nobody for long, so that what waits does not use up its attempts.
+const OPENS: u32 = 100;
+/// One that does not before somebody stops the target's failing: whoever is measured is not to wait for it.
+const STAYS_CLOSED: u32 = 10_000;
+
+/// Executions that wait for a target which answers nobody yet, behind a breaker that opens after so many failures.
+fn waiting<'a>(broker: &'a TestBroker, ledger: &Ledger, failures: u32) -> World<'a> {
     let out = broker.topic("out", 6);
-    let settings = connector("target", ledger, "breaker = { failureThreshold = 100 }");
+    let settings = connector("target", ledger, &format!("breaker = {{ failureThreshold = {failures} }}"));
     let workflow = two_calls("pays", "target", &out)
         .replace("baseDelayMs: 20, maxDelayMs: 500", "maxRetries: 100, baseDelayMs: 100, maxDelayMs: 200");
     World::with(broker, &[workflow], &settings)
@@ -44,7 +49,7 @@ fn both_work(world: &World<'_>) {
 fn check_takeover(end: impl FnOnce(&mut crate::exactly_once::world::Instance), within: Duration) {
     let Some(broker) = TestBroker::own() else { return };
     let ledger = Ledger::start(|_, _| Reply::now(503));
-    let world = waiting(&broker, &ledger);
+    let world = waiting(&broker, &ledger, STAYS_CLOSED);
     let mut instances = ["one", "two"].map(|name| world.instance(name));
     send_events(&broker.producer(&[]), &world.source, 0..EVENTS, |_| Some("a.x"));
     world.wait_for(&world.topic("executions"), EVENTS);
@@ -83,7 +88,7 @@ fn what_waits_goes_on_within_the_time_outs_after_its_instance_was_killed() {
 fn an_instance_that_stood_still_and_was_replaced_calls_nobody_and_goes_on_by_itself() {
     let Some(broker) = TestBroker::own() else { return };
     let ledger = Ledger::start(|_, _| Reply::now(503));
-    let world = waiting(&broker, &ledger);
+    let world = waiting(&broker, &ledger, OPENS);
     let instances = ["one", "two"].map(|name| world.instance(name));
     send_events(&broker.producer(&[]), &world.source, 0..EVENTS, |_| Some("a.x"));
     world.wait_for(&world.topic("executions"), EVENTS);
