@@ -315,7 +315,9 @@ impl Ward {
     /// The place of the first that waits for a connector. None while that is read again: those behind it wait for it.
     pub(super) fn first_of(&self, connector: &str) -> Option<i64> {
         let (place, _, slot) = self.queues.get(connector)?.first()?;
-        (!self.memory.is_away(*slot)).then_some(*place)
+        // One that has ended is taken off: what is away there is another one.
+        let is_awaited = self.log.at(*slot).is_some() && self.memory.is_away(*slot);
+        (!is_awaited).then_some(*place)
     }
 
     /// Takes the first off, and the number of its step. None if it has ended.

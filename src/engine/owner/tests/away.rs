@@ -190,6 +190,25 @@ fn what_is_away_takes_room_from_what_is_not_but_not_all_of_it() {
 }
 
 #[test]
+fn a_connector_does_not_wait_for_one_that_has_ended_and_whose_slot_another_one_has() {
+    let mut world = world(0);
+    let ended = world.start_for(1);
+    world.go();
+    let slot = |world: &World, execution| world.owner.wards[&0].log.slot(execution).unwrap();
+    let first = slot(&world, ended);
+    let cancel = Entry::Mail(Mail::Cancel);
+    world.append(JournalRecord { execution: ended, run: 1, entry: cancel, content: Content::None });
+    world.go();
+    world.definition = Some(told::until("1970-01-01T00:01:00Z"));
+    let away = world.begins();
+    assert!(world.is_away(away));
+    assert_eq!(slot(&world, away).index(), first.index());
+    world.definition = Some(definition("/"));
+    let next = world.start_for(9);
+    assert_eq!(world.call_after(3_000).map(|call| call.execution), Some(next));
+}
+
+#[test]
 fn what_is_away_still_counts_and_ends_when_its_workflow_is_stopped() {
     let mut world = world(0);
     world.definition = Some(told::until("1970-01-01T00:01:00Z"));
