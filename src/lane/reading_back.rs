@@ -44,6 +44,13 @@ struct Left {
     since: Instant,
 }
 
+impl Left {
+    /// Whether what is left has not come for too long.
+    fn is_stuck(&self, now: Instant) -> bool {
+        !self.offsets.is_empty() && now.duration_since(self.since) >= GIVE_UP
+    }
+}
+
 /// The way to the thread. It ends when this has gone, or the inbox's reader.
 pub struct ReadingThread {
     wanted: Sender<Wanted>,
@@ -112,7 +119,7 @@ impl Reading {
     fn read(&mut self, number: i32) {
         let Some(mut left) = self.left.remove(&number) else { return };
         let failed = match self.try_to_read(number, &mut left) {
-            Ok(()) => (left.since.elapsed() >= GIVE_UP).then(|| "its broker does not answer".to_owned()),
+            Ok(()) => left.is_stuck(Instant::now()).then(|| "its broker does not answer".to_owned()),
             Err(why) => Some(why),
         };
         match failed {
@@ -135,8 +142,10 @@ impl Reading {
         let mut damaged = None;
         let came = reader.read(number, &offsets, PATIENCE, |record| {
             left.offsets.remove(&record.offset);
+            let goes_on = hand_over(waiting, inbox, left, &record).map_err(|why| damaged = Some(why)).unwrap_or(false);
+            // The lane may have taken its time.
             left.since = Instant::now();
-            hand_over(waiting, inbox, left, &record).map_err(|why| damaged = Some(why)).unwrap_or(false)
+            goes_on
         });
         match (damaged, came.map_err(|error| error.to_string())?) {
             (Some(why), _) => Err(why),
@@ -154,4 +163,20 @@ fn hand_over(waiting: &Waiting, inbox: &Inbox, left: &Left, record: &LogRecord) 
     let bytes = record.size_bytes();
     let read = (waiting.read)(&record)?;
     Ok(inbox.push_journal(Event::Fetched(left.assignment, Box::new(read)), bytes))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_has_come_is_not_waited_for() {
+        let topic = Arc::new(Topic { name: "journal".into(), id: [2; 16] });
+        let since = Instant::now();
+        let mut left = Left { topic, assignment: AssignmentId(1), offsets: BTreeSet::from([4]), since };
+        assert!(!left.is_stuck(since + GIVE_UP / 2));
+        assert!(left.is_stuck(since + GIVE_UP));
+        left.offsets.clear();
+        assert!(!left.is_stuck(since + GIVE_UP), "handing it over may have taken long, but nothing is missing");
+    }
 }

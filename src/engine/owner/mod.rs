@@ -240,16 +240,16 @@ impl Owner {
     /// Looks at an execution: what has become due, and whether it goes on.
     fn look(&mut self, execution: ExecutionId, around: &Around<'_>) -> Option<Emitted> {
         let ward = self.wards.get_mut(&i32::from(execution.journal_partition)).filter(|ward| !ward.is_restoring())?;
-        let includes = ward.includes(execution);
-        if let Some(again) = ward.redrives.get_mut(&execution) {
+        let Some(mut task) = ward.memory.remove(execution) else {
+            if ward.is_away(execution) {
+                ward.want(execution);
+                return None;
+            }
+            let includes = ward.includes(execution);
+            let again = ward.redrives.get_mut(&execution)?;
             let (run, subject) = (again.run, again.next(execution, includes, around)?);
             return self.emit((execution, run), subject, around);
-        }
-        if ward.is_away(execution) {
-            ward.want(execution);
-            return None;
-        }
-        let mut task = ward.memory.remove(execution)?;
+        };
         let looked = if task.is_settled() { self.go_on(execution, &mut task, around) } else { Looked::Waits(None) };
         let run = task.run;
         let (subject, waits_for) = match looked {

@@ -45,8 +45,9 @@ pub(super) struct Lines(FxHashMap<WorkflowId, Line>);
 
 #[derive(Debug, Default)]
 struct Line {
-    /// How many may run at once, as the execution says that came last; 0 = any number.
+    /// How many may run at once, as the execution says that came last, and its place; 0 = any number.
     most: u32,
+    said_at: i64,
     running: usize,
     /// Those that may run as soon as there is room, with their keys: of every key the first, if none of it runs.
     ready: BTreeMap<Place, Option<Bytes>>,
@@ -62,15 +63,13 @@ struct KeyLine {
 impl Lines {
     /// An execution that has begun already is taken up.
     pub(super) fn runs(&mut self, stand: &Stand, place: Place, most: u32) {
-        let line = self.0.entry(stand.workflow.clone()).or_default();
-        line.most = most;
+        let line = self.line(stand, place, most);
         line.run(place, stand.key.as_ref());
     }
 
     /// An execution queues. Those whose turn it is now come from [`Lines::next`].
     pub(super) fn queue(&mut self, stand: &Stand, place: Place, most: u32) {
-        let line = self.0.entry(stand.workflow.clone()).or_default();
-        line.most = most;
+        let line = self.line(stand, place, most);
         match &stand.key {
             None => {
                 line.ready.insert(place, None);
@@ -79,6 +78,15 @@ impl Lines {
                 of_key.waiting.insert(place);
             }),
         }
+    }
+
+    /// Where an execution stands that says how many may run. After a restore they are not seen in the order in which they came.
+    fn line(&mut self, stand: &Stand, (place, _): Place, most: u32) -> &mut Line {
+        let line = self.0.entry(stand.workflow.clone()).or_default();
+        if place >= line.said_at {
+            (line.most, line.said_at) = (most, place);
+        }
+        line
     }
 
     /// An execution that ran or queued is over.
@@ -188,6 +196,22 @@ mod tests {
         assert_eq!(go(&mut lines), []);
         lines.leave(&stand(None), (1, id(1)), true);
         assert_eq!(go(&mut lines), [id(4)]);
+    }
+
+    #[test]
+    fn how_many_may_run_is_said_by_the_one_that_came_last_whoever_is_seen_last() {
+        let (before, after) = ((1, id(1)), (2, id(2)));
+        for is_old_last in [true, false] {
+            let mut lines = Lines::default();
+            if !is_old_last {
+                lines.runs(&stand(None), before, 5);
+            }
+            lines.queue(&stand(None), after, 1);
+            if is_old_last {
+                lines.runs(&stand(None), before, 5);
+            }
+            assert_eq!(go(&mut lines), [], "one runs already");
+        }
     }
 
     proptest! {

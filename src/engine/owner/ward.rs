@@ -61,6 +61,8 @@ pub(super) struct Ward {
     in_front: Vec<ExecutionId>,
     /// Bytes of mail that was kept while it is restored, whether what it is for is alive or not.
     put_by: usize,
+    /// What all contents weigh that were kept while it is restored, in bytes, those included that count no more.
+    kept: usize,
     terms: Terms,
     is_restoring: bool,
     not_before_ms: i64,
@@ -96,6 +98,7 @@ impl Ward {
             read_to: from.next_offset,
             in_front: Vec::new(),
             put_by: 0,
+            kept: 0,
             terms,
             is_restoring: true,
             not_before_ms: if from.is_released { now_ms } else { now_ms + terms.lease },
@@ -315,9 +318,7 @@ impl Ward {
     /// The place of the first that waits for a connector. None while that is read again: those behind it wait for it.
     pub(super) fn first_of(&self, connector: &str) -> Option<i64> {
         let (place, _, slot) = self.queues.get(connector)?.first()?;
-        // One that has ended is taken off: what is away there is another one.
-        let is_awaited = self.log.at(*slot).is_some() && self.memory.is_away(*slot);
-        (!is_awaited).then_some(*place)
+        (!self.is_away_at(*slot)).then_some(*place)
     }
 
     /// Takes the first off, and the number of its step. None if it has ended.

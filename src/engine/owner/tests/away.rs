@@ -173,6 +173,27 @@ impl World {
 }
 
 #[test]
+fn a_partition_that_is_restored_pushes_nothing_out_of_memory_that_it_does_not_keep() {
+    let mut world = world(400_000);
+    let ids: Vec<ExecutionId> = (0..100).map(|offset| world.start_for(offset)).collect();
+    world.go();
+    let kept = |world: &World| ids.iter().filter(|id| !world.is_away(**id)).count();
+    let before = kept(&world);
+    assert!(before > 50, "{before} are in memory");
+    let second = SourcePartition { partition: 1, ..World::partition() };
+    world.owner.handle_assigned(second, AssignmentId(1), &Position::at(0), world.now_ms);
+    for offset in 0..world.log.len() {
+        let mut record = world.record(offset);
+        (record.execution.journal_partition, record.bytes) = (1, 10_000);
+        world.owner.handle_record(record, world.now_ms);
+    }
+    world.start_for(1_000);
+    world.go();
+    assert!(kept(&world) + 10 >= before, "{} of {before} are in memory", kept(&world));
+    assert!(world.owner.weight() <= 400_000 + 20_000, "{} bytes", world.owner.weight());
+}
+
+#[test]
 fn what_is_away_takes_room_from_what_is_not_but_not_all_of_it() {
     let mut world = world(400_000);
     world.definition = Some(told::until("1970-01-01T00:01:00Z"));

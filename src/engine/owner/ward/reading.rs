@@ -18,21 +18,27 @@ type Held = (Content, Vec<(Mail, Content)>);
 const RESTORED_BYTES: usize = 2 * 1024;
 
 impl Ward {
-    /// What the executions of it take that are in memory, about, in bytes. While it is read, that is not more than all that seems to live.
+    /// What the executions of it take that are in memory, about, in bytes. While it is read, that is not more than was kept so far, nor more
+    /// than all that seems to live.
     pub(in super::super) fn weight(&self) -> usize {
         if !self.is_restoring {
             return self.memory.weight();
         }
         let bytes = usize::try_from(self.log.live_bytes()).unwrap_or(usize::MAX);
-        bytes.saturating_add(self.put_by).saturating_add(self.log.live_count() * RESTORED_BYTES)
+        let live = bytes.saturating_add(self.put_by).saturating_add(self.log.live_count() * RESTORED_BYTES);
+        self.kept.min(live)
     }
 
     /// The next record while it is read for the first time. Of one that is not kept, where it lies is enough.
     pub(in super::super) fn restore(&mut self, record: Record<Content>, is_kept: bool) {
         let Record { offset, bytes, execution, run, entry, content } = record;
-        if is_kept && matches!(entry, Entry::Mail(Mail::Signal)) {
-            // The one that it is for may be seen later, or never.
-            self.put_by = self.put_by.saturating_add(usize::try_from(bytes).unwrap_or(usize::MAX));
+        if is_kept {
+            let bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
+            self.kept = self.kept.saturating_add(bytes).saturating_add(RESTORED_BYTES);
+            if matches!(entry, Entry::Mail(Mail::Signal)) {
+                // The one that it is for may be seen later, or never.
+                self.put_by = self.put_by.saturating_add(bytes);
+            }
         }
         let content = is_kept.then(|| Box::new(content));
         self.log.apply(Record { offset, bytes, execution, run, entry, content });
@@ -55,7 +61,12 @@ impl Ward {
         self.log.slot(execution).is_some_and(|slot| self.memory.is_away(slot))
     }
 
-    /// Makes tasks of all that is alive, and names them, those that have begun before the others. What is not in memory is wanted.
+    /// Whether that is the place of one that is not in memory. A queue may hold places of executions that have ended, which are others' now.
+    pub(super) fn is_away_at(&self, slot: Slot) -> bool {
+        self.log.at(slot).is_some() && self.memory.is_away(slot)
+    }
+
+    /// Makes tasks of all that is alive, and names them by their places. What is not in memory is wanted.
     pub(super) fn wake_all(&mut self, now_ms: i64) -> Vec<ExecutionId> {
         let mut all = Vec::new();
         self.log.each_live(|execution, slot, live| all.push((live.place, execution, slot)));
@@ -64,14 +75,13 @@ impl Ward {
         for (place, execution, slot) in all {
             self.memory.insert_away(slot, Away::restored(now_ms));
             if self.bring_back(execution) {
-                woken.push((self.memory.get(execution).is_none_or(Task::begins), place, execution));
+                woken.push((place, execution));
             } else {
                 self.want(execution);
             }
         }
-        // Those first that have begun: they hold others back.
         woken.sort_unstable();
-        woken.into_iter().map(|(_, _, execution)| execution).collect()
+        woken.into_iter().map(|(_, execution)| execution).collect()
     }
 
     /// Makes a task of what is away, if all that it needs was read.
@@ -110,7 +120,7 @@ impl Ward {
     pub(in super::super) fn ask(&mut self, most: usize) -> Vec<i64> {
         let queues = self.queues.values().filter(|_| self.memory.has_away());
         let fronts = queues.flat_map(|queue| queue.iter().take(FRONT));
-        let fronts = fronts.filter(|(_, _, slot)| self.memory.is_away(*slot));
+        let fronts = fronts.filter(|(_, _, slot)| self.is_away_at(*slot));
         let fronts: Vec<ExecutionId> = fronts.filter_map(|(_, _, slot)| Some(self.log.at(*slot)?.0)).collect();
         fronts.into_iter().for_each(|execution| self.want(execution));
         let mut offsets = Vec::new();
