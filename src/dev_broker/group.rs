@@ -6,6 +6,9 @@
 //!    └──last left──────┘  └──────────── join · leave · time-out ─────┴────────────────────────────┘
 //! ```
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::{BTreeMap, HashSet};
 use std::time::{Duration, Instant};
 
@@ -120,7 +123,8 @@ impl Group {
                 return receiver;
             }
         };
-        if let Some(member) = self.members.get(&id) {
+        // A static member that has come back under a new id has to join again: the leader may be about to assign to the one before.
+        if let Some(member) = self.members.get(&id).filter(|_| !request.member_id.is_empty()) {
             let unchanged = member.protocols == protocols;
             let follower = self.phase == Phase::Stable && id != self.leader;
             if unchanged && (follower || self.phase == Phase::Completing) {
