@@ -12,6 +12,9 @@ const INIT_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long an abort may take; what takes longer is aborted by the broker.
 const ABORT_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// How long to wait before an abort that failed is asked for again.
+const ABORT_PAUSE: Duration = Duration::from_millis(50);
+
 /// Why a transaction did not go through.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum WriteError {
@@ -64,24 +67,25 @@ impl Writer {
     /// Writes records, all of them or none. After an error the writer is of no use any more.
     pub fn write(&mut self, records: &[WireRecord]) -> Result<(), WriteError> {
         let deadline = Instant::now() + self.open;
-        let producer = &mut self.producer;
-        producer.begin()?;
-        let mut sent =
-            records.iter().enumerate().try_for_each(|(token, record)| producer.send(record, token, deadline));
-        sent = sent.and_then(|()| producer.wait_for_deliveries(deadline));
+        self.producer.begin()?;
+        let mut send = |(token, record)| self.producer.send(record, token, deadline);
+        let mut sent = records.iter().enumerate().try_for_each(&mut send);
+        sent = sent.and_then(|()| self.producer.wait_for_deliveries(deadline));
         if let Err(failure) = sent {
-            // Readers wait for a transaction that is open: it is not left to time out. Records of a producer that was replaced are thrown
-            // away with no other reason than that; aborting says why.
-            match producer.abort(Instant::now() + ABORT_TIMEOUT) {
-                Err(error) if error.failure == Failure::Fenced => return Err(WriteError::Fenced),
-                Err(error) => tracing::debug!(cause = %error, "the transaction is left to the broker to abort"),
-                // This producer does nothing more, so a late repetition harms nobody.
-                Ok(_repeated) => {}
-            }
-            return Err(failure.into());
+            return Err(match self.give_up() {
+                Err(error) if error.failure == Failure::Fenced => WriteError::Fenced,
+                // It is left to the broker to abort: what was not committed will never be.
+                Ok(()) | Err(_) => failure.into(),
+            });
         }
-        repeat(deadline, || producer.commit()).map_err(|failure| match failure.failure {
-            Failure::Fenced | Failure::Abortable | Failure::RefusedRecords | Failure::RefusedUnknown => failure.into(),
+        repeat(deadline, || self.producer.commit()).map_err(|failure| match failure.failure {
+            Failure::Fenced => WriteError::Fenced,
+            // No error of a commit says that nothing was written; an abort that goes through does.
+            Failure::Abortable | Failure::RefusedRecords | Failure::RefusedUnknown => match self.give_up() {
+                Ok(()) => failure.into(),
+                Err(error) if error.failure == Failure::Fenced => WriteError::Fenced,
+                Err(error) => WriteError::Uncertain { message: error.message },
+            },
             Failure::Retriable
             | Failure::SystemTopicRefused
             | Failure::StaleGeneration
@@ -89,6 +93,23 @@ impl Writer {
             | Failure::Uncertain
             | Failure::Fatal => WriteError::Uncertain { message: failure.message },
         })
+    }
+
+    /// Aborts: readers wait for a transaction that is open, so it is not left to time out. Who was replaced hears it now at the latest:
+    /// what failed before need not say so. Records are thrown away without a reason, and Kafka's coordinator answers
+    /// `UNKNOWN_SERVER_ERROR` to a commit that comes while it replaces the producer.
+    fn give_up(&self) -> Result<(), ProducerFailure> {
+        let deadline = Instant::now() + ABORT_TIMEOUT;
+        loop {
+            match self.producer.abort(deadline) {
+                // This producer does nothing more, so a late repetition harms nobody.
+                Ok(_repeated) => return Ok(()),
+                Err(error) if error.failure == Failure::Abortable && Instant::now() < deadline => {
+                    std::thread::sleep(ABORT_PAUSE);
+                }
+                Err(error) => return Err(error),
+            }
+        }
     }
 }
 

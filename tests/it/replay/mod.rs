@@ -5,3 +5,4 @@ mod again;
 mod operators;
 mod project;
 mod records;
+mod writer;

@@ -1,4 +1,5 @@
-//! A proxy between clients and a broker that holds back requests of chosen kinds, or loses all of a client's that play a part.
+//! A proxy between clients and a broker that holds back requests of chosen kinds, answers them itself, or loses all of a client's that
+//! play a part.
 
 use std::collections::{HashMap, VecDeque};
 use std::io::{self, Read as _, Write as _};
@@ -20,10 +21,15 @@ pub struct LateProxy {
 struct Shared {
     broker: Mutex<Option<SocketAddr>>,
     delays: Mutex<HashMap<i16, VecDeque<Duration>>>,
+    /// What gives the answer to the next request of a kind, instead of the broker.
+    answers: Mutex<HashMap<i16, Answer>>,
     /// What is lost: the requests of clients of this id that play this part.
     lost: Mutex<Vec<(String, Part)>>,
     stop: AtomicBool,
 }
+
+/// Gives the error code of an answer.
+type Answer = Box<dyn FnOnce() -> i16 + Send>;
 
 /// What a connection is for, as its first telling request shows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -78,6 +84,12 @@ impl LateProxy {
         delays.entry(api as i16).or_default().push_back(delay);
     }
 
+    /// Answers the next `EndTxn` with the error code that `answer` gives; the broker never sees it.
+    pub fn answer_next_end(&self, answer: impl FnOnce() -> i16 + Send + 'static) {
+        let mut answers = self.shared.answers.lock().unwrap_or_else(PoisonError::into_inner);
+        answers.insert(ApiKey::EndTxn as i16, Box::new(answer));
+    }
+
     /// Loses, from now on, what clients of this id send on connections that play this part. Nobody is told: the network is silent.
     pub fn lose(&self, client_id: &str, part: Part) {
         self.shared.lost.lock().unwrap_or_else(PoisonError::into_inner).push((client_id.to_owned(), part));
@@ -108,6 +120,15 @@ impl Shared {
     fn delay(&self, api: i16) -> Option<Duration> {
         let mut delays = self.delays.lock().unwrap_or_else(PoisonError::into_inner);
         delays.get_mut(&api)?.pop_front()
+    }
+
+    /// An answer that holds a throttle time and an error code alone, with a header of the oldest form.
+    fn answer(&self, frame: &[u8]) -> Option<Vec<u8>> {
+        let api = i16::from_be_bytes([frame[0], frame[1]]);
+        let answer = self.answers.lock().unwrap_or_else(PoisonError::into_inner).remove(&api)?;
+        let (correlation, throttle_ms) = (&frame[4..8], 0i32.to_be_bytes());
+        let body = [correlation, &throttle_ms, &answer().to_be_bytes()].concat();
+        Some([&u32::try_from(body.len()).expect("a short answer").to_be_bytes()[..], &body].concat())
     }
 
     fn loses(&self, client_id: &[u8], part: Option<Part>) -> bool {
@@ -164,6 +185,10 @@ fn requests(mut client: &TcpStream, mut broker: &TcpStream, shared: &Shared) -> 
         let api = i16::from_be_bytes([frame[0], frame[1]]);
         part = part.or(Part::of(api));
         if shared.loses(client_id(&frame), part) {
+            continue;
+        }
+        if let Some(answer) = shared.answer(&frame) {
+            client.write_all(&answer)?;
             continue;
         }
         if let Some(delay) = shared.delay(api) {
