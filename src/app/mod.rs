@@ -8,6 +8,7 @@ pub mod definitions;
 pub mod dev;
 pub mod events_file;
 pub mod followers;
+pub mod group_watch;
 pub mod instance;
 pub mod ledger;
 pub mod observer;

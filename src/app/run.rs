@@ -8,10 +8,12 @@ use super::alerts::{AlertTarget, AlertWriter};
 use super::caller::Connectors;
 use super::cluster;
 use super::followers::{Followed, Followers};
+use super::group_watch::{GroupWatch, WatchedGroup};
 use super::instance::{Instance, Parts};
 use super::observer::Watcher;
 use super::problems::TOPICS;
 use super::purge::{Done, Purge};
+use super::sources::SourceTable;
 use super::topic_watch::{SystemTopics, TopicWatch, Watched};
 use super::versions::Versions;
 use super::waiting::SharedWaiting;
@@ -35,6 +37,7 @@ pub struct Running {
     instance: Instance,
     followers: Followers,
     topics: TopicWatch,
+    group: GroupWatch,
     purge: Purge,
     alerts: AlertWriter,
     admin: AdminServer,
@@ -128,8 +131,9 @@ impl Running {
         let topics = TopicWatch::start(watched, stop.clone())?;
         let journal = parts.encoder.journal.name.clone();
         let purge = Purge::start(parts.clients.clone(), journal, done, stop.clone())?;
+        let group = GroupWatch::start(watched_group(&parts), stop.clone())?;
         let instance = Instance::start(parts)?;
-        Ok(Some(Running { instance, followers, topics, purge, alerts, admin, runtime, stop, health }))
+        Ok(Some(Running { instance, followers, topics, group, purge, alerts, admin, runtime, stop, health }))
     }
 
     /// Where the admin address really listens.
@@ -171,11 +175,23 @@ impl Running {
         if graceful {
             self.followers.join();
             self.topics.join();
+            self.group.join();
             self.purge.join();
         }
         self.alerts.finish();
         self.runtime.block_on(self.admin.stop(ADMIN_STOP));
         if graceful { Ended::Gracefully } else { Ended::Late }
+    }
+}
+
+fn watched_group(parts: &Parts) -> WatchedGroup {
+    let journal = parts.encoder.journal.name.to_string();
+    WatchedGroup {
+        clients: parts.clients.clone(),
+        group: parts.settings.group.clone(),
+        topics: SourceTable::new(&parts.settings).topics().into_iter().chain([journal]).collect(),
+        other_topic: cluster::topic(&parts.settings, "control"),
+        health: parts.health.clone(),
     }
 }
 

@@ -57,7 +57,7 @@ impl LimitLoop {
         repeat(|| producer.init()).map_err(failed)?;
         let held = Arc::new(Held { progress: progress.clone(), metadata: Mutex::default() });
         let topics = [self.topic.to_string()];
-        let consumer = Consumer::join(clients, &self.name, &self.name, &topics, held.clone(), || ())?;
+        let consumer = Consumer::join(clients, &self.name, Some(&self.name), &topics, held.clone(), || ())?;
         let template = Template::new(self.contract, &self.outputs);
         let mut open = Open { producer, held, progress, since: None, events: 0, positions: Vec::new() };
         let mut records = Vec::with_capacity(POLL_RECORDS);

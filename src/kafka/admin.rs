@@ -6,10 +6,12 @@ use std::time::{Duration, Instant};
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, ResourceSpecifier, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::error::RDKafkaErrorCode;
+use rdkafka::groups::GroupInfo;
 use rdkafka::{Offset, TopicPartitionList};
 
 use super::client::{ClientError, ClientSettings};
-use super::native;
+use super::group::Holdings;
+use super::native::{self, TopicDescription};
 
 /// How long one call may take.
 const CALL_TIMEOUT: Duration = Duration::from_secs(10);
@@ -126,12 +128,20 @@ impl Admin {
 
     /// The ids of the topics among `names` that exist and may be described.
     pub fn topic_ids(&self, names: &[&str]) -> Result<BTreeMap<String, [u8; 16]>, AdminError> {
+        Ok(self.describe(names)?.into_iter().map(|topic| (topic.name, topic.id)).collect())
+    }
+
+    /// How many partitions the topics among `names` have that exist and may be described.
+    pub fn partition_counts(&self, names: &[&str]) -> Result<BTreeMap<String, usize>, AdminError> {
+        Ok(self.describe(names)?.into_iter().map(|topic| (topic.name, topic.partitions)).collect())
+    }
+
+    fn describe(&self, names: &[&str]) -> Result<Vec<TopicDescription>, AdminError> {
         if names.is_empty() {
-            return Ok(BTreeMap::new());
+            return Ok(Vec::new());
         }
         let described = native::describe_topics(self.client.inner().native_ptr(), names, CALL_TIMEOUT);
-        let described = described.map_err(|code| refused("describe topics", code))?;
-        Ok(described.into_iter().map(|topic| (topic.name, topic.id)).collect())
+        described.map_err(|code| refused("describe topics", code))
     }
 
     /// Creates a topic; one that is there already is fine.
@@ -182,10 +192,18 @@ impl Admin {
 
     /// How many members a group has; None if the cluster does not know it.
     pub fn group_members(&self, group: &str) -> Result<Option<usize>, AdminError> {
-        let list = self.client.inner().fetch_group_list(Some(group), CALL_TIMEOUT);
+        self.group(group, |found| found.filter(|it| it.state() != "Dead").map(|it| it.members().len()))
+    }
+
+    /// What the members of a group hold; None while it rebalances or has no members.
+    pub fn group_holdings(&self, group: &str) -> Result<Option<Holdings>, AdminError> {
+        self.group(group, |found| found.and_then(Holdings::of))
+    }
+
+    fn group<T>(&self, name: &str, read: impl FnOnce(Option<&GroupInfo>) -> T) -> Result<T, AdminError> {
+        let list = self.client.inner().fetch_group_list(Some(name), CALL_TIMEOUT);
         let list = list.map_err(|error| AdminError::Unreachable(error.to_string()))?;
-        let found = list.groups().iter().find(|it| it.name() == group && it.state() != "Dead");
-        Ok(found.map(|it| it.members().len()))
+        Ok(read(list.groups().iter().find(|it| it.name() == name)))
     }
 
     /// Deletes topics; those that are not there are fine.

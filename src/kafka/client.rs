@@ -135,9 +135,13 @@ impl ClientSettings {
         )
     }
 
-    /// A lane's consumer. `instance` is its static identity in the group.
-    pub fn group_consumer(&self, group: &str, instance: &str) -> ClientConfig {
-        let classic = self.user.get("group.protocol").is_none_or(|it| it != "consumer");
+    /// Whether members of groups assign partitions among themselves; else the coordinator does (KIP-848).
+    pub fn members_assign(&self) -> bool {
+        self.user.get("group.protocol").is_none_or(|it| it != "consumer")
+    }
+
+    /// A member of a group. `instance` is its static identity in it.
+    pub fn group_consumer(&self, group: &str, instance: Option<&str>) -> ClientConfig {
         let mut config = self.with(
             &[
                 ("socket.timeout.ms", "5000"),
@@ -152,7 +156,6 @@ impl ClientSettings {
                 ("queued.max.messages.kbytes", "16384"),
                 ("topic.metadata.refresh.interval.ms", "30000"),
                 ("group.id", group),
-                ("group.instance.id", instance),
                 ("enable.auto.commit", "false"),
                 ("enable.auto.offset.store", "false"),
                 ("isolation.level", "read_committed"),
@@ -160,7 +163,10 @@ impl ClientSettings {
             ],
             &[],
         );
-        if classic {
+        if let Some(instance) = instance {
+            config.set("group.instance.id", instance);
+        }
+        if self.members_assign() {
             for (key, value) in [
                 ("partition.assignment.strategy", "cooperative-sticky"),
                 ("heartbeat.interval.ms", "500"),

@@ -3,6 +3,7 @@
 pub mod admin;
 pub mod client;
 pub mod consumer;
+pub mod group;
 pub mod group_offsets;
 mod log;
 pub mod log_reader;

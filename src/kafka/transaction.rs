@@ -105,7 +105,7 @@ impl Writer {
                 // This producer does nothing more, so a late repetition harms nobody.
                 Ok(_repeated) => return Ok(()),
                 Err(error) if error.failure == Failure::Abortable && Instant::now() < deadline => {
-                    std::thread::sleep(ABORT_PAUSE);
+                    std::thread::park_timeout(ABORT_PAUSE);
                 }
                 Err(error) => return Err(error),
             }

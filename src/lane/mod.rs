@@ -271,9 +271,10 @@ fn once(context: &Arc<LaneContext>) -> Result<(), RestartReason> {
     let topics: Vec<String> =
         context.topics.iter().cloned().chain(context.waiting.iter().map(|waiting| waiting.topic.to_string())).collect();
     let nudged = inbox.clone();
-    let joined = Consumer::join(&context.clients, &context.group, &context.name, &topics, reader.clone(), move || {
-        nudged.nudge();
-    });
+    let joined =
+        Consumer::join(&context.clients, &context.group, Some(&context.name), &topics, reader.clone(), move || {
+            nudged.nudge();
+        });
     let consumer = joined.map_err(|error| failed_to_start(context, &error.to_string()))?;
     let ended = std::thread::scope(|threads| {
         let committing = std::thread::Builder::new().name(format!("commit-{}", context.name));

@@ -4,6 +4,7 @@
 mod broker_kills;
 mod fan_out;
 mod frontier;
+mod gap;
 mod kills;
 mod late_requests;
 mod poison;
