@@ -5,6 +5,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use bytes::Bytes;
+use memchr::memmem;
 
 use super::topic_follower::TopicFollower;
 use super::topic_watch::SystemTopics;
@@ -13,7 +14,7 @@ use crate::definition::{self, Change, ChangeKind, Definition, InUse, Installed, 
 use crate::engine::plan::Plan;
 use crate::engine::registry::{Entry, Prepared, Registry};
 use crate::engine::wire::WireRecord;
-use crate::engine::workflow::{Workflow, WorkflowId};
+use crate::engine::workflow::{Status, Workflow, WorkflowId};
 use crate::kafka::admin::{Admin, AdminError};
 use crate::kafka::client::{ClientError, ClientSettings};
 use crate::kafka::log_reader::{self, LogReader, LogRecord, ReadError};
@@ -25,6 +26,11 @@ use crate::settings::{ConnectorKind, Settings};
 const READ_TIMEOUT: Duration = Duration::from_secs(60);
 /// How long the follower waits for a change before it looks whether it is to stop.
 const FOLLOW_POLL: Duration = Duration::from_millis(250);
+
+/// What the definition of a workflow holds that calls something.
+const CONNECTOR_FIELD: &[u8] = b"\"connector\"";
+/// Workflows in use that cannot be gone on with, of which a start tells.
+const PROBLEMS_SHOWN: usize = 20;
 
 /// Why definitions could not be applied.
 #[derive(Debug, thiserror::Error)]
@@ -55,7 +61,7 @@ pub enum ApplyError {
         /// Why, in Kafka's words.
         message: String,
     },
-    /// Some definitions call connectors that the settings do not have; nothing was written.
+    /// Some definitions call connectors that the settings do not have; nothing was written, or started.
     #[error("{}", .0.join("\n"))]
     Connectors(Vec<String>),
     /// Some definitions are refused; nothing was written.
@@ -97,21 +103,36 @@ fn take_up(installed: &mut Installed, record: &LogRecord, mut changed: impl FnMu
 
 /// Refuses definitions whose steps call connectors that these settings do not have. Those of the instances are believed to be the same.
 pub fn check_connectors(settings: &Settings, wanted: &[Definition]) -> Result<(), ApplyError> {
-    let mut problems = Vec::new();
-    for definition in wanted {
-        // One that does not compile is refused for that.
-        let Ok(plan) = definition::compile(&definition.canonical) else { continue };
-        for name in plan.connectors() {
-            let problem = match settings.connectors.get(&**name).map(|connector| connector.kind) {
-                Some(ConnectorKind::Http) => continue,
-                Some(ConnectorKind::N8n | ConnectorKind::Temporal) => {
-                    "is of another kind; http steps need kind = \"http\""
-                }
-                None => "is not among the settings; add it to tidegate.toml, here and for the instances",
-            };
-            problems.push(format!("{}: [connectors.{name}] {problem}", definition.workflow.id.as_str()));
-        }
-    }
+    let compiled = wanted.iter().map(|it| (&it.workflow.id, definition::compile(&it.canonical)));
+    // One that does not compile is refused for that.
+    let compiled = compiled.filter_map(|(id, plan)| Some((id, plan.ok()?)));
+    refuse(compiled.flat_map(|(id, plan)| connector_problems(settings, id, &plan)).collect())
+}
+
+/// Refuses to go on with workflows in use whose steps call connectors that these settings do not have: their events would be taken, and
+/// their executions fail.
+pub fn check_installed(settings: &Settings, registry: &Registry) -> Result<(), ApplyError> {
+    let active = registry.entries().filter(|entry| entry.status() == Status::Active);
+    // There may be very many, and what calls nothing need not be compiled before its first event.
+    let calling = active.filter(|entry| memmem::find(entry.definition(), CONNECTOR_FIELD).is_some());
+    let compiled = calling.filter_map(|entry| Some((&entry.workflow().id, entry.plan(&compile).ok()?)));
+    let problems = compiled.flat_map(|(id, plan)| connector_problems(settings, id, &plan));
+    refuse(problems.take(PROBLEMS_SHOWN).collect())
+}
+
+fn connector_problems(settings: &Settings, workflow: &WorkflowId, plan: &Plan) -> Vec<String> {
+    let problem = |name: &Arc<str>| {
+        let problem = match settings.connectors.get(&**name).map(|connector| connector.kind) {
+            Some(ConnectorKind::Http) => return None,
+            Some(ConnectorKind::N8n | ConnectorKind::Temporal) => "is of another kind; http steps need kind = \"http\"",
+            None => "is not among the settings; add it to tidegate.toml, here and for the instances",
+        };
+        Some(format!("{}: [connectors.{name}] {problem}", workflow.as_str()))
+    };
+    plan.connectors().filter_map(problem).collect()
+}
+
+fn refuse(problems: Vec<String>) -> Result<(), ApplyError> {
     if problems.is_empty() { Ok(()) } else { Err(ApplyError::Connectors(problems)) }
 }
 

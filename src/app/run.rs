@@ -1,12 +1,15 @@
 //! An instance with all that belongs to it: definitions, lanes, the admin address, signals, watchdog.
 
 use std::net::SocketAddr;
-use std::sync::{Arc, RwLock};
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use anyhow::Context as _;
 
 use super::alerts::{AlertTarget, AlertWriter};
 use super::caller::Connectors;
 use super::cluster;
+use super::definitions;
 use super::followers::{Followed, Followers};
 use super::group_watch::{GroupWatch, WatchedGroup};
 use super::instance::{Instance, Parts};
@@ -113,6 +116,12 @@ impl Running {
             alerts.finish();
             return Ok(None);
         };
+        if let Err(error) = check_connectors(&settings, &registry) {
+            stop.set();
+            followers.join();
+            alerts.finish();
+            return Err(error);
+        }
         let topic_ids = Arc::new(TopicIds::default());
         let parts = Parts {
             settings,
@@ -182,6 +191,15 @@ impl Running {
         self.runtime.block_on(self.admin.stop(ADMIN_STOP));
         if graceful { Ended::Gracefully } else { Ended::Late }
     }
+}
+
+/// Refuses to start where workflows in use call connectors that the settings do not have.
+fn check_connectors(settings: &Settings, registry: &RwLock<Registry>) -> anyhow::Result<()> {
+    let registry = registry.read().unwrap_or_else(PoisonError::into_inner);
+    definitions::check_installed(settings, &registry).context(
+        "workflows in use call what these settings do not have: their executions would fail, so nothing was started; a workflow that is not \
+         to run can be applied with another `status`",
+    )
 }
 
 fn watched_group(parts: &Parts) -> WatchedGroup {

@@ -72,6 +72,11 @@ fn a_step_that_calls_what_the_settings_do_not_have_is_not_applied() {
     project.run(&["apply", "calls.yaml"]).exits(1).complains("is of another kind");
     project.replace("tidegate.toml", "kind = \"n8n\"", "kind = \"http\"");
     project.run(&["apply", "calls.yaml"]).exits(0).tells("created");
+    // Nor does an instance take its events that does not have it, because it was applied from another place, say.
+    project.replace("tidegate.toml", "[connectors.billing]", "[connectors.accounts]");
+    let refused = project.run(&["run"]).exits(1);
+    refused.complains("workflows in use call what these settings do not have");
+    refused.complains("calls: [connectors.billing] is not among the settings");
 }
 
 #[test]
