@@ -23,11 +23,12 @@ mod slots;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 
 use rustc_hash::FxHashMap;
 
 use super::ids::ExecutionId;
+use super::ordered::Ordered;
 
 pub use slots::Slot;
 use slots::Slots;
@@ -192,7 +193,7 @@ impl<P> Live<P> {
 pub struct Log<P> {
     live: Slots<Live<P>>,
     /// The live executions by their oldest record.
-    oldest: BTreeMap<i64, Slot>,
+    oldest: Ordered<(i64, Slot)>,
     live_bytes: u64,
     /// The last run that has ended of executions, and where that stands; only what lies at or behind the position.
     ended: FxHashMap<ExecutionId, (u32, i64)>,
@@ -209,7 +210,7 @@ impl<P> Log<P> {
     pub fn starting_at(offset: i64) -> Log<P> {
         Log {
             live: Slots::new(),
-            oldest: BTreeMap::new(),
+            oldest: Ordered::default(),
             live_bytes: 0,
             ended: FxHashMap::default(),
             ends: VecDeque::new(),
@@ -320,7 +321,7 @@ impl<P> Log<P> {
 
     fn take_out(&mut self, slot: Slot) -> Option<Live<P>> {
         let live = self.live.take(slot)?;
-        self.oldest.remove(&live.oldest_offset());
+        self.oldest.remove(&(live.oldest_offset(), slot));
         self.live_bytes -= live.bytes();
         Some(live)
     }
@@ -335,7 +336,7 @@ impl<P> Log<P> {
             }
             None => self.live.insert(execution, live),
         };
-        self.oldest.insert(oldest, slot);
+        self.oldest.insert((oldest, slot));
     }
 
     fn forget_ends(&mut self) {
@@ -366,7 +367,7 @@ impl<P> Log<P> {
 
     /// Where to read from to come to the same again, of a log that is restored: the offset to commit. What lies before it can be deleted.
     pub fn position(&self) -> i64 {
-        self.oldest.first_key_value().map_or(self.next, |(offset, _)| *offset)
+        self.oldest.first().map_or(self.next, |(offset, _)| *offset)
     }
 
     /// The offset after the last record that was read.
@@ -397,7 +398,7 @@ impl<P> Log<P> {
 
     /// All executions that have not ended, those first whose oldest record is oldest.
     pub fn all_live(&self) -> impl Iterator<Item = (ExecutionId, &Live<P>)> {
-        self.oldest.values().filter_map(|slot| self.at(*slot))
+        self.oldest.iter().filter_map(|(_, slot)| self.at(*slot))
     }
 
     /// Hands over every execution that has not ended, in no order, so that contents can be taken out.

@@ -5,9 +5,9 @@ use std::hash::{BuildHasher as _, BuildHasherDefault};
 
 use hashbrown::HashTable;
 use rustc_hash::FxHasher;
-use slab::Slab;
 
 use crate::engine::ids::ExecutionId;
+use crate::engine::pieces::Pieces;
 
 /// The place of a live execution in its log. It is the same as long as the execution is live, and no later one is taken for it: its index is
 /// used again, its generation is another one then.
@@ -37,9 +37,12 @@ struct Entry<V> {
 /// Values by execution.
 #[derive(Debug)]
 pub(super) struct Slots<V> {
-    entries: Slab<Entry<V>>,
+    entries: Pieces<Entry<V>>,
     /// The indexes of the entries, by their executions.
     index: HashTable<u32>,
+    /// Indexes below `end` that no entry has.
+    free: Vec<u32>,
+    end: u32,
     generation: u16,
 }
 
@@ -49,11 +52,11 @@ fn hash(execution: ExecutionId) -> u64 {
 
 impl<V> Slots<V> {
     pub(super) fn new() -> Slots<V> {
-        Slots { entries: Slab::new(), index: HashTable::new(), generation: 0 }
+        Slots { entries: Pieces::new(), index: HashTable::new(), free: Vec::new(), end: 0, generation: 0 }
     }
 
     pub(super) fn len(&self) -> usize {
-        self.entries.len()
+        self.index.len()
     }
 
     pub(super) fn slot(&self, execution: ExecutionId) -> Option<Slot> {
@@ -69,8 +72,11 @@ impl<V> Slots<V> {
     }
 
     pub(super) fn get_mut(&mut self, slot: Slot) -> Option<&mut V> {
-        let entry = self.entries.get_mut(slot.index()).filter(|entry| entry.generation == slot.generation)?;
-        entry.value.as_mut()
+        self.entry_mut(slot)?.value.as_mut()
+    }
+
+    fn entry_mut(&mut self, slot: Slot) -> Option<&mut Entry<V>> {
+        self.entries.get_mut(slot.index()).filter(|entry| entry.generation == slot.generation)
     }
 
     pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = (ExecutionId, Slot, &mut V)> {
@@ -82,35 +88,43 @@ impl<V> Slots<V> {
 
     /// Takes a value out; its slot stays its own until it is put in again, or removed.
     pub(super) fn take(&mut self, slot: Slot) -> Option<V> {
-        self.entries.get_mut(slot.index()).filter(|entry| entry.generation == slot.generation)?.value.take()
+        self.entry_mut(slot)?.value.take()
     }
 
     /// Puts the value in of an execution that has no slot.
     pub(super) fn insert(&mut self, execution: ExecutionId, value: V) -> Slot {
-        // Four billion of them do not fit in memory.
-        let index = self.entries.vacant_key() as u32;
+        let index = self.free.pop().unwrap_or_else(|| {
+            // Four billion of them do not fit in memory.
+            self.end += 1;
+            self.end - 1
+        });
         self.generation = self.generation.wrapping_add(1);
-        let generation = self.generation;
-        self.entries.insert(Entry { execution, generation, value: Some(value) });
+        let slot = Slot { index, generation: self.generation };
+        self.entries.insert(slot.index(), Entry { execution, generation: slot.generation, value: Some(value) });
         let entries = &self.entries;
         let hash_of = |index: &u32| entries.get(*index as usize).map_or(0, |entry| hash(entry.execution));
         self.index.insert_unique(hash(execution), index, hash_of);
-        Slot { index, generation }
+        slot
     }
 
     /// Puts a value in that was taken out.
     pub(super) fn put(&mut self, slot: Slot, value: V) {
-        if let Some(entry) = self.entries.get_mut(slot.index()).filter(|entry| entry.generation == slot.generation) {
+        if let Some(entry) = self.entry_mut(slot) {
             entry.value = Some(value);
         }
     }
 
     pub(super) fn remove(&mut self, slot: Slot) {
-        let entry = self.entries.get(slot.index()).filter(|entry| entry.generation == slot.generation);
-        let Some(execution) = entry.map(|entry| entry.execution) else { return };
+        let Some(execution) = self.entry_mut(slot).map(|entry| entry.execution) else { return };
         if let Ok(found) = self.index.find_entry(hash(execution), |index| *index == slot.index) {
             found.remove();
         }
         self.entries.remove(slot.index());
+        self.free.push(slot.index);
+        if self.index.is_empty() {
+            // After many have waited, what is left of them takes nothing.
+            let generation = self.generation;
+            *self = Slots { generation, ..Slots::new() };
+        }
     }
 }

@@ -7,19 +7,20 @@ use rustc_hash::FxHashMap;
 use super::task::{Away, Task};
 use crate::engine::ids::ExecutionId;
 use crate::engine::journal::Slot;
+use crate::engine::pieces::Pieces;
 use crate::engine::workflow::WorkflowId;
 
 /// When the turn of a task comes, its place, and the execution: those whose turn comes last are put away first.
 pub(super) type Rank = (i64, i64, ExecutionId);
 
 /// What one takes that is not in memory, about, in bytes: itself, its entry in the log with its oldest record, a timer, a place in a queue.
-const AWAY_BYTES: usize = 224;
+const AWAY_BYTES: usize = 176;
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Memory {
     here: FxHashMap<ExecutionId, Task>,
     /// By the indexes of their slots.
-    away: Vec<Option<Away>>,
+    away: Pieces<Away>,
     away_count: usize,
     /// The tasks that may be put away.
     ranks: BTreeSet<Rank>,
@@ -28,6 +29,10 @@ pub(super) struct Memory {
 }
 
 impl Memory {
+    pub(super) fn new() -> Memory {
+        Memory { here: FxHashMap::default(), away: Pieces::new(), away_count: 0, ranks: BTreeSet::new(), weight: 0 }
+    }
+
     pub(super) fn weight(&self) -> usize {
         self.weight
     }
@@ -111,23 +116,20 @@ impl Memory {
     }
 
     pub(super) fn away(&self, slot: Slot) -> Option<&Away> {
-        self.away.get(slot.index())?.as_ref()
+        self.away.get(slot.index())
     }
 
     pub(super) fn away_mut(&mut self, slot: Slot) -> Option<&mut Away> {
-        self.away.get_mut(slot.index())?.as_mut()
+        self.away.get_mut(slot.index())
     }
 
     pub(super) fn insert_away(&mut self, slot: Slot, away: Away) {
-        if self.away.len() <= slot.index() {
-            self.away.resize_with(slot.index() + 1, || None);
-        }
-        self.away_count += usize::from(self.away[slot.index()].replace(away).is_none());
+        self.away_count += usize::from(self.away.insert(slot.index(), away).is_none());
     }
 
     pub(super) fn remove_away(&mut self, slot: Slot) -> Option<Away> {
-        let away = self.away.get_mut(slot.index())?.take();
-        self.away_count -= usize::from(away.is_some());
-        away
+        let away = self.away.remove(slot.index())?;
+        self.away_count -= 1;
+        Some(away)
     }
 }

@@ -36,6 +36,7 @@ use super::call::{Answer, Judged};
 use super::execution::{Execution, Identity, Subject};
 use super::ids::ExecutionId;
 use super::journal::Slot;
+use super::ordered::Ordered;
 use super::plan::{Action, Plan, Wait};
 use super::position::Position;
 use super::workflow::WorkflowId;
@@ -117,7 +118,7 @@ pub struct Owner {
     /// Executions to be looked at.
     work: VecDeque<ExecutionId>,
     /// When executions are to be looked at.
-    timers: BTreeSet<Timer>,
+    timers: Ordered<Timer>,
     /// What was emitted and is not known to be committed.
     unsettled: VecDeque<(u64, ExecutionId, u32)>,
     calls: FxHashMap<CallId, UnderWay>,
@@ -137,7 +138,7 @@ impl Owner {
             budget,
             wards: BTreeMap::new(),
             work: VecDeque::new(),
-            timers: BTreeSet::new(),
+            timers: Ordered::default(),
             unsettled: VecDeque::new(),
             calls: FxHashMap::default(),
             aborted: Vec::new(),
@@ -484,6 +485,6 @@ fn timer(due_ms: i64, execution: ExecutionId, task: &Task) -> Timer {
 }
 
 /// Takes the first of `timers` off that has come due.
-fn pop_due(timers: &mut BTreeSet<Timer>, now_ms: i64) -> Option<Timer> {
+fn pop_due(timers: &mut Ordered<Timer>, now_ms: i64) -> Option<Timer> {
     timers.first().is_some_and(|(due_ms, ..)| *due_ms <= now_ms).then(|| timers.pop_first()).flatten()
 }

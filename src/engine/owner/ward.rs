@@ -19,6 +19,7 @@ use crate::engine::checkpoint::Content;
 use crate::engine::execution::{Again, Subject};
 use crate::engine::ids::ExecutionId;
 use crate::engine::journal::{Entry, Log, Slot};
+use crate::engine::ordered::Ordered;
 use crate::engine::plan::{Action, Plan, Turns, Wait};
 use crate::engine::position::Position;
 use crate::engine::record::JournalRecord;
@@ -31,7 +32,7 @@ const STRAGGLER_BYTES: u64 = 1_600 * 1024;
 pub(super) const FRONT: usize = 32;
 
 /// Calls that wait for one connector: the place of the execution, the number of the step in its plan, and where the log has it.
-type Queue = BTreeSet<(i64, u16, Slot)>;
+type Queue = Ordered<(i64, u16, Slot)>;
 
 #[derive(Debug)]
 pub(super) struct Ward {
@@ -85,7 +86,7 @@ impl Ward {
             partition,
             assignment,
             log: Log::starting_at(from.next_offset),
-            memory: Memory::default(),
+            memory: Memory::new(),
             redrives: FxHashMap::default(),
             queues: BTreeMap::new(),
             lines: Lines::default(),
