@@ -103,21 +103,25 @@ fn take_up(installed: &mut Installed, record: &LogRecord, mut changed: impl FnMu
 
 /// Refuses definitions whose steps call connectors that these settings do not have. Those of the instances are believed to be the same.
 pub fn check_connectors(settings: &Settings, wanted: &[Definition]) -> Result<(), ApplyError> {
-    let compiled = wanted.iter().map(|it| (&it.workflow.id, definition::compile(&it.canonical)));
-    // One that does not compile is refused for that.
-    let compiled = compiled.filter_map(|(id, plan)| Some((id, plan.ok()?)));
-    refuse(compiled.flat_map(|(id, plan)| connector_problems(settings, id, &plan)).collect())
+    // What calls nothing any more must be possible to apply: that is the way out where a connector is gone.
+    let calling = wanted.iter().filter(|it| may_call(it.workflow.status));
+    refuse(calling.flat_map(|it| connector_problems(settings, &it.workflow.id, &it.plan)).collect())
 }
 
 /// Refuses to go on with workflows in use whose steps call connectors that these settings do not have: their events would be taken, and
 /// their executions fail.
 pub fn check_installed(settings: &Settings, registry: &Registry) -> Result<(), ApplyError> {
-    let active = registry.entries().filter(|entry| entry.status() == Status::Active);
+    let in_use = registry.entries().filter(|entry| may_call(entry.status()));
     // There may be very many, and what calls nothing need not be compiled before its first event.
-    let calling = active.filter(|entry| memmem::find(entry.definition(), CONNECTOR_FIELD).is_some());
+    let calling = in_use.filter(|entry| memmem::find(entry.definition(), CONNECTOR_FIELD).is_some());
     let compiled = calling.filter_map(|entry| Some((&entry.workflow().id, entry.plan(&compile).ok()?)));
     let problems = compiled.flat_map(|(id, plan)| connector_problems(settings, id, &plan));
     refuse(problems.take(PROBLEMS_SHOWN).collect())
+}
+
+/// Whether executions of a workflow begin, or go on.
+fn may_call(status: Status) -> bool {
+    matches!(status, Status::Active | Status::Paused)
 }
 
 fn connector_problems(settings: &Settings, workflow: &WorkflowId, plan: &Plan) -> Vec<String> {

@@ -78,7 +78,13 @@ pub fn dev(options: &DevOptions, stop: &Arc<StopSignal>, reporter: &mut dyn Repo
     files.look(reporter);
     let totals = Arc::new(Totals::default());
     let watcher = Some(totals.clone() as _);
-    let start = Start { settings: settings.clone(), clients: clients.clone(), stop: stop.clone(), watcher };
+    let start = Start {
+        settings: settings.clone(),
+        clients: clients.clone(),
+        stop: stop.clone(),
+        watcher,
+        starts_anyway: true,
+    };
     let Some(running) = Running::start(start)? else { bail!("stopped before everything ran") };
     reporter.started(&settings.kafka.bootstrap_servers, &format!("http://{}", running.admin_address()));
     let mut view = View::open(&settings, &clients)?;

@@ -17,7 +17,10 @@ use crate::telemetry::health::Health;
 /// How often it looks, at least: two questions to the cluster. Each look is up to [`SPREAD`] later, so that instances do not act as one.
 const LOOK_EVERY: Duration = Duration::from_secs(4);
 const SPREAD: Duration = Duration::from_secs(2);
-/// How long it waits at most before it tries again what did not help.
+/// How long partitions must be with nobody, while nothing changes, before something is done: longer than members take to let go of what they
+/// must, or to start.
+const LASTS: Duration = Duration::from_secs(10);
+/// How long it waits at most before it tries again what did not help, for each member of the group: any of them may have a watch.
 const PAUSE_MAX: Duration = Duration::from_secs(300);
 /// Tries without effect after which an operator should know.
 const TRIES_UNTOLD: u32 = 2;
@@ -45,17 +48,19 @@ pub struct GroupWatch {
 }
 
 impl GroupWatch {
-    /// Starts looking, where members assign partitions among themselves.
+    /// Starts looking, where members share partitions out cooperatively. Elsewhere the coordinator does, or every assignment is whole.
     pub fn start(watched: WatchedGroup, stop: Arc<StopSignal>) -> std::io::Result<GroupWatch> {
-        if !watched.clients.members_assign() {
+        if !watched.clients.members_share() {
             return Ok(GroupWatch { thread: None });
         }
         let thread = std::thread::Builder::new().name("group".into()).spawn(move || {
-            let mut gap = Gap::default();
+            let (mut gap, mut is_told) = (Gap::default(), false);
             while !stop.wait(LOOK_EVERY + spread()) {
-                if let Err(error) = watched.look(&mut gap) {
+                let looked = watched.look(&mut gap, &stop);
+                if let (Err(error), false) = (&looked, is_told) {
                     tracing::warn!(cause = %error, "whether all partitions are held cannot be asked; trying again");
                 }
+                is_told = looked.is_err();
             }
         })?;
         Ok(GroupWatch { thread: Some(thread) })
@@ -75,7 +80,7 @@ fn spread() -> Duration {
 }
 
 impl WatchedGroup {
-    fn look(&self, gap: &mut Gap) -> Result<(), AdminError> {
+    fn look(&self, gap: &mut Gap, stop: &StopSignal) -> Result<(), AdminError> {
         let admin = Admin::new(&self.clients)?;
         let Some(holdings) = admin.group_holdings(&self.group)? else {
             gap.seen = None;
@@ -90,12 +95,12 @@ impl WatchedGroup {
             *gap = Gap::default();
             self.health.clear(PARTITIONS_UNASSIGNED, &self.group, SystemTime::now());
         } else if gap.is_to_be_closed(holdings, Instant::now()) {
-            self.close(&free, gap.tries)?;
+            self.close(&free, gap.tries, stop)?;
         }
         Ok(())
     }
 
-    fn close(&self, free: &[(String, i32)], tries: u32) -> Result<(), AdminError> {
+    fn close(&self, free: &[(String, i32)], tries: u32, stop: &StopSignal) -> Result<(), AdminError> {
         let named: Vec<_> = free.iter().take(NAMED).map(|(topic, partition)| format!("{topic}-{partition}")).collect();
         let (count, named) = (free.len(), named.join(", "));
         if tries > TRIES_UNTOLD {
@@ -112,7 +117,8 @@ impl WatchedGroup {
             named,
             "no member holds these partitions; all are made to join again"
         );
-        if !group::make_members_join(&self.clients, &self.group, &self.other_topic)? {
+        let place = (&*self.group, &*self.other_topic);
+        if !group::make_members_join(&self.clients, place, || stop.is_set())? && !stop.is_set() {
             tracing::warn!(group = self.group, "the group let nobody in; trying again");
         }
         Ok(())
@@ -122,24 +128,25 @@ impl WatchedGroup {
 /// What is known of partitions that nobody holds.
 #[derive(Default)]
 struct Gap {
-    /// What members held when it was seen last.
-    seen: Option<Holdings>,
+    /// What members held when it was seen last, and since when they do.
+    seen: Option<(Holdings, Instant)>,
     /// How often members were made to join again.
     tries: u32,
     not_before: Option<Instant>,
 }
 
 impl Gap {
-    /// Whether something is to be done about it: it was seen before just so, as it is not while members are about to join again.
+    /// Whether something is to be done about it: it lasts, as it does not while members are about to join again.
     fn is_to_be_closed(&mut self, holdings: Holdings, now: Instant) -> bool {
-        let lasts = self.seen.as_ref() == Some(&holdings);
-        self.seen = Some(holdings);
-        if !lasts || self.not_before.is_some_and(|bound| now < bound) {
+        let members = u32::try_from(holdings.members()).unwrap_or(u32::MAX).max(1);
+        let since = self.seen.take().filter(|(seen, _)| *seen == holdings).map_or(now, |(_, since)| since);
+        self.seen = Some((holdings, since));
+        if now < since + LASTS || self.not_before.is_some_and(|bound| now < bound) {
             return false;
         }
         self.tries += 1;
         let pause = LOOK_EVERY.saturating_mul(2u32.saturating_pow(self.tries)).min(PAUSE_MAX);
-        self.not_before = Some(now + pause);
+        self.not_before = Some(now + pause.saturating_mul(members));
         true
     }
 }
@@ -157,6 +164,6 @@ mod tests {
                 tried_at.push(second);
             }
         }
-        assert_eq!(tried_at, [5, 15, 35, 70, 135, 265, 525, 825, 1125, 1425, 1725]);
+        assert_eq!(tried_at, [10, 20, 40, 75, 140, 270, 530, 830, 1130, 1430, 1730]);
     }
 }

@@ -59,6 +59,8 @@ pub struct Start {
     pub stop: Arc<StopSignal>,
     /// Who else is told what was committed.
     pub watcher: Option<Arc<dyn Watcher>>,
+    /// Whether it starts although workflows in use call connectors that the settings do not have. Then that is only said.
+    pub starts_anyway: bool,
 }
 
 /// How an instance ended.
@@ -75,7 +77,7 @@ pub enum Ended {
 impl Running {
     /// Starts the admin address at once, and the lanes when the cluster can be used and the definitions are installed.
     pub fn start(start: Start) -> anyhow::Result<Option<Running>> {
-        let Start { settings, clients, stop, watcher } = start;
+        let Start { settings, clients, stop, watcher, starts_anyway } = start;
         let health = Health::new(settings.lanes.get(), Instant::now());
         let metrics = Metrics::of_this_build();
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
@@ -116,7 +118,7 @@ impl Running {
             alerts.finish();
             return Ok(None);
         };
-        if let Err(error) = check_connectors(&settings, &registry) {
+        if let Err(error) = check_connectors(&settings, &registry, starts_anyway) {
             stop.set();
             followers.join();
             alerts.finish();
@@ -138,10 +140,10 @@ impl Running {
         };
         let watched = Watched { clients: parts.clients.clone(), sources: topic_ids, system, health: health.clone() };
         let topics = TopicWatch::start(watched, stop.clone())?;
-        let journal = parts.encoder.journal.name.clone();
-        let purge = Purge::start(parts.clients.clone(), journal, done, stop.clone())?;
-        let group = GroupWatch::start(watched_group(&parts), stop.clone())?;
+        let purge = Purge::start(parts.clients.clone(), parts.encoder.journal.name.clone(), done, stop.clone())?;
+        let watched = watched_group(&parts);
         let instance = Instance::start(parts)?;
+        let group = GroupWatch::start(watched, stop.clone())?;
         Ok(Some(Running { instance, followers, topics, group, purge, alerts, admin, runtime, stop, health }))
     }
 
@@ -194,11 +196,16 @@ impl Running {
 }
 
 /// Refuses to start where workflows in use call connectors that the settings do not have.
-fn check_connectors(settings: &Settings, registry: &RwLock<Registry>) -> anyhow::Result<()> {
+fn check_connectors(settings: &Settings, registry: &RwLock<Registry>, starts_anyway: bool) -> anyhow::Result<()> {
     let registry = registry.read().unwrap_or_else(PoisonError::into_inner);
-    definitions::check_installed(settings, &registry).context(
-        "workflows in use call what these settings do not have: their executions would fail, so nothing was started; a workflow that is not \
-         to run can be applied with another `status`",
+    let checked = definitions::check_installed(settings, &registry);
+    if let (true, Err(error)) = (starts_anyway, &checked) {
+        tracing::warn!(cause = %error, "workflows in use call what these settings do not have: those steps will fail");
+        return Ok(());
+    }
+    checked.context(
+        "workflows in use call what these settings do not have: their executions would fail, so nothing was started; one that is not to \
+         run any more can be applied as `stopped`",
     )
 }
 

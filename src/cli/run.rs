@@ -13,7 +13,7 @@ pub(super) fn run(common: &Common) -> anyhow::Result<u8> {
     let (settings, clients) = setup::with_clients(common)?;
     let stop = Arc::new(StopSignal::default());
     stop_on_signals(stop.clone())?;
-    let start = Start { settings, clients, stop, watcher: None };
+    let start = Start { settings, clients, stop, watcher: None, starts_anyway: false };
     let Some(running) = Running::start(start)? else { return Ok(DONE) };
     tracing::info!(admin = %running.admin_address(), "the instance runs");
     match running.wait() {

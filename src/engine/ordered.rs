@@ -74,11 +74,8 @@ impl<T: Ord + Copy> Ordered<T> {
 
     /// Keeps those alone that are `wanted`.
     pub(super) fn retain(&mut self, mut wanted: impl FnMut(&T) -> bool) {
-        for piece in &mut self.pieces {
-            piece.retain(&mut wanted);
-            piece.shrink_to_fit();
-        }
-        self.pieces.retain(|piece| !piece.is_empty());
+        let pieces = std::mem::take(&mut self.pieces);
+        pieces.into_iter().flatten().filter(|value| wanted(value)).for_each(|value| self.insert(value));
     }
 
     /// The piece in which a value is, or would be; behind all if it would be behind the last value.

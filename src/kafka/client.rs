@@ -58,6 +58,9 @@ const TRANSACTION_LINGER_MS: u64 = 50;
 /// How long a member may be silent, milliseconds: so long do a killed instance's partitions wait.
 const SESSION_TIMEOUT_MS: u64 = 15_000;
 
+/// How members of a group share partitions out, if nothing else is set.
+const COOPERATIVE: &str = "cooperative-sticky";
+
 impl ClientSettings {
     /// Checks the keys of `[kafka]`, all of them.
     pub fn new(user: BTreeMap<String, String>) -> Result<ClientSettings, Vec<SettingError>> {
@@ -136,8 +139,13 @@ impl ClientSettings {
     }
 
     /// Whether members of groups assign partitions among themselves; else the coordinator does (KIP-848).
-    pub fn members_assign(&self) -> bool {
+    fn members_assign(&self) -> bool {
         self.user.get("group.protocol").is_none_or(|it| it != "consumer")
+    }
+
+    /// Whether members of groups assign partitions among themselves, and keep what they hold while they do (KIP-429).
+    pub fn members_share(&self) -> bool {
+        self.members_assign() && self.user.get("partition.assignment.strategy").is_none_or(|it| it == COOPERATIVE)
     }
 
     /// A member of a group. `instance` is its static identity in it.
@@ -168,7 +176,7 @@ impl ClientSettings {
         }
         if self.members_assign() {
             for (key, value) in [
-                ("partition.assignment.strategy", "cooperative-sticky"),
+                ("partition.assignment.strategy", COOPERATIVE),
                 ("heartbeat.interval.ms", "500"),
                 ("session.timeout.ms", &SESSION_TIMEOUT_MS.to_string()),
             ] {

@@ -42,6 +42,11 @@ impl Holdings {
         Some(Holdings { members: group.members().iter().map(held).collect::<Option<_>>()? })
     }
 
+    /// How many members there are.
+    pub fn members(&self) -> usize {
+        self.members.len()
+    }
+
     /// The topics of which somebody holds something.
     pub fn topics(&self) -> impl Iterator<Item = &str> {
         self.members.values().flat_map(|held| held.keys().map(String::as_str))
@@ -85,12 +90,17 @@ fn assignment(mut bytes: &[u8]) -> Option<Partitions> {
 }
 
 /// Makes the members of a group join again, and so assign what is with nobody: joins as one that wants only `topic`, of which they want
-/// nothing, and leaves. Nobody gives up anything for it. Returns whether the group let it in.
-pub fn make_members_join(clients: &ClientSettings, group: &str, topic: &str) -> Result<bool, ClientError> {
+/// nothing, and leaves. Nobody gives up anything for it, if they share partitions out cooperatively. Returns whether the group let it in
+/// before `is_over`.
+pub fn make_members_join(
+    clients: &ClientSettings,
+    (group, topic): (&str, &str),
+    is_over: impl Fn() -> bool,
+) -> Result<bool, ClientError> {
     let guest = Arc::new(Guest::default());
     let consumer = Consumer::join(clients, group, None, &[topic.to_owned()], guest.clone(), || ())?;
     let until = Instant::now() + JOIN_WITHIN;
-    while !guest.is_in() && Instant::now() < until {
+    while !guest.is_in() && Instant::now() < until && !is_over() {
         match consumer.poll(1, POLL, drop) {
             Ok(_) | Err(PollError::Trouble(_) | PollError::NotAuthorized(_) | PollError::OffsetOutOfRange) => {}
             Err(PollError::Fenced(_) | PollError::Fatal(_)) => break,
