@@ -84,9 +84,9 @@ fn no_more_executions_run_at_once_than_may() {
 #[test]
 fn an_execution_whose_turn_does_not_come_fails_and_says_so() {
     let Some(broker) = TestBroker::own() else { return };
-    let ledger = Ledger::start(|_, _| Reply { after: Duration::from_secs(4), ..Reply::now(200) });
+    let ledger = Ledger::start(|_, _| Reply { after: Duration::from_secs(20), ..Reply::now(200) });
     let out = broker.topic("out", 6);
-    let workflow = held_back("concurrency: 1\n  queueTimeout: 1s", &out);
+    let workflow = held_back("concurrency: 1\n  queueTimeout: 5s", &out);
     let world = World::with(&broker, &[workflow], &connector("target", &ledger, ""));
     let _instance = world.instance("alone");
     send_events(&broker.producer(&[]), &world.source, 0..3, |_| Some("a.x"));
