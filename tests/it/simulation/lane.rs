@@ -125,6 +125,18 @@ impl Lane {
                 _ => self.advance(shared, log, random, now_ms),
             },
         };
+        self.come_to(outcome, now_ms, random);
+    }
+
+    /// Polls, so that the group does not put it out.
+    pub fn keep_up(&mut self, shared: &Shared, log: &mut FakeLog, random: &mut Random, now_ms: i64) {
+        if self.running.is_some() {
+            let outcome = self.poll(shared, log, random, now_ms);
+            self.come_to(outcome, now_ms, random);
+        }
+    }
+
+    fn come_to(&mut self, outcome: Result<(), RestartReason>, now_ms: i64, random: &mut Random) {
         if let Err(reason) = outcome {
             *self.restarts.entry(reason.name()).or_default() += 1;
             self.kill(now_ms, random);

@@ -310,6 +310,11 @@ impl FakeLog {
         Ok(Some(Rebalance { generation, member_id: known.id, revoked: known.to_revoke.clone(), held }))
     }
 
+    /// Whether a member has been silent for so long that it is put out soon.
+    pub fn is_silent(&self, member: &str, now_ms: i64) -> bool {
+        self.members.get(member).is_some_and(|it| now_ms - it.seen_ms > SESSION_TIMEOUT_MS / 2)
+    }
+
     /// The member has let go what it had to; when all have, the partitions are given out.
     pub fn revoked(&mut self, member: &str) {
         if let Some(known) = self.members.get_mut(member) {
