@@ -22,3 +22,16 @@ const OPTIONS: &std::ffi::CStr = c"dirty_decay_ms:1000,muzzy_decay_ms:0";
 fn main() -> ExitCode {
     tidegate::cli::main()
 }
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn the_allocator_has_heard_its_options() {
+        if std::env::var_os("MALLOC_CONF").is_some() {
+            return;
+        }
+        // Sound: the name is one of the allocator's, and its value is an `ssize_t`.
+        let decay_ms = unsafe { tikv_jemalloc_ctl::raw::read::<isize>(b"opt.dirty_decay_ms\0") };
+        assert_eq!(decay_ms, Ok(1_000));
+    }
+}

@@ -112,9 +112,9 @@ pub fn check_connectors(settings: &Settings, wanted: &[Definition]) -> Result<()
 /// their executions fail.
 pub fn check_installed(settings: &Settings, registry: &Registry) -> Result<(), ApplyError> {
     let in_use = registry.entries().filter(|entry| may_call(entry.status()));
-    // There may be very many, and what calls nothing need not be compiled before its first event.
+    // There may be very many: what calls nothing is not compiled before its first event, and what was compiled for this is not kept.
     let calling = in_use.filter(|entry| memmem::find(entry.definition(), CONNECTOR_FIELD).is_some());
-    let compiled = calling.filter_map(|entry| Some((&entry.workflow().id, entry.plan(&compile).ok()?)));
+    let compiled = calling.filter_map(|it| Some((&it.workflow().id, definition::compile(it.definition()).ok()?)));
     let problems = compiled.flat_map(|(id, plan)| connector_problems(settings, id, &plan));
     refuse(problems.take(PROBLEMS_SHOWN).collect())
 }

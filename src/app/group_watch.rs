@@ -14,7 +14,8 @@ use crate::kafka::group::{self, Holdings};
 use crate::lane::StopSignal;
 use crate::telemetry::health::Health;
 
-/// How often it looks, at least: two questions to the cluster. Each look is up to [`SPREAD`] later, so that instances do not act as one.
+/// How often it looks, at least: a question to every broker and two to one. Each look is up to [`SPREAD`] later, so that instances do not act
+/// as one.
 const LOOK_EVERY: Duration = Duration::from_secs(4);
 const SPREAD: Duration = Duration::from_secs(2);
 /// How long partitions must be with nobody, while nothing changes, before something is done: longer than members take to let go of what they
@@ -54,11 +55,15 @@ impl GroupWatch {
             return Ok(GroupWatch { thread: None });
         }
         let thread = std::thread::Builder::new().name("group".into()).spawn(move || {
-            let (mut gap, mut is_told) = (Gap::default(), false);
+            let (mut gap, mut admin, mut is_told) = (Gap::default(), None, false);
             while !stop.wait(LOOK_EVERY + spread()) {
-                let looked = watched.look(&mut gap, &stop);
-                if let (Err(error), false) = (&looked, is_told) {
-                    tracing::warn!(cause = %error, "whether all partitions are held cannot be asked; trying again");
+                let looked = watched.look(&mut admin, &mut gap, &stop);
+                if let Err(error) = &looked {
+                    // The next look has a client of its own.
+                    admin = None;
+                    if !is_told {
+                        tracing::warn!(cause = %error, "whether all partitions are held cannot be asked; trying again");
+                    }
                 }
                 is_told = looked.is_err();
             }
@@ -80,8 +85,11 @@ fn spread() -> Duration {
 }
 
 impl WatchedGroup {
-    fn look(&self, gap: &mut Gap, stop: &StopSignal) -> Result<(), AdminError> {
-        let admin = Admin::new(&self.clients)?;
+    fn look(&self, admin: &mut Option<Admin>, gap: &mut Gap, stop: &StopSignal) -> Result<(), AdminError> {
+        let admin = match admin {
+            Some(admin) => admin,
+            None => admin.insert(Admin::new(&self.clients)?),
+        };
         let Some(holdings) = admin.group_holdings(&self.group)? else {
             gap.seen = None;
             return Ok(());

@@ -16,7 +16,6 @@ use super::instance::{Instance, Parts};
 use super::observer::Watcher;
 use super::problems::TOPICS;
 use super::purge::{Done, Purge};
-use super::sources::SourceTable;
 use super::topic_watch::{SystemTopics, TopicWatch, Watched};
 use super::versions::Versions;
 use super::waiting::SharedWaiting;
@@ -118,7 +117,7 @@ impl Running {
             alerts.finish();
             return Ok(None);
         };
-        if let Err(error) = check_connectors(&settings, &registry, starts_anyway) {
+        if let Err(error) = refuse_unknown_connectors(&settings, &registry, starts_anyway) {
             stop.set();
             followers.join();
             alerts.finish();
@@ -196,7 +195,11 @@ impl Running {
 }
 
 /// Refuses to start where workflows in use call connectors that the settings do not have.
-fn check_connectors(settings: &Settings, registry: &RwLock<Registry>, starts_anyway: bool) -> anyhow::Result<()> {
+fn refuse_unknown_connectors(
+    settings: &Settings,
+    registry: &RwLock<Registry>,
+    starts_anyway: bool,
+) -> anyhow::Result<()> {
     let registry = registry.read().unwrap_or_else(PoisonError::into_inner);
     let checked = definitions::check_installed(settings, &registry);
     if let (true, Err(error)) = (starts_anyway, &checked) {
@@ -210,11 +213,11 @@ fn check_connectors(settings: &Settings, registry: &RwLock<Registry>, starts_any
 }
 
 fn watched_group(parts: &Parts) -> WatchedGroup {
-    let journal = parts.encoder.journal.name.to_string();
+    let sources = parts.settings.sources.iter().map(|source| source.topic.as_str().to_owned());
     WatchedGroup {
         clients: parts.clients.clone(),
         group: parts.settings.group.clone(),
-        topics: SourceTable::new(&parts.settings).topics().into_iter().chain([journal]).collect(),
+        topics: sources.chain([parts.encoder.journal.name.to_string()]).collect(),
         other_topic: cluster::topic(&parts.settings, "control"),
         health: parts.health.clone(),
     }

@@ -17,11 +17,13 @@ struct Piece<T> {
     count: usize,
 }
 
-impl<T> Pieces<T> {
-    pub(super) fn new() -> Pieces<T> {
+impl<T> Default for Pieces<T> {
+    fn default() -> Pieces<T> {
         Pieces { pieces: Vec::new() }
     }
+}
 
+impl<T> Pieces<T> {
     pub(super) fn get(&self, number: usize) -> Option<&T> {
         self.pieces.get(number / PIECE)?.values.get(number % PIECE)?.as_ref()
     }
@@ -77,7 +79,7 @@ mod tests {
         /// Whatever is put in and taken out, it is the same as in a map, and pieces that hold nothing take nothing.
         #[test]
         fn it_holds_what_a_map_holds(changes in proptest::collection::vec((0..4 * PIECE, any::<Option<u8>>()), 0..400)) {
-            let (mut pieces, mut map) = (Pieces::new(), BTreeMap::new());
+            let (mut pieces, mut map) = (Pieces::default(), BTreeMap::new());
             for (number, change) in changes {
                 match change {
                     Some(value) => prop_assert_eq!(pieces.insert(number, value), map.insert(number, value)),

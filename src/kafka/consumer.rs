@@ -69,8 +69,8 @@ pub enum PollError {
 }
 
 impl<H: Rebalance> Consumer<H> {
-    /// Joins the group, as the static member `instance` if there is one. Topics are names, or regular expressions that start with `^`. `on_news` is called
-    /// from threads of the client when there is something to poll; it must not block.
+    /// Joins the group, as the static member `instance` if there is one. Topics are names, or regular expressions that start with `^`.
+    /// `on_news` is called from threads of the client when there is something to poll; it must not block.
     pub fn join(
         settings: &ClientSettings,
         group: &str,

@@ -11,7 +11,6 @@ use crate::engine::wire::WireRecord;
 const INIT_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long an abort may take; what takes longer is aborted by the broker.
 const ABORT_TIMEOUT: Duration = Duration::from_secs(5);
-
 /// How long to wait before an abort that failed is asked for again.
 const ABORT_PAUSE: Duration = Duration::from_millis(50);
 
@@ -68,9 +67,9 @@ impl Writer {
     pub fn write(&mut self, records: &[WireRecord]) -> Result<(), WriteError> {
         let deadline = Instant::now() + self.open;
         self.producer.begin()?;
-        let mut send = |(token, record)| self.producer.send(record, token, deadline);
-        let mut sent = records.iter().enumerate().try_for_each(&mut send);
-        sent = sent.and_then(|()| self.producer.wait_for_deliveries(deadline));
+        let mut each = records.iter().enumerate();
+        let sent = each.try_for_each(|(token, record)| self.producer.send(record, token, deadline));
+        let sent = sent.and_then(|()| self.producer.wait_for_deliveries(deadline));
         if let Err(failure) = sent {
             return Err(match self.give_up() {
                 Err(error) if error.failure == Failure::Fenced => WriteError::Fenced,

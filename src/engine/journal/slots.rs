@@ -52,7 +52,7 @@ fn hash(execution: ExecutionId) -> u64 {
 
 impl<V> Slots<V> {
     pub(super) fn new() -> Slots<V> {
-        Slots { entries: Pieces::new(), index: HashTable::new(), free: Vec::new(), end: 0, generation: 0 }
+        Slots { entries: Pieces::default(), index: HashTable::new(), free: Vec::new(), end: 0, generation: 0 }
     }
 
     pub(super) fn len(&self) -> usize {
@@ -115,7 +115,8 @@ impl<V> Slots<V> {
     }
 
     pub(super) fn remove(&mut self, slot: Slot) {
-        let Some(execution) = self.entry_mut(slot).map(|entry| entry.execution) else { return };
+        let entry = self.entries.get(slot.index()).filter(|entry| entry.generation == slot.generation);
+        let Some(execution) = entry.map(|entry| entry.execution) else { return };
         if let Ok(found) = self.index.find_entry(hash(execution), |index| *index == slot.index) {
             found.remove();
         }

@@ -16,7 +16,7 @@ pub(super) type Rank = (i64, i64, ExecutionId);
 /// What one takes that is not in memory, about, in bytes: itself, its entry in the log with its oldest record, a timer, a place in a queue.
 const AWAY_BYTES: usize = 176;
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Memory {
     here: FxHashMap<ExecutionId, Task>,
     /// By the indexes of their slots.
@@ -29,10 +29,6 @@ pub(super) struct Memory {
 }
 
 impl Memory {
-    pub(super) fn new() -> Memory {
-        Memory { here: FxHashMap::default(), away: Pieces::new(), away_count: 0, ranks: BTreeSet::new(), weight: 0 }
-    }
-
     pub(super) fn weight(&self) -> usize {
         self.weight
     }

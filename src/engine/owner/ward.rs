@@ -86,7 +86,7 @@ impl Ward {
             partition,
             assignment,
             log: Log::starting_at(from.next_offset),
-            memory: Memory::new(),
+            memory: Memory::default(),
             redrives: FxHashMap::default(),
             queues: BTreeMap::new(),
             lines: Lines::default(),

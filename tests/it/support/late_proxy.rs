@@ -1,5 +1,5 @@
-//! A proxy between clients and a broker that holds back requests of chosen kinds, answers them itself, or loses all of a client's that
-//! play a part.
+//! A proxy between clients and a broker that holds back requests of chosen kinds, ends transactions itself, or loses all of a
+//! client's that play a part.
 
 use std::collections::{HashMap, VecDeque};
 use std::io::{self, Read as _, Write as _};
@@ -21,8 +21,8 @@ pub struct LateProxy {
 struct Shared {
     broker: Mutex<Option<SocketAddr>>,
     delays: Mutex<HashMap<i16, VecDeque<Duration>>>,
-    /// What gives the answer to the next request of a kind, instead of the broker.
-    answers: Mutex<HashMap<i16, Answer>>,
+    /// What gives the answer to the next end of a transaction, instead of the broker.
+    answer: Mutex<Option<Answer>>,
     /// What is lost: the requests of clients of this id that play this part.
     lost: Mutex<Vec<(String, Part)>>,
     stop: AtomicBool,
@@ -86,8 +86,7 @@ impl LateProxy {
 
     /// Answers the next `EndTxn` with the error code that `answer` gives; the broker never sees it.
     pub fn answer_next_end(&self, answer: impl FnOnce() -> i16 + Send + 'static) {
-        let mut answers = self.shared.answers.lock().unwrap_or_else(PoisonError::into_inner);
-        answers.insert(ApiKey::EndTxn as i16, Box::new(answer));
+        *self.shared.answer.lock().unwrap_or_else(PoisonError::into_inner) = Some(Box::new(answer));
     }
 
     /// Loses, from now on, what clients of this id send on connections that play this part. Nobody is told: the network is silent.
@@ -122,10 +121,12 @@ impl Shared {
         delays.get_mut(&api)?.pop_front()
     }
 
-    /// An answer that holds a throttle time and an error code alone, with a header of the oldest form.
-    fn answer(&self, frame: &[u8]) -> Option<Vec<u8>> {
-        let api = i16::from_be_bytes([frame[0], frame[1]]);
-        let answer = self.answers.lock().unwrap_or_else(PoisonError::into_inner).remove(&api)?;
+    /// The answer to the end of a transaction, if it is to come from here: a throttle time and an error code, with a header of the oldest form.
+    fn answer(&self, api: i16, frame: &[u8]) -> Option<Vec<u8>> {
+        if api != ApiKey::EndTxn as i16 {
+            return None;
+        }
+        let answer = self.answer.lock().unwrap_or_else(PoisonError::into_inner).take()?;
         let (correlation, throttle_ms) = (&frame[4..8], 0i32.to_be_bytes());
         let body = [correlation, &throttle_ms, &answer().to_be_bytes()].concat();
         Some([&u32::try_from(body.len()).expect("a short answer").to_be_bytes()[..], &body].concat())
@@ -187,7 +188,7 @@ fn requests(mut client: &TcpStream, mut broker: &TcpStream, shared: &Shared) -> 
         if shared.loses(client_id(&frame), part) {
             continue;
         }
-        if let Some(answer) = shared.answer(&frame) {
+        if let Some(answer) = shared.answer(api, &frame) {
             client.write_all(&answer)?;
             continue;
         }
