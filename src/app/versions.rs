@@ -1,7 +1,8 @@
 //! Every version of every workflow that is installed, for executions that go on with the one they began with.
 
-use std::collections::HashMap;
 use std::sync::{Arc, OnceLock, PoisonError, RwLock};
+
+use rustc_hash::FxHashMap;
 
 use super::definitions;
 use crate::definition::{Installed, VersionRecord};
@@ -11,9 +12,9 @@ use crate::engine::workflow::WorkflowId;
 /// The versions, by workflow and name. Their documents are shared with whoever follows the topic; what they do is compiled when an
 /// execution first needs it.
 #[derive(Default)]
-pub struct Versions(RwLock<HashMap<WorkflowId, ByName>>);
+pub struct Versions(RwLock<FxHashMap<WorkflowId, ByName>>);
 
-type ByName = HashMap<Arc<str>, Arc<Version>>;
+type ByName = FxHashMap<Arc<str>, Arc<Version>>;
 
 struct Version {
     record: VersionRecord,

@@ -12,6 +12,7 @@ use crate::breaker_store::{BreakerStore, Snapshot};
 use crate::codec::journal;
 use crate::codec::record::SystemTopic;
 use crate::engine::breaker::{BreakerPolicy, BreakerState, Transition};
+use crate::engine::checkpoint::Content;
 use crate::engine::gate::{GatePolicy, LaneId, Rate};
 use crate::engine::record::JournalRecord;
 use crate::lane::{Caller, Gates, Steady, Waiting};
@@ -21,6 +22,9 @@ use crate::telemetry::metrics::Metrics;
 
 /// What a record takes in a batch beside what it weighs, with room to spare.
 const OVERHEAD_BYTES: usize = 2 * 1024;
+
+/// How many times the weight of a checkpoint its record may take at most: what weighs less than that part of the limit fits.
+const FAR: usize = 8;
 
 /// Shared by the lanes of an instance.
 pub struct SharedWaiting {
@@ -119,6 +123,12 @@ impl SharedWaiting {
 }
 
 fn fits(topic: &SystemTopic, record: &JournalRecord) -> Result<(), String> {
+    // What is far smaller is not written twice to know it.
+    if let Content::Checkpoint(checkpoint) = &record.content
+        && checkpoint.weight() <= topic.max_message_bytes / FAR
+    {
+        return Ok(());
+    }
     let bytes = journal::encode(&topic.name, record).size_bytes();
     if bytes + OVERHEAD_BYTES <= topic.max_message_bytes {
         return Ok(());

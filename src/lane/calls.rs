@@ -73,6 +73,11 @@ impl Calls {
         &self.gates
     }
 
+    /// How many are under way.
+    pub fn under_way(&self) -> usize {
+        self.under_way.len()
+    }
+
     /// Starts a call.
     pub fn start(&mut self, call: Call, permit: Permit) {
         let (id, connector, inbox) = (call.id, call.connector.clone(), self.inbox.clone());

@@ -8,8 +8,8 @@
 //!                              again · failed executions instead · half of it · the lane from nothing
 //! ```
 //!
-//! **Group commit.** When the source is idle, what was written is committed at once; under load a batch grows to
-//! [`BATCH_AGE`], because a transaction costs the broker per partition it touches, not per record.
+//! **Group commit.** When the source is idle, what was written is committed at once; under load, which may also come from executions that
+//! waited, a batch grows to [`BATCH_AGE`], because a transaction costs the broker per partition it touches, not per record.
 
 use std::time::{Duration, Instant};
 

@@ -16,6 +16,7 @@ mod committer;
 mod gates;
 mod inbox;
 mod journal;
+mod pace;
 mod pipeline;
 mod reader;
 mod reading_back;

@@ -130,7 +130,9 @@ impl Reader {
             let went_on = self.tend()?;
             // Asking without waiting first lets the committer know at once that nothing more is there.
             if self.poll(consumer, Duration::ZERO, &mut records)? == 0 && !went_on {
-                self.pipeline.source_is_idle();
+                if !self.is_under_load() {
+                    self.pipeline.source_is_idle();
+                }
                 self.inbox.wait(self.patience());
                 self.poll(consumer, Duration::ZERO, &mut records)?;
             }
@@ -266,6 +268,11 @@ impl Reader {
     fn trouble(&self, error: &PollError) -> RestartReason {
         tracing::warn!(lane = %self.context.name, cause = %error, "the consumer cannot be paused or resumed");
         RestartReason::Fatal
+    }
+
+    /// Whether a fuller batch is worth waiting for although the sources have nothing right now.
+    fn is_under_load(&self) -> bool {
+        self.state().tender.as_ref().is_some_and(Tender::is_under_load)
     }
 
     /// How long it may be waited for something to do.

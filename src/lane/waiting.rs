@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::LaneContext;
 use super::calls::{Caller, Calls, Ended};
@@ -11,6 +11,7 @@ use super::clock::{self, Steady};
 use super::gates::Gates;
 use super::inbox::{Certain, Event, Inbox};
 use super::journal::JournalThread;
+use super::pace::Pace;
 use super::reading_back::{ReadingThread, Wanted};
 use crate::engine::batch::{AssignmentId, Dependency, SourcePartition};
 use crate::engine::breaker::CallOutcome;
@@ -27,6 +28,9 @@ use crate::engine::workflow::WorkflowId;
 
 /// Parts of executions that are run in one go, so that sources get their turn.
 const PARTS_AT_ONCE: usize = 500;
+
+/// Calls under way from which on they are many.
+const CALLS_UNDER_LOAD: usize = 32;
 
 /// Damaged records that are kept until their partition is read to its end.
 const PUT_OFF_MOST: usize = 1_000;
@@ -87,8 +91,9 @@ pub(super) struct Tender {
     clock: Steady,
     /// The partitions that are held, and under which assignment.
     held: BTreeMap<i32, AssignmentId>,
-    /// Until when a connector's calls need not be asked for.
+    /// Until when a connector's calls need not be asked for; `i64::MAX`: until one of them has ended.
     parked_ms: BTreeMap<Arc<str>, i64>,
+    pace: Pace,
     /// Whether the group has said what the lane holds.
     has_joined: bool,
     /// How often workflows had been stopped when that was looked at last.
@@ -113,6 +118,7 @@ impl Tender {
             clock: waiting.clock,
             held: BTreeMap::new(),
             parked_ms: BTreeMap::new(),
+            pace: Pace::new(Instant::now()),
             has_joined: false,
             stops: 0,
             put_off: Vec::new(),
@@ -156,6 +162,13 @@ impl Tender {
         for call in self.owner.handle_revoked(partition.partition) {
             self.calls.abort(call);
         }
+    }
+
+    /// Whether the lane is under load by what waits: much of it goes on, many calls are under way, and more wait for one of them to end. None
+    /// of these is done sooner because something is committed at once.
+    pub(super) fn is_under_load(&self) -> bool {
+        let is_full = || self.parked_ms.values().any(|until_ms| *until_ms == i64::MAX);
+        self.pace.is_fast(Instant::now()) && self.calls.under_way() >= CALLS_UNDER_LOAD && is_full()
     }
 
     /// How long nothing becomes due.
@@ -238,6 +251,7 @@ impl Tender {
                 count += 1;
             }
         });
+        self.pace.count(count, Instant::now());
         for call in self.owner.take_aborted() {
             self.calls.abort(call);
         }

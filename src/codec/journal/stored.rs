@@ -37,6 +37,9 @@ pub(super) enum Stored<'a> {
     Signal(#[serde(borrow)] StoredSignal<'a>),
 }
 
+/// Room for a checkpoint of usual size, in bytes, so that it need not be moved while it is written.
+const ROOM_BYTES: usize = 2 * 1024;
+
 /// The first format: a checkpoint of a first run, and nothing else.
 pub(super) const FIRST_FORMAT: u32 = 1;
 /// The second: any of [`Stored`].
@@ -142,9 +145,12 @@ impl<'a> Stored<'a> {
 
     /// Its bytes in that format.
     pub(super) fn to_bytes(&self) -> Bytes {
+        let room = || Vec::with_capacity(ROOM_BYTES);
         let bytes = match self {
-            Stored::Checkpoint(checkpoint, _) if self.format() == FIRST_FORMAT => postcard::to_stdvec(checkpoint),
-            Stored::Checkpoint(..) | Stored::Redrive(_) | Stored::Signal(_) => postcard::to_stdvec(self),
+            Stored::Checkpoint(checkpoint, _) if self.format() == FIRST_FORMAT => {
+                postcard::to_extend(checkpoint, room())
+            }
+            Stored::Checkpoint(..) | Stored::Redrive(_) | Stored::Signal(_) => postcard::to_extend(self, room()),
         };
         debug_assert!(
             bytes.is_ok(),

@@ -38,6 +38,11 @@ impl Memory {
         self.here.len() + self.away_count
     }
 
+    /// How many of them are in memory.
+    pub(super) fn here_count(&self) -> usize {
+        self.here.len()
+    }
+
     pub(super) fn get(&self, execution: ExecutionId) -> Option<&Task> {
         self.here.get(&execution)
     }

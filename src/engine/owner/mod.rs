@@ -324,15 +324,13 @@ impl Owner {
             }
         }
         if !task.has_news() {
+            task.forget_event();
             return Looked::Waits(task.waits_for(&definition.plan));
         }
         let includes = ward.includes(execution);
-        let event = match task.checkpoint.event(around.decode) {
-            Ok(event) => Arc::new(event),
-            Err((_, why)) => {
-                let message = format!("its event cannot be understood any more: {}", why.message);
-                return self.unrunnable(execution, task, &message, around);
-            }
+        let event = match task.take_event(around) {
+            Ok(event) => event,
+            Err(message) => return self.unrunnable(execution, task, &message, around),
         };
         let (news, begins) = (task.take_news(), task.take_beginning());
         let Definition { workflow, plan } = definition;
@@ -368,8 +366,8 @@ impl Owner {
     pub fn start_call(&mut self, connector: &str, around: &Around<'_>) -> Option<Call> {
         loop {
             let wards = self.wards.values_mut().filter(|ward| ward.may_start(around.steady_ms));
-            let ward =
-                wards.filter(|ward| ward.first_of(connector).is_some()).min_by_key(|ward| ward.first_of(connector))?;
+            let firsts = wards.filter_map(|ward| Some((ward.first_of(connector)?, ward)));
+            let (_, ward) = firsts.min_by_key(|(place, _)| *place)?;
             let Some((execution, index)) = ward.take_first(connector) else { continue };
             let Some(task) = ward.memory.get_mut(execution) else { continue };
             let Some(definition) = task.definition(around).ok().flatten() else {

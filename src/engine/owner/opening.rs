@@ -72,7 +72,7 @@ impl Task {
 
     /// Starts a sub-workflow.
     fn call_workflow(
-        &self,
+        &mut self,
         (execution, wait): (ExecutionId, &StepWait),
         call: &ChildCall,
         definition: &Definition,

@@ -3,12 +3,12 @@
 use super::Owner;
 use super::redrive::Redriving;
 use super::task::Task;
-use super::ward::Ward;
+use super::ward::{AHEAD, FRONT, Ward};
 use crate::engine::checkpoint::Content;
 use crate::engine::journal::{self, Applied, Mail};
 
 /// Records that are read again at once.
-pub const FETCHES: usize = 512;
+pub const FETCHES: usize = 2_048;
 /// The part of the budget that what is in memory may take, whatever is not.
 const LEAST_PART: usize = 4;
 
@@ -58,9 +58,17 @@ impl Owner {
         if self.work.len() >= FETCHES {
             return Vec::new();
         }
-        let most = (FETCHES / self.wards.len().max(1)).max(1);
+        let (most, ahead) = ((FETCHES / self.wards.len().max(1)).max(1), self.ahead());
         let wards = self.wards.iter_mut().filter(|(_, ward)| !ward.is_restoring());
-        wards.flat_map(|(number, ward)| ward.ask(most).into_iter().map(|offset| (*number, offset))).collect()
+        wards.flat_map(|(number, ward)| ward.ask(most, ahead).into_iter().map(|offset| (*number, offset))).collect()
+    }
+
+    /// How many executions of each queue are read ahead, so that all of them take half of what is in memory at most.
+    fn ahead(&self) -> usize {
+        let queues: usize = self.wards.values().map(Ward::queue_count).sum();
+        let here: usize = self.wards.values().map(|ward| ward.memory.here_count()).sum();
+        let each = self.weight() / here.max(1);
+        (self.room() / 2 / each.max(1) / queues.max(1)).clamp(FRONT, AHEAD)
     }
 
     /// What the executions take that are in memory, about, in bytes.

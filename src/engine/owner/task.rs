@@ -11,6 +11,7 @@ use super::turns::Turn;
 use super::{Around, CallId, Definition, Replaced, UNKNOWN_DEFINITION_MS};
 use crate::engine::call::{HttpCall, Judged, Request};
 use crate::engine::checkpoint::{Checkpoint, Content, Failed, StepWait};
+use crate::engine::event::Event;
 use crate::engine::execution::{News, Stop};
 use crate::engine::expression::{Budget, Scope, StepView};
 use crate::engine::ids::ExecutionId;
@@ -90,9 +91,14 @@ pub(super) struct Task {
     is_looked_at: bool,
     /// What it weighs, in bytes.
     weight: usize,
+    /// Its event, as it was understood for what is under way; see [`EVENT_BYTES`].
+    event: Option<Arc<Event>>,
     /// Where it stands among those that may be put away.
     pub rank: Option<(i64, i64)>,
 }
+
+/// How large a record may be whose event is kept while a call is under way, in bytes: what goes on with the answer need not read it again.
+const EVENT_BYTES: usize = 4 * 1024;
 
 impl Task {
     pub(super) fn new((run, place, slot): Stands, checkpoint: Arc<Checkpoint>, now_ms: i64) -> Task {
@@ -128,6 +134,7 @@ impl Task {
             is_unseen: false,
             is_looked_at: false,
             weight,
+            event: None,
             rank: None,
         }
     }
@@ -399,7 +406,7 @@ impl Task {
 
     /// The request of a step that waits.
     pub(super) fn request(
-        &self,
+        &mut self,
         execution: ExecutionId,
         definition: &Definition,
         call: &HttpCall,
@@ -410,19 +417,33 @@ impl Task {
         })
     }
 
+    /// Its event. The error says that it cannot be understood.
+    pub(super) fn take_event(&mut self, around: &Around<'_>) -> Result<Arc<Event>, String> {
+        if let Some(event) = self.event.take() {
+            return Ok(event);
+        }
+        let event = self.checkpoint.event(around.decode);
+        event.map(Arc::new).map_err(|(_, why)| format!("its event cannot be understood any more: {}", why.message))
+    }
+
+    /// Nobody needs its event soon, unless it is being called for.
+    pub(super) fn forget_event(&mut self) {
+        if !self.stages.iter().any(|stage| matches!(stage, Stage::Calling(_))) {
+            self.event = None;
+        }
+    }
+
     /// Does something with what expressions of a step that waits see.
     pub(super) fn in_scope<T>(
-        &self,
+        &mut self,
         execution: ExecutionId,
         definition: &Definition,
         around: &Around<'_>,
         act: impl FnOnce(&Scope<'_>) -> Result<T, StepError>,
     ) -> Result<T, StepError> {
         let permanent = |message| StepError::new(ErrorClass::Permanent, message, FailureCause::Step);
-        let event = self
-            .checkpoint
-            .event(around.decode)
-            .map_err(|(_, why)| permanent(format!("its event cannot be understood any more: {}", why.message)))?;
+        let event = self.take_event(around).map_err(permanent)?;
+        self.event = (self.checkpoint.record.size_bytes() <= EVENT_BYTES).then(|| event.clone());
         let progress = self.checkpoint.progress(&definition.plan).map_err(|unknown| permanent(unknown.to_string()))?;
         let mut views = vec![StepView::default(); definition.plan.steps().len()];
         for ended in progress.ended {

@@ -30,9 +30,18 @@ const STRAGGLER_BYTES: u64 = 1_600 * 1024;
 
 /// Of the executions that wait for a connector, so many of the first are in memory.
 pub(super) const FRONT: usize = 32;
+/// Of those, so many of the first are read again at once at most, if there is room for them: what lies close together in the journal costs
+/// little more than one of it.
+pub(super) const AHEAD: usize = 256;
 
-/// Calls that wait for one connector: the place of the execution, the number of the step in its plan, and where the log has it.
-type Queue = Ordered<(i64, u16, Slot)>;
+/// Calls that wait for one connector.
+#[derive(Debug, Default)]
+struct Queue {
+    /// The place of the execution, the number of the step in its plan, and where the log has it.
+    calls: Ordered<(i64, u16, Slot)>,
+    /// How many of the first are in memory or were asked for, as far as is known.
+    ahead: usize,
+}
 
 #[derive(Debug)]
 pub(super) struct Ward {
@@ -307,8 +316,14 @@ impl Ward {
         // A workflow has far fewer steps than that.
         let Ok(number) = u16::try_from(step) else { return };
         if let Action::Wait(Wait::Http(call)) = &plan.steps()[step].action {
-            self.queues.entry(call.connector.clone()).or_default().insert((task.queue_place(), number, task.slot));
+            let queue = self.queues.entry(call.connector.clone()).or_default();
+            queue.calls.insert((task.queue_place(), number, task.slot));
         }
+    }
+
+    /// How many connectors something waits for.
+    pub(super) fn queue_count(&self) -> usize {
+        self.queues.len()
     }
 
     /// The connectors that something waits for which is in memory and first in its queue.
@@ -318,15 +333,16 @@ impl Ward {
 
     /// The place of the first that waits for a connector. None while that is read again: those behind it wait for it.
     pub(super) fn first_of(&self, connector: &str) -> Option<i64> {
-        let (place, _, slot) = self.queues.get(connector)?.first()?;
+        let (place, _, slot) = self.queues.get(connector)?.calls.first()?;
         (!self.is_away_at(*slot)).then_some(*place)
     }
 
     /// Takes the first off, and the number of its step. None if it has ended.
     pub(super) fn take_first(&mut self, connector: &str) -> Option<(ExecutionId, usize)> {
         let queue = self.queues.get_mut(connector)?;
-        let (_, step, slot) = queue.pop_first()?;
-        if queue.is_empty() {
+        let (_, step, slot) = queue.calls.pop_first()?;
+        queue.ahead = queue.ahead.saturating_sub(1);
+        if queue.calls.is_empty() {
             self.queues.remove(connector);
         }
         Some((self.log.at(slot)?.0, usize::from(step)))

@@ -37,6 +37,27 @@ fn no_more_stays_in_memory_than_may_and_everything_ends_once() {
 }
 
 #[test]
+fn those_that_wait_for_a_connector_are_read_again_many_at_once() {
+    let mut world = world(1_000_000);
+    let ids: Vec<ExecutionId> = (0..1_500).map(|offset| world.start_for(offset)).collect();
+    world.go();
+    // Their delays are over, and all of them were read again for that.
+    world.now_ms = 3_000;
+    world.go();
+    (world.fetched, world.fetches) = (0, 0);
+    let mut called = Vec::new();
+    while let Some(call) = world.call_after(0) {
+        called.push(call.execution);
+        assert!(world.owner.weight() <= 1_000_000, "{} bytes", world.owner.weight());
+        world.answer(&call, 200);
+    }
+    assert_eq!(called, ids);
+    let World { fetched, fetches, .. } = world;
+    assert!(fetched >= 1_000 && fetched < 2 * ids.len(), "{fetched} were read again");
+    assert!(fetches <= fetched / 30, "{fetches} times");
+}
+
+#[test]
 fn a_restore_keeps_no_more_than_may_stay() {
     let mut world = world(0);
     for offset in 0..100 {

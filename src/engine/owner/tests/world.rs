@@ -97,6 +97,8 @@ pub(super) struct World {
     pub(super) budget: usize,
     /// How many records were read again.
     pub(super) fetched: usize,
+    /// How often records were read again.
+    pub(super) fetches: usize,
     /// What is written is not read before it is asked for.
     pub(super) is_unread: bool,
     /// Whether what is wanted is read again at once.
@@ -131,6 +133,7 @@ impl World {
             pushed: None,
             budget: BUDGET.get(),
             fetched: 0,
+            fetches: 0,
             is_unread: false,
             is_fetching: true,
         };
@@ -170,6 +173,7 @@ impl World {
     pub(super) fn fetch(&mut self) -> bool {
         let wanted = self.owner.wanted();
         self.fetched += wanted.len();
+        self.fetches += usize::from(!wanted.is_empty());
         wanted.iter().for_each(|(_, offset)| self.owner.handle_fetched(self.record(*offset as usize)));
         !wanted.is_empty()
     }

@@ -1,6 +1,6 @@
 //! What of a partition is put away, and read again when its turn comes.
 
-use super::{FRONT, Task, Ward};
+use super::{FRONT, Queue, Task, Ward};
 use crate::engine::checkpoint::Content;
 use crate::engine::ids::ExecutionId;
 use crate::engine::journal::{Applied, Entry, Live, Mail, Record, Slot};
@@ -117,13 +117,17 @@ impl Ward {
 
     /// The records that are to be read now, at most so many at once, in order of their offsets: behind those that were asked for last, and
     /// then from the first on again, so that each of them gets its turn.
-    pub(in super::super) fn ask(&mut self, most: usize) -> Vec<i64> {
-        let queues = self.queues.values().filter(|_| self.memory.has_away());
-        let fronts = queues.flat_map(|queue| queue.iter().take(FRONT));
-        let fronts = fronts.filter(|(_, _, slot)| self.is_away_at(*slot));
-        let fronts: Vec<ExecutionId> = fronts.filter_map(|(_, _, slot)| Some(self.log.at(*slot)?.0)).collect();
-        fronts.into_iter().for_each(|execution| self.want(execution));
+    pub(in super::super) fn ask(&mut self, most: usize, ahead: usize) -> Vec<i64> {
+        if self.memory.has_away() {
+            self.want_ahead(ahead);
+        } else {
+            self.queues.values_mut().for_each(|queue| queue.ahead = 0);
+        }
         let mut offsets = Vec::new();
+        // Few records at once cost nearly as much as many.
+        if self.asked.len() > most / 2 {
+            return offsets;
+        }
         while self.asked.len() < most
             && let Some(&offset) = self.wanted.range(self.read_to..).next().or_else(|| self.wanted.first())
         {
@@ -133,6 +137,22 @@ impl Ward {
             offsets.push(offset);
         }
         offsets
+    }
+
+    /// Those are wanted that come first in the queues of connectors, many at once when not many are left.
+    fn want_ahead(&mut self, most: usize) {
+        let Ward { queues, log, memory, .. } = self;
+        let mut away = Vec::new();
+        for Queue { calls, ahead } in queues.values_mut() {
+            let here = |slot: &Slot| log.at(*slot).is_none() || !memory.is_away(*slot);
+            if *ahead > most / 2 && calls.first().is_none_or(|(_, _, slot)| here(slot)) {
+                continue;
+            }
+            *ahead = most;
+            let first = calls.iter().take(most).filter(|(_, _, slot)| !here(slot));
+            away.extend(first.filter_map(|(_, _, slot)| Some(log.at(*slot)?.0)));
+        }
+        away.into_iter().for_each(|execution| self.want(execution));
     }
 
     /// A record was read again. Names what is to be looked at now.
@@ -207,7 +227,7 @@ impl Ward {
 
     /// Whether it is among the first of a connector's queue.
     fn is_in_front(&self, slot: Slot) -> bool {
-        self.queues.values().any(|queue| queue.iter().take(FRONT).any(|(_, _, it)| *it == slot))
+        self.queues.values().any(|queue| queue.calls.iter().take(FRONT).any(|(_, _, it)| *it == slot))
     }
 
     /// One that is among the first stays. Others may come before it; so all that stay are looked at again when there are too many.
