@@ -7,6 +7,7 @@
 //! ```
 
 pub mod alert;
+pub mod avro;
 pub mod breaker_override;
 mod cloudevents;
 pub mod dead_letter;

@@ -23,6 +23,8 @@ pub struct Document {
     depth: usize,
     /// Whether a field was dropped because its name came again.
     has_dropped: bool,
+    /// Whether the text is what the document would be as JSON.
+    is_json: bool,
 }
 
 /// One entry of the tape. A list is followed by its items; an object by key, value, key, value. `end` is the index after
@@ -89,8 +91,16 @@ impl DocumentBuilder {
     /// A builder over `text`, which may have 4 GiB at most: what lies behind is not kept.
     pub fn new(text: Bytes) -> Self {
         let nodes = Vec::with_capacity(text.len() / 16 + 4);
-        let document = Document { text, unescaped: String::new(), nodes, depth: 0, has_dropped: false };
+        let (unescaped, has_dropped, is_json) = (String::new(), false, true);
+        let document = Document { text, unescaped, nodes, depth: 0, has_dropped, is_json };
         DocumentBuilder { document, open: 0 }
+    }
+
+    /// A builder over bytes that are no JSON; strings may lie in them all the same.
+    pub fn of_bytes(bytes: Bytes) -> Self {
+        let mut builder = DocumentBuilder::new(bytes);
+        builder.document.is_json = false;
+        builder
     }
 
     /// How many entries the tape has.
@@ -128,6 +138,12 @@ impl DocumentBuilder {
         });
     }
 
+    /// Adds the string once more that the entry at `index` is. Any other entry is null.
+    pub fn again(&mut self, index: usize) {
+        let node = self.document.nodes.get(index).copied().filter(|node| matches!(node, Node::Text(_)));
+        self.document.nodes.push(node.unwrap_or(Node::Null));
+    }
+
     /// Opens a list or an object; give what it returns to [`DocumentBuilder::close_list`] or [`DocumentBuilder::close_map`].
     pub fn open(&mut self) -> usize {
         self.open += 1;
@@ -140,6 +156,12 @@ impl DocumentBuilder {
     pub fn close_list(&mut self, at: usize, count: u32) {
         self.open = self.open.saturating_sub(1);
         self.document.nodes[at] = Node::List { count, end: self.document.nodes.len() as u32 };
+    }
+
+    /// Closes the object that was opened at `at` and has `count` fields, which are known to have different names.
+    pub fn close_record(&mut self, at: usize, count: u32) {
+        self.open = self.open.saturating_sub(1);
+        self.document.nodes[at] = Node::Map { count, end: self.document.nodes.len() as u32 };
     }
 
     /// Closes the object that was opened at `at` and has `count` fields. Of fields with the same name the last one stays.
@@ -209,7 +231,7 @@ impl Document {
 
     /// Whether the entry at `index` is the whole document, a list or an object, and nothing of it was dropped.
     fn is_source(&self, index: u32) -> bool {
-        index == 0 && !self.has_dropped && matches!(self.node(0), Node::List { .. } | Node::Map { .. })
+        index == 0 && self.is_json && !self.has_dropped && matches!(self.node(0), Node::List { .. } | Node::Map { .. })
     }
 
     /// About how many bytes the entry at `index` and all that belongs to it take as JSON.
