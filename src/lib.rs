@@ -19,6 +19,7 @@ pub mod connector;
 pub mod dev_broker;
 pub mod expression;
 pub mod kafka;
+pub mod registry;
 pub mod settings;
 pub mod telemetry;
 

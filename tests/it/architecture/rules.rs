@@ -14,6 +14,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("connector", &["engine"]),
     ("kafka", &["engine"]),
     ("dev_broker", &[]),
+    ("registry", &["engine"]),
     ("definition", &["engine", "expression"]),
     ("lane", &["engine", "kafka", "codec", "telemetry"]),
     ("dead_letter", &["engine", "codec", "kafka", "definition"]),

@@ -1,0 +1,293 @@
+//! The client of a registry: questions, put to its URLs in turn.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use reqwest::header::{ACCEPT, HeaderMap, HeaderName, HeaderValue, USER_AGENT};
+use reqwest::redirect;
+use reqwest_middleware::ClientWithMiddleware;
+use rustls::ClientConfig;
+use schema_registry_converter::async_impl::schema_registry::SrSettings;
+use schema_registry_converter::schema_registry_common as common;
+
+use super::answer::Bounded;
+use super::compatibility::Compatibility;
+use super::endpoint::{Endpoint, Question, parse};
+use super::failure::{Failure, FetchError, RegistryError};
+use super::key::SchemaKey;
+use super::schema::RegisteredSchema;
+use super::{references, subject, trust};
+
+/// The most URLs of a registry: more than any cluster of registries has members, and few enough to be tried in turn.
+pub const URLS: usize = 8;
+/// The most headers: as many as settings take.
+const HEADERS: usize = 64;
+/// Who asks.
+const AGENT: &str = concat!("tidegate/", env!("CARGO_PKG_VERSION"));
+/// What is understood of an answer.
+const ACCEPTED: &str = "application/vnd.schemaregistry.v1+json, application/json";
+/// How long a connection is kept that nobody uses. Some servers close theirs after 5 s without a word.
+const IDLE: Duration = Duration::from_secs(4);
+
+/// A registry to be asked.
+#[derive(Clone)]
+pub struct Registry {
+    /// Where it is, 1 to [`URLS`] of them: http or https, with the path of its API, without credentials. They are tried in turn.
+    pub urls: Vec<String>,
+    /// Headers of every question; they may hold credentials, and are never shown.
+    pub headers: Vec<(String, String)>,
+    /// How long one question to one URL may take, with its connection and its body.
+    pub timeout: Duration,
+}
+
+impl fmt::Debug for Registry {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let urls = format_args!("{} URLs", self.urls.len());
+        formatter.debug_struct("Registry").field("urls", &urls).field("timeout", &self.timeout).finish_non_exhaustive()
+    }
+}
+
+/// Asks a registry. Nothing is kept of answers; that is what [`SchemaCache`](super::SchemaCache) is for.
+pub struct RegistryClient {
+    endpoints: Vec<Endpoint>,
+    /// Which of them answered last, and is asked first: one that hangs costs its time once.
+    preferred: AtomicUsize,
+    /// For what the client of the registry does not ask.
+    plain: ClientWithMiddleware,
+}
+
+/// The latest version of a subject.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Latest {
+    /// The id of its schema.
+    pub id: u32,
+    /// Its number among the versions of the subject.
+    pub version: u32,
+    /// The text of its schema.
+    pub text: Arc<str>,
+}
+
+impl RegistryClient {
+    /// A client for a registry. Nothing is sent yet; with https, the machine's certificates are read from files.
+    ///
+    /// # Errors
+    ///
+    /// What can never work: a URL that leads nowhere, a header that HTTP does not take, https without anybody to trust.
+    pub fn new(registry: &Registry) -> Result<RegistryClient, RegistryError> {
+        let is_https = registry.urls.iter().any(|url| matches!(parse(url), Ok((_, true))));
+        let made = if is_https { trust::of_machine() } else { trust::of([]) };
+        let (tls, authorities) = made.map_err(|error| RegistryError::Client(error.to_string()))?;
+        if is_https && authorities == 0 {
+            return Err(RegistryError::NoAuthorities);
+        }
+        RegistryClient::with_tls(registry, &tls)
+    }
+
+    /// A client that speaks TLS in a certain way.
+    pub(super) fn with_tls(registry: &Registry, tls: &ClientConfig) -> Result<RegistryClient, RegistryError> {
+        let count = registry.urls.len();
+        if !(1..=URLS).contains(&count) {
+            return Err(RegistryError::Urls { count, most: URLS });
+        }
+        let headers = check(&registry.headers)?;
+        let builder = || {
+            // Paths, headers and targets reach the wire as they were decided.
+            let builder = reqwest::Client::builder().no_proxy().redirect(redirect::Policy::none()).referer(false);
+            builder.tls_backend_preconfigured(tls.clone()).pool_idle_timeout(IDLE).default_headers(headers.clone())
+        };
+        let timeout_ms = registry.timeout.as_millis();
+        let mut endpoints = Vec::with_capacity(count);
+        for (index, url) in registry.urls.iter().enumerate() {
+            let refused = |problem| RegistryError::Url { position: index + 1, problem };
+            let (url, _) = parse(url).map_err(refused)?;
+            let mut settings = SrSettings::new_builder(url.clone());
+            settings.set_timeout(registry.timeout).with_middleware(Bounded);
+            let settings = settings.build_with(builder()).map_err(|_| refused("makes no client"))?;
+            endpoints.push(Endpoint::new(url, settings, timeout_ms));
+        }
+        let plain = builder().timeout(registry.timeout).build();
+        let plain = plain.map_err(|_| RegistryError::Client("TLS cannot be set up".into()))?;
+        let plain = reqwest_middleware::ClientBuilder::new(plain).with(Bounded).build();
+        Ok(RegistryClient { endpoints, preferred: AtomicUsize::new(0), plain })
+    }
+
+    /// A schema, with all that it refers to. It takes one question, and one for each reference.
+    ///
+    /// # Errors
+    ///
+    /// Unknown if the registry says that it has no such schema; refused if nobody here can use it; else an outage.
+    pub async fn fetch(&self, key: SchemaKey) -> Result<RegisteredSchema, FetchError> {
+        let what = format!("schema {key}");
+        let mut outages = Outages::default();
+        for (index, endpoint) in self.in_turn() {
+            match endpoint.ask(Question::Schema(key)).await {
+                Ok(found) => {
+                    self.prefer(index);
+                    return references::resolved(self, key, found).await;
+                }
+                Err(failure) if failure.is_no_schema() => {
+                    self.prefer(index);
+                    return Err(FetchError::Unknown(format!(
+                        "{what} is not in the registry at {}; register it there, or see that the \
+                         record was written with this registry",
+                        endpoint.url
+                    )));
+                }
+                // An older registry has no such path. That a record names its schema so is no reason to hold up all others.
+                Err(failure) if failure.is_not_found() && key.guid().is_some() && endpoint.is_registry().await => {
+                    self.prefer(index);
+                    return Err(FetchError::Unknown(format!(
+                        "{what} cannot be looked up: the registry at {} does not know GUIDs; write records with \
+                         ids, or use a newer registry",
+                        endpoint.url
+                    )));
+                }
+                Err(failure) => outages.add(endpoint, &failure),
+            }
+        }
+        Err(outages.of(&what))
+    }
+
+    /// Registers an Avro schema under a subject, if it is not there yet, and says its id.
+    ///
+    /// # Errors
+    ///
+    /// Refused if the registry does not take it: it is no schema, or not compatible with those before; else an outage.
+    pub async fn register(&self, subject: &str, text: &str) -> Result<u32, FetchError> {
+        let encoded = subject::encoded(subject).map_err(FetchError::Refused)?;
+        let what = format!("registering a schema under subject {subject}");
+        let found = self.ask(&what, Question::Register { subject: &encoded, text }).await?;
+        found.map(|it| it.id).ok_or_else(|| {
+            FetchError::Outage(format!("{what} failed: the registry has nothing there; see that its URL is right"))
+        })
+    }
+
+    /// Whether an Avro schema may follow the latest version of a subject.
+    ///
+    /// # Errors
+    ///
+    /// Refused if the registry says that it is no schema; else an outage.
+    pub async fn is_compatible(&self, subject: &str, text: &str) -> Result<Compatibility, FetchError> {
+        let encoded = subject::encoded(subject).map_err(FetchError::Refused)?;
+        let what = format!("the compatibility of a schema with subject {subject}");
+        let mut outages = Outages::default();
+        for (index, endpoint) in self.in_turn() {
+            let settled = match endpoint.is_compatible(&self.plain, &encoded, text).await {
+                Ok(verdict) => Ok(verdict),
+                Err(failure) if failure.is_no_version() => Ok(Compatibility::Unregistered),
+                Err(failure) if failure.is_refused() => Err(refused(&what, endpoint, &failure)),
+                Err(failure) => {
+                    outages.add(endpoint, &failure);
+                    continue;
+                }
+            };
+            self.prefer(index);
+            return settled;
+        }
+        Err(outages.of(&what))
+    }
+
+    /// The latest version of a subject; None if it has none.
+    ///
+    /// # Errors
+    ///
+    /// Refused if the subject can have no such name; else an outage.
+    pub async fn latest(&self, subject: &str) -> Result<Option<Latest>, FetchError> {
+        let encoded = subject::encoded(subject).map_err(FetchError::Refused)?;
+        let what = format!("the latest version of subject {subject}");
+        let found = self.ask(&what, Question::Version { subject: &encoded, version: None }).await?;
+        let Some(found) = found else { return Ok(None) };
+        let Some(version) = found.version else {
+            return Err(FetchError::Outage(format!(
+                "{what} came without its number; see that the URL is that of a registry"
+            )));
+        };
+        Ok(Some(Latest { id: found.id, version, text: found.schema.into() }))
+    }
+
+    /// A certain version of a subject; None if there is none.
+    pub(super) async fn version(
+        &self,
+        subject: &str,
+        version: u32,
+    ) -> Result<Option<common::RegisteredSchema>, FetchError> {
+        let encoded = subject::encoded(subject).map_err(FetchError::Refused)?;
+        let what = format!("version {version} of subject {subject}");
+        self.ask(&what, Question::Version { subject: &encoded, version: Some(version) }).await
+    }
+
+    /// Puts a question about a subject to the URLs in turn. None says that there is no such subject or version.
+    async fn ask(&self, what: &str, question: Question<'_>) -> Result<Option<common::RegisteredSchema>, FetchError> {
+        let mut outages = Outages::default();
+        for (index, endpoint) in self.in_turn() {
+            let settled = match endpoint.ask(question).await {
+                Ok(found) => Ok(Some(found)),
+                Err(failure) if failure.is_no_version() => Ok(None),
+                Err(failure) if failure.is_refused() => Err(refused(what, endpoint, &failure)),
+                Err(failure) => {
+                    outages.add(endpoint, &failure);
+                    continue;
+                }
+            };
+            self.prefer(index);
+            return settled;
+        }
+        Err(outages.of(what))
+    }
+
+    /// The endpoints with their places, that which answered last first.
+    fn in_turn(&self) -> impl Iterator<Item = (usize, &Endpoint)> {
+        let first = self.preferred.load(Ordering::Relaxed);
+        let places = (first..self.endpoints.len()).chain(0..first);
+        places.filter_map(|index| Some((index, self.endpoints.get(index)?)))
+    }
+
+    fn prefer(&self, index: usize) {
+        self.preferred.store(index, Ordering::Relaxed);
+    }
+}
+
+impl fmt::Debug for RegistryClient {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let urls: Vec<_> = self.endpoints.iter().map(|it| &it.url).collect();
+        formatter.debug_struct("RegistryClient").field("urls", &urls).finish_non_exhaustive()
+    }
+}
+
+/// Why URLs gave no answer to a question.
+#[derive(Default)]
+struct Outages(Vec<String>);
+
+impl Outages {
+    fn add(&mut self, endpoint: &Endpoint, failure: &Failure) {
+        self.0.push(format!("{}: {} ({})", endpoint.url, failure.said(), failure.remedy()));
+    }
+
+    fn of(self, what: &str) -> FetchError {
+        FetchError::Outage(format!("{what} cannot be asked for: {}", self.0.join("; ")))
+    }
+}
+
+fn refused(what: &str, endpoint: &Endpoint, failure: &Failure) -> FetchError {
+    FetchError::Refused(format!("{what} is refused by the registry at {}: {}", endpoint.url, failure.said()))
+}
+
+/// The headers of every question. Those that are given are marked as secret.
+fn check(pairs: &[(String, String)]) -> Result<HeaderMap, RegistryError> {
+    if pairs.len() > HEADERS {
+        return Err(RegistryError::Headers { count: pairs.len(), most: HEADERS });
+    }
+    let mut headers = HeaderMap::new();
+    headers.insert(USER_AGENT, HeaderValue::from_static(AGENT));
+    headers.insert(ACCEPT, HeaderValue::from_static(ACCEPTED));
+    for (index, (name, value)) in pairs.iter().enumerate() {
+        let refused = RegistryError::Header { position: index + 1 };
+        let name = HeaderName::from_bytes(name.as_bytes()).map_err(|_| refused.clone())?;
+        let mut value = HeaderValue::from_str(value).map_err(|_| refused)?;
+        value.set_sensitive(true);
+        headers.insert(name, value);
+    }
+    Ok(headers)
+}

@@ -1,0 +1,99 @@
+//! One URL of a registry, and the questions that are put to it.
+//!
+//! Each URL has a client of its own, although `schema_registry_converter` takes several: it goes on to the next one whatever the first one
+//! says, also that it does not know a schema, and tells only of the last.
+
+use hyper::Uri;
+use hyper::http::uri::Scheme;
+use reqwest_middleware::ClientWithMiddleware;
+use schema_registry_converter::async_impl::schema_registry as client;
+use schema_registry_converter::schema_registry_common as common;
+
+use super::compatibility::{self, Compatibility};
+use super::failure::Failure;
+use super::key::SchemaKey;
+
+/// A question.
+#[derive(Clone, Copy)]
+pub(super) enum Question<'a> {
+    /// A schema by its key.
+    Schema(SchemaKey),
+    /// A version of a subject, the latest if it says none; with the subject encoded for a path.
+    Version { subject: &'a str, version: Option<u32> },
+    /// An Avro schema to be registered under a subject, encoded for a path.
+    Register { subject: &'a str, text: &'a str },
+}
+
+/// One URL of a registry.
+pub(super) struct Endpoint {
+    /// Without a slash at its end, without credentials and without a query, so that it can be shown.
+    pub url: String,
+    settings: client::SrSettings,
+    timeout_ms: u128,
+}
+
+/// Checks a URL. The error says what is wrong, without the URL.
+pub(super) fn parse(url: &str) -> Result<(String, bool), &'static str> {
+    let parsed = url.parse::<Uri>().map_err(|_| "is no URL")?;
+    let scheme = parsed.scheme().filter(|it| **it == Scheme::HTTP || **it == Scheme::HTTPS);
+    let is_https = *scheme.ok_or("is neither http nor https")? == Scheme::HTTPS;
+    let authority = parsed.authority().filter(|it| !it.host().is_empty()).ok_or("names no host")?;
+    if authority.as_str().contains('@') {
+        return Err("has credentials in it");
+    }
+    if parsed.query().is_some() || url.contains('#') {
+        return Err("has a query or a fragment");
+    }
+    Ok((url.trim_end_matches('/').to_owned(), is_https))
+}
+
+impl Endpoint {
+    pub fn new(url: String, settings: client::SrSettings, timeout_ms: u128) -> Endpoint {
+        Endpoint { url, settings, timeout_ms }
+    }
+
+    /// Puts a question.
+    pub async fn ask(&self, question: Question<'_>) -> Result<common::RegisteredSchema, Failure> {
+        let settings = &self.settings;
+        let asked = match question {
+            Question::Schema(SchemaKey::Id(id)) => client::get_schema_by_id(id, settings).await,
+            Question::Schema(key @ SchemaKey::Guid(_)) => {
+                client::get_schema_by_guid(&key.guid().unwrap_or_default(), settings).await
+            }
+            Question::Version { subject, version } => {
+                client::get_schema_by_subject_and_version(settings, subject, version).await
+            }
+            Question::Register { subject, text } => {
+                let supplied = common::SuppliedSchema::new(None, common::SchemaType::Avro, text.to_owned());
+                client::post_schema(settings, subject.to_owned(), supplied).await
+            }
+        };
+        asked.map_err(|error| Failure::of_client(&error, self.timeout_ms))
+    }
+
+    /// Asks whether a schema may follow the latest version of a subject, encoded for a path. Of this the client of the registry tells a
+    /// verdict without its reasons, and against all versions only; so it is asked with the HTTP client that the other one brings.
+    pub async fn is_compatible(
+        &self,
+        plain: &ClientWithMiddleware,
+        subject: &str,
+        text: &str,
+    ) -> Result<Compatibility, Failure> {
+        let url = format!("{}/compatibility/subjects/{subject}/versions/latest?verbose=true", self.url);
+        let request = compatibility::request(plain.post(url), text);
+        let failed = |error| Failure::of_call(&error, self.timeout_ms);
+        let answer = request.send().await.map_err(failed)?;
+        let body = answer.bytes().await.map_err(|error| failed(error.into()))?;
+        compatibility::understood(&body)
+            .ok_or_else(|| Failure::Broken("its answer is none that a registry gives".into()))
+    }
+
+    /// Whether what answers here is a registry: it says of an id that is surely not given that it does not know it.
+    pub async fn is_registry(&self) -> bool {
+        let never_given = SchemaKey::Id(i32::MAX as u32);
+        match self.ask(Question::Schema(never_given)).await {
+            Ok(_) => true,
+            Err(failure) => failure.is_no_schema(),
+        }
+    }
+}
