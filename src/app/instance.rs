@@ -11,6 +11,7 @@ use super::observer::{LaneObserver, Watcher};
 use super::refusals::Refusals;
 use super::sources::SourceTable;
 use super::waiting::SharedWaiting;
+use crate::codec::avro::Schemas;
 use crate::codec::record::Encoder;
 use crate::engine::execution::{Identity, StepResults};
 use crate::engine::registry::Registry;
@@ -33,6 +34,8 @@ pub struct Parts {
     pub encoder: Encoder,
     /// How many partitions the journal has.
     pub journal_partitions: u16,
+    /// Where the schemas of Avro records are found.
+    pub schemas: Arc<dyn Schemas>,
     /// The installed workflows.
     pub registry: Arc<RwLock<Registry>>,
     /// Who is asked whether all is well.
@@ -60,7 +63,7 @@ impl Instance {
     /// Starts the lanes.
     pub fn start(parts: Parts) -> std::io::Result<Instance> {
         let stop = parts.stop.clone();
-        let table = Arc::new(SourceTable::new(&parts.settings));
+        let table = Arc::new(SourceTable::new(&parts.settings, &parts.schemas));
         let control = cluster::topic(&parts.settings, "control").into();
         let group = parts.settings.group.clone();
         let waiting = parts.waiting.clone();
@@ -129,6 +132,7 @@ fn context(
     number: usize,
 ) -> LaneContext {
     let (for_decode, for_formats, encoder) = (shared.table.clone(), shared.table.clone(), parts.encoder.clone());
+    let for_readiness = shared.table.clone();
     let name: Arc<str> = format!("{}-{number}", parts.settings.instance).into();
     let observer = LaneObserver::new(
         number,
@@ -151,6 +155,7 @@ fn context(
         registry: parts.registry.clone(),
         compile: Box::new(definitions::compile),
         decode: Box::new(move |record| for_decode.decode(record)),
+        is_ready: Box::new(move |record| for_readiness.is_ready(record)),
         encode: Box::new(move |subject, left| encoder.encode(subject, left)),
         waiting: Some(Arc::new(shared.waiting.of_lane(number))),
         observer: Arc::new(observer),

@@ -18,6 +18,7 @@ pub mod project;
 pub mod purge;
 pub mod refusals;
 pub mod run;
+pub mod schemas;
 pub mod sources;
 pub mod topic_follower;
 pub mod topic_watch;

@@ -23,12 +23,14 @@ pub const OFFSETS_EXPIRED: &str = "offsets-expired";
 pub const OFFSET_UNUSABLE: &str = "offset-unusable";
 /// Partitions are held by no member of the group.
 pub const PARTITIONS_UNASSIGNED: &str = "partitions-unassigned";
+/// The schema registry gives no answer; sources that need it stand still.
+pub const REGISTRY: &str = "registry";
 /// The circuit breaker of a connector lets no call through.
 pub const BREAKER: &str = "breaker";
 
 /// Problems of a process: they end with it, whether it could say so or not. A breaker that the next one finds open is said again.
-const OF_A_PROCESS: [&str; 6] =
-    [CLIENT_TROUBLE, LANE_RESTARTS, DUPLICATE_IDENTITY, TOPICS, PARTITIONS_UNASSIGNED, BREAKER];
+const OF_A_PROCESS: [&str; 7] =
+    [CLIENT_TROUBLE, LANE_RESTARTS, DUPLICATE_IDENTITY, TOPICS, PARTITIONS_UNASSIGNED, REGISTRY, BREAKER];
 
 /// The problem that an alert of an earlier process of the same instance tells of, if it ended with that process. A start takes system
 /// topics as they are, so those that were recreated before it are no problem any more.

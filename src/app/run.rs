@@ -16,12 +16,13 @@ use super::instance::{Instance, Parts};
 use super::observer::Watcher;
 use super::problems::TOPICS;
 use super::purge::{Done, Purge};
+use super::schemas;
 use super::topic_watch::{SystemTopics, TopicWatch, Watched};
 use super::versions::Versions;
 use super::waiting::SharedWaiting;
 use crate::engine::registry::Registry;
 use crate::kafka::client::ClientSettings;
-use crate::lane::{StopSignal, TopicIds};
+use crate::lane::StopSignal;
 use crate::settings::Settings;
 use crate::telemetry::admin::{AdminServer, router};
 use crate::telemetry::health::Health;
@@ -123,8 +124,8 @@ impl Running {
             alerts.finish();
             return Err(error);
         }
-        let topic_ids = Arc::new(TopicIds::default());
         let parts = Parts {
+            schemas: schemas::of(&settings, runtime.handle(), &health)?,
             settings,
             clients,
             encoder: known.encoder,
@@ -132,13 +133,12 @@ impl Running {
             registry,
             health: health.clone(),
             metrics,
-            topic_ids: topic_ids.clone(),
+            topic_ids: Arc::default(),
             waiting,
             watcher,
             stop: stop.clone(),
         };
-        let watched = Watched { clients: parts.clients.clone(), sources: topic_ids, system, health: health.clone() };
-        let topics = TopicWatch::start(watched, stop.clone())?;
+        let topics = TopicWatch::start(watched_topics(&parts, system), stop.clone())?;
         let purge = Purge::start(parts.clients.clone(), parts.encoder.journal.name.clone(), done, stop.clone())?;
         let watched = watched_group(&parts);
         let instance = Instance::start(parts)?;
@@ -210,6 +210,11 @@ fn refuse_unknown_connectors(
         "workflows in use call what these settings do not have: their executions would fail, so nothing was started; one that is not to \
          run any more can be applied as `stopped`",
     )
+}
+
+fn watched_topics(parts: &Parts, system: Arc<SystemTopics>) -> Watched {
+    let (clients, sources, health) = (parts.clients.clone(), parts.topic_ids.clone(), parts.health.clone());
+    Watched { clients, sources, system, health }
 }
 
 fn watched_group(parts: &Parts) -> WatchedGroup {

@@ -3,11 +3,12 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use crate::codec::avro::Schemas;
 use crate::codec::event::Format;
 use crate::codec::plain::{Locator, Places, Pointer};
 use crate::engine::event::{Event, SourceRecord, Undecodable};
 use crate::kafka::start::Start;
-use crate::settings::{self, JsonSettings, Settings, SourceFormat, SourceSettings, TopicSelector};
+use crate::settings::{self, PlaceSettings, Settings, SourceFormat, SourceSettings, TopicSelector};
 
 /// Topics whose source is remembered; a pattern may find new ones for ever.
 const TOPICS_KEPT: usize = 100_000;
@@ -16,6 +17,8 @@ const TOPICS_KEPT: usize = 100_000;
 #[derive(Debug)]
 pub struct SourceTable {
     sources: Vec<Source>,
+    /// Whether a source has records that cannot be understood at any time.
+    may_wait: bool,
     /// Topics that were seen, by the place of their source.
     seen: Mutex<HashMap<String, usize>>,
 }
@@ -29,10 +32,11 @@ struct Source {
 }
 
 impl SourceTable {
-    /// The sources of the settings, which have checked them.
-    pub fn new(settings: &Settings) -> SourceTable {
-        let sources = settings.sources.iter().map(source).collect();
-        SourceTable { sources, seen: Mutex::default() }
+    /// The sources of the settings, which have checked them, and where the schemas of Avro records are found.
+    pub fn new(settings: &Settings, schemas: &Arc<dyn Schemas>) -> SourceTable {
+        let sources = settings.sources.iter().map(|settings| source(settings, schemas)).collect();
+        let may_wait = settings.sources.iter().any(|source| matches!(source.format, SourceFormat::Avro(_)));
+        SourceTable { sources, may_wait, seen: Mutex::default() }
     }
 
     /// What to subscribe to: names, and patterns that start with `^`.
@@ -49,6 +53,13 @@ impl SourceTable {
                 Err((record, Undecodable { message }))
             }
         }
+    }
+
+    /// Whether a record can be understood now, or never will be; see [`Format::is_ready`].
+    pub fn is_ready(&self, record: &SourceRecord) -> bool {
+        // Most instances have no source of which this is ever false.
+        !self.may_wait
+            || self.place(&record.origin.topic.name).is_none_or(|it| self.sources[it].format.is_ready(record))
     }
 
     /// The format of a topic, as settings and metrics name it.
@@ -94,12 +105,11 @@ impl SourceTable {
     }
 }
 
-fn source(settings: &SourceSettings) -> Source {
+fn source(settings: &SourceSettings, schemas: &Arc<dyn Schemas>) -> Source {
     let format = match &settings.format {
         SourceFormat::CloudEvents => Format::CloudEvents,
-        SourceFormat::Json(JsonSettings { kind, id, data }) => {
-            Format::Json(Places { kind: locator(kind), id: id.as_ref().map(locator), data: pointer(data) })
-        }
+        SourceFormat::Json(it) => Format::Json(places(it)),
+        SourceFormat::Avro(it) => Format::Avro(places(it), schemas.clone()),
     };
     let start = match settings.start {
         settings::Start::Latest => Start::Latest,
@@ -108,11 +118,17 @@ fn source(settings: &SourceSettings) -> Source {
     Source { selector: settings.topic.clone(), format, start, confirmed: settings.confirm_start.clone() }
 }
 
+fn places(settings: &PlaceSettings) -> Places {
+    let PlaceSettings { kind, id, data } = settings;
+    Places { kind: locator(kind), id: id.as_ref().map(locator), data: pointer(data) }
+}
+
 fn locator(locator: &settings::Locator) -> Locator {
     match locator {
         settings::Locator::Pointer(text) => Locator::Pointer(pointer(text)),
         settings::Locator::Header(name) => Locator::Header(name.clone()),
         settings::Locator::Constant(text) => Locator::Const(Arc::from(text.as_str())),
+        settings::Locator::SchemaName => Locator::SchemaName,
     }
 }
 

@@ -84,6 +84,7 @@ impl Instance {
             registry: self.registry,
             compile: Box::new(|_, document| definition::compile(document).map_err(|refused| refused.to_string())),
             decode: Box::new(|record| Format::CloudEvents.decode(record)),
+            is_ready: Box::new(|_| true),
             encode: Box::new(move |subject, left| encoder.encode(subject, left)),
             waiting: waiting.map(|waiting| Arc::new(waiting.of_the_lane())),
             observer: Arc::new(Watch { progress, done }),

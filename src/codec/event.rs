@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use super::avro::{Found, Schemas};
 use super::json::{self, Limits};
 use super::plain::Places;
 use super::{cloudevents, plain};
@@ -17,12 +18,14 @@ const HEADERS: usize = 1_000;
 const ATTRIBUTE_BYTES: usize = 4_096;
 
 /// How the events of a source are written.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub enum Format {
     /// CloudEvents 1.0, in both modes of the Kafka binding.
     CloudEvents,
     /// Plain JSON, with the places of type, id and data.
     Json(Places),
+    /// Avro in Confluent's wire format, with the same places in what the record is, and where schemas are found.
+    Avro(Places, Arc<dyn Schemas>),
 }
 
 impl Format {
@@ -31,6 +34,18 @@ impl Format {
         match self {
             Format::CloudEvents => "cloudevents",
             Format::Json(_) => "json",
+            Format::Avro(..) => "avro",
+        }
+    }
+
+    /// Whether all is there that a record is to be understood with, or it is known that it never will be. What is not is on its way: the
+    /// question asks for it.
+    pub fn is_ready(&self, record: &SourceRecord) -> bool {
+        match self {
+            Format::CloudEvents | Format::Json(_) => true,
+            Format::Avro(_, schemas) => {
+                plain::schema_of(record).is_none_or(|key| !matches!(schemas.find(key), Found::Later))
+            }
         }
     }
 
@@ -38,7 +53,8 @@ impl Format {
     pub fn decode(&self, record: SourceRecord) -> Result<Event, (SourceRecord, Undecodable)> {
         let understood = few_headers(&record).and_then(|()| match self {
             Format::CloudEvents => cloudevents::read(&record),
-            Format::Json(places) => plain::read(&record, places),
+            Format::Json(places) => plain::read_json(&record, places),
+            Format::Avro(places, schemas) => plain::read_avro(&record, places, &**schemas),
         });
         match understood.and_then(Attributes::short) {
             Ok(Attributes { id, kind, source, subject, time, data }) => {

@@ -1,7 +1,7 @@
 //! Bytes to events, and records to bytes.
 //!
 //! ```text
-//!  SourceRecord ─▶ event (cloudevents · plain) ─▶ engine::event::Event, or why not
+//!  SourceRecord ─▶ event (cloudevents · plain · avro) ─▶ engine::event::Event, or why not
 //!  what an operator should know ─▶ alert ─▶ engine::wire::WireRecord
 //!  engine::execution::Left ─▶ record (step · execution · produced · dead_letter) ─▶ engine::wire::WireRecord
 //! ```

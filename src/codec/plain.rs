@@ -1,7 +1,8 @@
-//! Plain JSON, with configured places for type, id and data.
+//! Documents without an envelope, with configured places for type, id and data: plain JSON, and Avro.
 
 use std::sync::Arc;
 
+use super::avro::{self, Found, RecordSchema, Schemas, frame};
 use super::event::{Attributes, parse, utf8};
 use crate::engine::event::SourceRecord;
 use crate::engine::value::{Value, ValueRef, View};
@@ -26,6 +27,8 @@ pub enum Locator {
     Header(String),
     /// It is always this.
     Const(Arc<str>),
+    /// The full name of the record's schema; JSON documents have none.
+    SchemaName,
 }
 
 /// A JSON pointer (RFC 6901).
@@ -72,17 +75,49 @@ fn position(segment: &str) -> Option<usize> {
     segment.parse().ok().filter(|_| canonical && digits)
 }
 
-/// Understands a record.
-pub(super) fn read(record: &SourceRecord, places: &Places) -> Result<Attributes, String> {
+/// Understands a JSON record.
+pub(super) fn read_json(record: &SourceRecord, places: &Places) -> Result<Attributes, String> {
     let text = record.value_bytes().ok_or("the value is null, but a JSON document is expected")?;
-    let document = parse(text)?;
-    let kind = locate(&places.kind, record, &document, "type")?;
+    attributes(record, places, &parse(text)?, None)
+}
+
+/// Understands a record that names its schema, which must have been found.
+pub(super) fn read_avro(record: &SourceRecord, places: &Places, schemas: &dyn Schemas) -> Result<Attributes, String> {
+    let bytes = record.value_bytes().ok_or("the value is null, but an Avro record is expected")?;
+    let (key, datum) = frame::read(record.header(frame::VALUE_HEADER), &bytes)?;
+    let schema = match schemas.find(key) {
+        Found::Here(schema) => schema,
+        Found::Not(why) => return Err(format!("its schema has the {key}: {why}")),
+        Found::Later => return Err(format!("its schema has the {key}, and is not known yet")),
+    };
+    match &*schema {
+        RecordSchema::Avro(schema) => {
+            let document = avro::decode(schema, &datum).map_err(|what| format!("{what}; its schema has the {key}"))?;
+            attributes(record, places, &document, schema.name())
+        }
+        RecordSchema::Json => attributes(record, places, &parse(datum)?, None),
+    }
+}
+
+/// The schema that an Avro record names, if it names one.
+pub(super) fn schema_of(record: &SourceRecord) -> Option<frame::SchemaKey> {
+    let bytes = record.value_bytes()?;
+    frame::read(record.header(frame::VALUE_HEADER), &bytes).ok().map(|(key, _)| key)
+}
+
+fn attributes(
+    record: &SourceRecord,
+    places: &Places,
+    document: &Value,
+    schema: Option<&Arc<str>>,
+) -> Result<Attributes, String> {
+    let kind = locate(&places.kind, (record, schema), document, "type")?;
     let kind = kind.ok_or_else(|| missing("type", &places.kind))?;
     let id = match &places.id {
-        Some(place) => locate(place, record, &document, "id")?.unwrap_or_default(),
+        Some(place) => locate(place, (record, schema), document, "id")?.unwrap_or_default(),
         None => Arc::default(),
     };
-    let data = places.data.find(&document).ok_or_else(|| format!("there is no data at {}", places.data.text))?;
+    let data = places.data.find(document).ok_or_else(|| format!("there is no data at {}", places.data.text))?;
     Ok(Attributes { id, kind, source: Arc::default(), subject: None, time: None, data: data.to_value() })
 }
 
@@ -91,13 +126,20 @@ fn missing(what: &str, place: &Locator) -> String {
         Locator::Pointer(pointer) => format!("the event's {what} is missing: there is nothing at {}", pointer.text),
         Locator::Header(name) => format!("the event's {what} is missing: there is no header {name}"),
         Locator::Const(_) => format!("the event's {what} is empty"),
+        Locator::SchemaName => format!("the event's {what} is missing: its schema is of a type that has no name"),
     }
 }
 
 /// The text at a place; None if there is nothing, null or an empty text. Whole numbers count as text: many ids are numbers.
-fn locate(place: &Locator, record: &SourceRecord, document: &Value, what: &str) -> Result<Option<Arc<str>>, String> {
+fn locate(
+    place: &Locator,
+    (record, schema): (&SourceRecord, Option<&Arc<str>>),
+    document: &Value,
+    what: &str,
+) -> Result<Option<Arc<str>>, String> {
     let text: Option<Arc<str>> = match place {
         Locator::Const(text) => Some(text.clone()),
+        Locator::SchemaName => schema.cloned(),
         Locator::Header(name) => record.header(name).map(|value| utf8(value, name)).transpose()?.map(Arc::from),
         Locator::Pointer(pointer) => match pointer.find(document).map(ValueRef::view) {
             None | Some(View::Null) => None,

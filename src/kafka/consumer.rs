@@ -45,7 +45,7 @@ pub trait Rebalance: Send + Sync {
 
 /// A member of the group.
 pub struct Consumer<H: Rebalance> {
-    inner: BaseConsumer<Context<H>>,
+    pub(super) inner: BaseConsumer<Context<H>>,
 }
 
 /// What a poll came back with.
@@ -173,18 +173,6 @@ impl<H: Rebalance> Consumer<H> {
         Some(SourceRecord::new(origin, timestamp, message.key(), message.payload(), native::headers(message)))
     }
 
-    /// Stops fetching, of all that is assigned; throws away what was fetched and not polled.
-    pub fn pause(&self) -> Result<(), PollError> {
-        let assigned = self.inner.assignment().map_err(|error| classify(&error))?;
-        self.inner.pause(&assigned).map_err(|error| classify(&error))
-    }
-
-    /// Goes on fetching.
-    pub fn resume(&self) -> Result<(), PollError> {
-        let assigned = self.inner.assignment().map_err(|error| classify(&error))?;
-        self.inner.resume(&assigned).map_err(|error| classify(&error))
-    }
-
     /// What the consumer is in its group right now; None while it has no membership.
     pub fn membership(&self) -> Option<GroupMetadata> {
         GroupMetadata::current(self.inner.client().native_ptr())
@@ -299,7 +287,7 @@ impl Member<'_> {
 }
 
 /// What the client calls back into.
-struct Context<H> {
+pub(super) struct Context<H> {
     handler: Arc<H>,
     topics: Mutex<HashMap<String, Arc<Topic>>>,
     /// Partitions that the group gave to this member and that it does not read: the client does not know them as assigned.
@@ -467,7 +455,7 @@ fn describe<H: Rebalance>(
         .map_err(|code| PollError::Trouble(format!("describing topics: {code}")))
 }
 
-fn classify(error: &KafkaError) -> PollError {
+pub(super) fn classify(error: &KafkaError) -> PollError {
     let code = error.rdkafka_error_code();
     match code {
         Some(

@@ -8,6 +8,7 @@ pub mod group_offsets;
 mod log;
 pub mod log_reader;
 pub mod native;
+mod pause;
 pub mod producer;
 pub mod record_reader;
 pub mod sender;

@@ -14,6 +14,7 @@ mod calls;
 pub(crate) mod clock;
 mod committer;
 mod gates;
+mod held_back;
 mod inbox;
 mod journal;
 mod pace;
@@ -75,6 +76,9 @@ const INIT_TRIES: u32 = 12;
 pub type Compile = dyn Fn(&Workflow, &[u8]) -> Result<Arc<Plan>, String> + Send + Sync;
 /// Understands a record, or says why not.
 pub type Decode = dyn Fn(SourceRecord) -> Result<Event, (SourceRecord, Undecodable)> + Send + Sync;
+/// Whether all is there that a record is understood with, or never will be. What is not is on its way, or its source is out of reach for a
+/// while; asked again and again, it must not block.
+pub type IsReady = dyn Fn(&SourceRecord) -> bool + Send + Sync;
 /// Writes what a subject leaves as records.
 pub type Encode = dyn Fn(&Subject, Left) -> Vec<WireRecord> + Send + Sync;
 
@@ -103,6 +107,8 @@ pub struct LaneContext {
     pub compile: Box<Compile>,
     /// See [`Decode`].
     pub decode: Box<Decode>,
+    /// See [`IsReady`].
+    pub is_ready: Box<IsReady>,
     /// See [`Encode`].
     pub encode: Box<Encode>,
     /// What it needs for executions that wait; None where none does.
@@ -187,6 +193,10 @@ impl LaneContext {
 
     fn decode(&self, record: SourceRecord) -> Result<Event, (SourceRecord, Undecodable)> {
         (self.decode)(record)
+    }
+
+    fn is_ready(&self, record: &SourceRecord) -> bool {
+        (self.is_ready)(record)
     }
 
     /// Runs a subject, and says what it leaves where it must fit into the journal if it waits.

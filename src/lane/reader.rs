@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::committer::LaneBatch;
+use super::held_back::HeldBack;
 use super::inbox::Inbox;
 use super::pipeline::{Pipeline, Refused};
 use super::tally::Tally;
@@ -35,6 +36,8 @@ const PATIENCE: Duration = Duration::from_secs(1);
 /// The sources go on when no more than this share of the bound is in flight; pausing throws away what was fetched, so it must
 /// not flutter.
 const RESUME_BELOW: f64 = 0.5;
+/// How often it is looked whether what is held back can be understood.
+const HELD_BACK_LOOK: Duration = Duration::from_millis(20);
 /// How long a revoke may hold up the group: what is in flight is committed in that time, or the lane starts again.
 const REVOKE_WAIT: Duration = Duration::from_secs(3);
 /// How long leaving the group may take: the calls that are under way, the last commit, and an answer of the group.
@@ -93,6 +96,8 @@ pub(super) struct State {
     held: Vec<SourcePartition>,
     /// Held too, but not read.
     refused: Vec<(SourcePartition, Refusal)>,
+    /// Read, and not understood yet.
+    pub(super) held_back: HeldBack,
     /// How many changes of topics were looked at.
     topic_changes: u64,
     must_restart: Option<RestartReason>,
@@ -110,7 +115,8 @@ impl Reader {
         let machine = Machine::new(context.identity.clone());
         let topic_changes = context.topic_ids.changes();
         let (fresh, held, refused) = (Vec::new(), Vec::new(), Vec::new());
-        let state = State { machine, tender, fresh, held, refused, topic_changes, must_restart: None, ended: false };
+        let (held_back, must_restart, ended) = (HeldBack::default(), None, false);
+        let state = State { machine, tender, fresh, held, refused, held_back, topic_changes, must_restart, ended };
         Arc::new(Reader { context, pipeline, tenure, inbox, state: Mutex::new(state) })
     }
 
@@ -127,6 +133,7 @@ impl Reader {
         while !self.context.stop.is_set() {
             self.check()?;
             self.make_room(consumer)?;
+            self.see_to_held_back(consumer)?;
             let went_on = self.tend()?;
             // Asking without waiting first lets the committer know at once that nothing more is there.
             if self.poll(consumer, Duration::ZERO, &mut records)? == 0 && !went_on {
@@ -230,6 +237,7 @@ impl Reader {
                 Err(Refused::TimedOut) => {}
             }
         }
+        self.state().held_back.resumed();
         consumer.resume().map_err(|error| self.trouble(&error))
     }
 
@@ -265,7 +273,7 @@ impl Reader {
         }
     }
 
-    fn trouble(&self, error: &PollError) -> RestartReason {
+    pub(super) fn trouble(&self, error: &PollError) -> RestartReason {
         tracing::warn!(lane = %self.context.name, cause = %error, "the consumer cannot be paused or resumed");
         RestartReason::Fatal
     }
@@ -277,11 +285,19 @@ impl Reader {
 
     /// How long it may be waited for something to do.
     fn patience(&self) -> Duration {
-        self.state().tender.as_ref().map_or(POLL_WAIT, |tender| tender.patience().min(POLL_WAIT))
+        let state = self.state();
+        let most = if state.held_back.is_empty() { POLL_WAIT } else { HELD_BACK_LOOK };
+        state.tender.as_ref().map_or(most, |tender| tender.patience().min(most))
+    }
+
+    /// Takes records that came: those that cannot be understood yet are held back.
+    fn take(&self, records: &mut Vec<SourceRecord>) -> Result<(), RestartReason> {
+        self.state().held_back.sift(records, |record| self.context.is_ready(record));
+        self.run_records(records)
     }
 
     /// Runs records through the machine and hands on what they cause.
-    fn take(&self, records: &mut Vec<SourceRecord>) -> Result<(), RestartReason> {
+    pub(super) fn run_records(&self, records: &mut Vec<SourceRecord>) -> Result<(), RestartReason> {
         let mut state = self.state();
         let mut chunk = Chunk::empty();
         for record in records.drain(..) {
@@ -455,6 +471,7 @@ impl Rebalance for Reader {
                 Some(tender) if tender.owns(partition) => tender.revoked(partition),
                 Some(_) | None => state.machine.handle_revoked(partition),
             }
+            state.held_back.let_go(partition);
         }
         state.held.retain(|held| !partitions.contains(held));
         state.refused.retain(|(held, _)| !partitions.contains(held));

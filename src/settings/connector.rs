@@ -50,12 +50,13 @@ pub struct BreakerSettings {
 /// A Confluent-compatible schema registry.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RegistrySettings {
-    /// Where it is: http or https, without credentials. Required.
-    pub url: Secret,
+    /// Where it is: http or https, without credentials, each of them asked when the one before gives no answer. One is required.
+    pub urls: Vec<Secret>,
     /// Headers of every call, by lower-case name. Default: none.
     pub headers: BTreeMap<String, Secret>,
 }
 
+const REGISTRY_URLS: usize = 8;
 const CONNECTORS: usize = 1000;
 const HEADERS: usize = 64;
 const CONCURRENCY_DEFAULT: i64 = 64;
@@ -115,10 +116,29 @@ fn read_breaker(section: &mut Section<'_, '_>) -> BreakerSettings {
 
 pub(super) fn read_registry(root: &mut Section<'_, '_>) -> Option<RegistrySettings> {
     let mut section = root.section("registry")?;
-    let url = read_url(&mut section);
+    let urls = read_urls(&mut section);
     let headers = read_headers(&mut section);
     section.finish();
-    Some(RegistrySettings { url: url?, headers })
+    Some(RegistrySettings { urls: urls?, headers })
+}
+
+/// The URLs of a registry, separated by commas.
+fn read_urls(section: &mut Section<'_, '_>) -> Option<Vec<Secret>> {
+    let remedy = "write where it is, like \"http://registry:8081\"; several are separated by commas";
+    let text = section.required_text("url", remedy)?;
+    let urls: Vec<&str> = text.value.split(',').map(str::trim).collect();
+    if urls.len() > REGISTRY_URLS {
+        section.mistake(text.place, format!("`url` has {} URLs", urls.len()), format!("write at most {REGISTRY_URLS}"));
+        return None;
+    }
+    for url in urls.iter().filter(|_| text.resolved) {
+        if let Err((what, remedy)) = check::http_url(url) {
+            // The refused URL may have credentials in it, so it is not shown.
+            section.mistake(text.place, format!("`url` is refused: {what}"), remedy);
+            return None;
+        }
+    }
+    Some(urls.into_iter().map(|url| Secret::new(url.to_owned())).collect())
 }
 
 fn read_url(section: &mut Section<'_, '_>) -> Option<Secret> {

@@ -27,7 +27,7 @@ pub use kafka::KafkaSettings;
 pub use mistake::{Mistake, Mistakes, Place, nearest};
 pub use reference::References;
 pub use secret::Secret;
-pub use source::{JsonSettings, Locator, SourceFormat, SourceSettings, Start, TopicSelector};
+pub use source::{Locator, PlaceSettings, SourceFormat, SourceSettings, Start, TopicSelector};
 
 use document::{Document, MistakeList, Reader, SETTINGS_BYTES, Section, Text};
 use reference::Resolver;
@@ -64,7 +64,7 @@ pub struct Settings {
     pub sources: Vec<SourceSettings>,
     /// External systems that steps may call, by name. This version calls none.
     pub connectors: BTreeMap<String, ConnectorSettings>,
-    /// The schema registry. This version asks none.
+    /// The schema registry. Asked if a source needs it.
     pub registry: Option<RegistrySettings>,
     /// What is recorded of executions.
     pub records: RecordSettings,
@@ -292,6 +292,10 @@ fn read_settings(
     let sources = source::read_sources(root, topic_prefix.as_deref().unwrap_or("tidegate."));
     let connectors = connector::read_connectors(root);
     let registry = connector::read_registry(root);
+    for source in sources.iter().filter(|it| registry.is_none() && matches!(it.format, SourceFormat::Avro(_))) {
+        let what = "format `avro` needs a schema registry";
+        root.mistake(source.place.clone(), what, "add [registry] with its url");
+    }
     let records = read_records(root);
     let topics = read_topics(root);
     let limits = read_limits(root);

@@ -55,13 +55,15 @@ pub enum SourceFormat {
     /// CloudEvents in both modes of their Kafka binding.
     CloudEvents,
     /// Plain JSON with configured places.
-    Json(JsonSettings),
+    Json(PlaceSettings),
+    /// Avro with configured places; its schemas are in the registry.
+    Avro(PlaceSettings),
 }
 
-/// Where an event's parts are in a plain JSON record.
+/// Where an event's parts are in a record that has no envelope.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct JsonSettings {
-    /// Where the event's type is. Required.
+pub struct PlaceSettings {
+    /// Where the event's type is. Required for JSON; for Avro the default is the name of the schema.
     pub kind: Locator,
     /// Where the event's id is; it is data only. None: events have no id of their own.
     pub id: Option<Locator>,
@@ -78,6 +80,8 @@ pub enum Locator {
     Header(String),
     /// It is always this.
     Constant(String),
+    /// The full name of the record's Avro schema.
+    SchemaName,
 }
 
 /// Where a new group starts on a topic.
@@ -100,6 +104,8 @@ enum FormatName {
 const SOURCES: usize = 1000;
 /// The most starts that are confirmed at once.
 const CONFIRMATIONS: usize = 1000;
+/// What is written for [`Locator::SchemaName`].
+const SCHEMA_NAME: &str = "schema:name";
 /// The longest pattern. Its compiled form is bounded by the library.
 const PATTERN_BYTES: usize = 1024;
 
@@ -180,14 +186,14 @@ fn topic_selector(topic: &str, topic_prefix: &str) -> Result<TopicSelector, (&'s
 fn read_format(section: &mut Section<'_, '_>) -> Option<SourceFormat> {
     const FORMATS: [(&str, FormatName); 3] =
         [("cloudevents", FormatName::CloudEvents), ("json", FormatName::Json), ("avro", FormatName::Avro)];
-    section.required_text("format", "write cloudevents or json; formats are never guessed")?;
-    let (format, place) = section.choice("format", &FORMATS)?;
-    if format != FormatName::Json {
+    section.required_text("format", "write cloudevents, json or avro; formats are never guessed")?;
+    let (format, _) = section.choice("format", &FORMATS)?;
+    if format == FormatName::CloudEvents {
         for key in ["type", "id", "data"] {
             if let Some(text) = section.text(key) {
                 section.mistake(
                     text.place,
-                    format!("`{key}` is for format `json`"),
+                    format!("`{key}` is for formats `json` and `avro`"),
                     format!("remove `{key}`, or write format = \"json\""),
                 );
             }
@@ -196,14 +202,29 @@ fn read_format(section: &mut Section<'_, '_>) -> Option<SourceFormat> {
     match format {
         FormatName::CloudEvents => Some(SourceFormat::CloudEvents),
         FormatName::Json => read_json(section).map(SourceFormat::Json),
-        FormatName::Avro => {
-            section.mistake(place, "format `avro` is not supported by this version", "write cloudevents or json");
-            None
-        }
+        FormatName::Avro => read_avro(section).map(SourceFormat::Avro),
     }
 }
 
-fn read_json(section: &mut Section<'_, '_>) -> Option<JsonSettings> {
+fn read_avro(section: &mut Section<'_, '_>) -> Option<PlaceSettings> {
+    let has_kind = section.text("type").is_some();
+    let kind = section.parsed("type", avro_locator);
+    let id = section.parsed("id", locator);
+    let data = section.parsed("data", |data| json_pointer(data).map(|()| data.to_owned())).unwrap_or_default();
+    let kind = if has_kind { kind? } else { Locator::SchemaName };
+    Some(PlaceSettings { kind, id, data })
+}
+
+/// Where the type of an Avro record is: it may be in its schema, too.
+fn avro_locator(text: &str) -> Result<Locator, (&'static str, String)> {
+    if text == SCHEMA_NAME {
+        return Ok(Locator::SchemaName);
+    }
+    let or = |remedy: String| format!("{remedy}, or {SCHEMA_NAME} for the full name of the record's schema");
+    locator(text).map_err(|(what, remedy)| (what, or(remedy)))
+}
+
+fn read_json(section: &mut Section<'_, '_>) -> Option<PlaceSettings> {
     let kind = section
         .required_text(
             "type",
@@ -212,7 +233,7 @@ fn read_json(section: &mut Section<'_, '_>) -> Option<JsonSettings> {
         .and_then(|_| section.parsed("type", locator));
     let id = section.parsed("id", locator);
     let data = section.parsed("data", |data| json_pointer(data).map(|()| data.to_owned())).unwrap_or_default();
-    Some(JsonSettings { kind: kind?, id, data })
+    Some(PlaceSettings { kind: kind?, id, data })
 }
 
 fn locator(text: &str) -> Result<Locator, (&'static str, String)> {

@@ -64,7 +64,7 @@ fn every_example_of_the_default_file_is_valid() {
     assert_eq!(settings.kafka.properties["sasl.password"].expose(), "hunter2");
     assert_eq!(settings.sources.len(), 2);
     assert_eq!(settings.sources[0].format, SourceFormat::CloudEvents);
-    let json = JsonSettings {
+    let json = PlaceSettings {
         kind: Locator::Pointer("/event".into()),
         id: Some(Locator::Pointer("/id".into())),
         data: "".into(),
@@ -154,12 +154,12 @@ fn sources_are_refused_with_their_place() {
     check(
         &source("topic = \"a\""),
         &[],
-        &["tidegate.toml:3:1: `format` is missing; write cloudevents or json; formats are never guessed"],
+        &["tidegate.toml:3:1: `format` is missing; write cloudevents, json or avro; formats are never guessed"],
     );
     check(
         &source("topic = \"a\"\nformat = \"avro\""),
         &[],
-        &["tidegate.toml:5:10: format `avro` is not supported by this version; write cloudevents or json"],
+        &["tidegate.toml:3:1: format `avro` needs a schema registry; add [registry] with its url"],
     );
     check(
         &source(&format!("topic = \"tidegate.journal\"\n{format}")),
@@ -191,7 +191,7 @@ fn sources_are_refused_with_their_place() {
         &[
             "tidegate.toml:4:9: `topic` is `a b`: it has a character that topics cannot have; write 1 to 249 of a-z A-Z 0-9 . _ -, or a pattern that starts with ^",
             "tidegate.toml:6:9: `start` is `lastest`; did you mean `latest`? It is one of latest, earliest",
-            "tidegate.toml:7:8: `type` is for format `json`; remove `type`, or write format = \"json\"",
+            "tidegate.toml:7:8: `type` is for formats `json` and `avro`; remove `type`, or write format = \"json\"",
         ],
     );
 }
@@ -228,9 +228,33 @@ fn places_in_plain_json_are_checked() {
         &[],
     );
     let kind = Locator::Header("X-Type".into());
-    let json = JsonSettings { kind, id: Some(Locator::Constant("one".into())), data: "/a/b~1c".into() };
+    let json = PlaceSettings { kind, id: Some(Locator::Constant("one".into())), data: "/a/b~1c".into() };
     assert_eq!(settings.sources[0].format, SourceFormat::Json(json));
     assert_eq!(settings.sources[0].start, Start::Latest);
+}
+
+#[test]
+fn the_type_of_an_avro_record_is_its_schemas_name_if_nothing_else_is_said() {
+    const REGISTRY: &str = "\n[registry]\nurl = \"http://registry:8081\"";
+    let format = |more: &str| {
+        let text = format!("[[sources]]\ntopic = \"a\"\nformat = \"avro\"\n{more}{REGISTRY}");
+        accepted(&text, &[]).sources[0].format.clone()
+    };
+    let places = |kind, id, data: &str| SourceFormat::Avro(PlaceSettings { kind, id, data: data.into() });
+    assert_eq!(format(""), places(Locator::SchemaName, None, ""));
+    assert_eq!(format("type = \"schema:name\""), places(Locator::SchemaName, None, ""));
+    let pointer = |text: &str| Locator::Pointer(text.into());
+    assert_eq!(
+        format("type = \"/kind\"\nid = \"/id\"\ndata = \"/body\""),
+        places(pointer("/kind"), Some(pointer("/id")), "/body")
+    );
+    check(
+        &format!("{KAFKA}[[sources]]\ntopic = \"a\"\nformat = \"avro\"\ntype = \"kind\"{REGISTRY}"),
+        &[],
+        &[
+            "tidegate.toml:6:8: `type` is `kind`: a JSON pointer starts with /; write \"/kind\", or schema:name for the full name of the record's schema",
+        ],
+    );
 }
 
 #[test]

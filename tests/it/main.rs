@@ -2,6 +2,7 @@
 
 mod admin;
 mod architecture;
+mod avro;
 mod codec;
 mod commands;
 mod conformance;

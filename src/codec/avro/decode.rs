@@ -93,7 +93,9 @@ impl<'s> Reading<'s> {
         }
         match self.bytes.len() - self.at {
             0 => Ok(()),
-            left => Err(format!("the datum ends, but {left} bytes are behind it: was it written with another schema?")),
+            left => Err(format!(
+                "the datum ends, but {left} bytes are behind it; it may have been written with another schema"
+            )),
         }
     }
 

@@ -9,6 +9,9 @@
 //! few bytes can claim lists of any length and any depth, so nothing is allocated for a claim, nothing recurses, and every value counts
 //! against the same limits as a JSON document.
 
+use std::fmt::Debug;
+use std::sync::Arc;
+
 mod decode;
 pub mod frame;
 mod logical;
@@ -17,4 +20,31 @@ mod schema;
 mod tests;
 
 pub use decode::decode;
+pub use frame::SchemaKey;
 pub use schema::{Refused, WriterSchema};
+
+/// Where the schemas of records are found. Asked for every record, so it must not block.
+pub trait Schemas: Debug + Send + Sync {
+    /// The schema of that key, if it is known; one that is not is looked for from now on.
+    fn find(&self, key: SchemaKey) -> Found;
+}
+
+/// What records of a schema are read with. Those of several languages may lie in one topic, framed alike.
+#[derive(Debug)]
+pub enum RecordSchema {
+    /// They are Avro.
+    Avro(WriterSchema),
+    /// They are JSON, and whoever wrote them has seen to it that they fit their JSON Schema.
+    Json,
+}
+
+/// What is known of a schema.
+#[derive(Clone, Debug)]
+pub enum Found {
+    /// It is here.
+    Here(Arc<RecordSchema>),
+    /// Its records cannot be read: there is no such schema, or it is refused. Says why.
+    Not(Arc<str>),
+    /// Nobody knows so far, or the registry cannot be asked.
+    Later,
+}

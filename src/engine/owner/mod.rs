@@ -246,8 +246,13 @@ impl Owner {
                 ward.want(execution);
                 return None;
             }
-            let includes = ward.includes(execution);
+            let (includes, slot) = (ward.includes(execution), ward.log.slot(execution));
             let again = ward.redrives.get_mut(&execution)?;
+            if !again.is_ready(around) {
+                let timer = slot.map(|slot| (around.now_ms + LOOK_AGAIN_MS, execution.journal_partition, slot));
+                timer.into_iter().for_each(|timer| self.timers.insert(timer));
+                return None;
+            }
             let (run, subject) = (again.run, again.next(execution, includes, around)?);
             return self.emit((execution, run), subject, around);
         };
@@ -297,6 +302,10 @@ impl Owner {
             }
             Err(message) => return self.unrunnable(execution, task, &message, around),
         };
+        if !(around.is_ready)(&task.checkpoint.record) {
+            self.timers.insert(timer(around.now_ms + LOOK_AGAIN_MS, execution, task));
+            return Looked::Waits(Some(WaitReason::Definition));
+        }
         if (around.is_stopped)(&task.checkpoint.workflow) {
             task.stop("its workflow was stopped");
         }
@@ -370,8 +379,9 @@ impl Owner {
             let (_, ward) = firsts.min_by_key(|(place, _)| *place)?;
             let Some((execution, index)) = ward.take_first(connector) else { continue };
             let Some(task) = ward.memory.get_mut(execution) else { continue };
-            let Some(definition) = task.definition(around).ok().flatten() else {
-                // Its turn comes again once its definition is there.
+            let is_ready = (around.is_ready)(&task.checkpoint.record);
+            let Some(definition) = task.definition(around).ok().flatten().filter(|_| is_ready) else {
+                // Its turn comes again once its definition is there, or what its event is understood with.
                 task.unqueue(around.now_ms);
                 self.work.push_back(execution);
                 continue;

@@ -30,6 +30,11 @@ impl Redriving {
         self.redrive.is_some()
     }
 
+    /// Whether the record can be understood now, if it ever can.
+    pub(super) fn is_ready(&self, around: &Around<'_>) -> bool {
+        self.redrive.as_ref().is_none_or(|redrive| (around.is_ready)(&redrive.record))
+    }
+
     /// The next match of it, or its end; None while something of it is not certain. `execution` is what the journal knows it by.
     pub(super) fn next(&mut self, execution: ExecutionId, includes: i64, around: &Around<'_>) -> Option<Subject> {
         if self.is_unsettled {
