@@ -1,6 +1,7 @@
 //! Avro events with a schema registry, through a whole instance.
 
 mod outages;
+mod real;
 mod records;
 
 use apache_avro::Schema;

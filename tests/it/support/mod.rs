@@ -9,6 +9,7 @@ pub mod late_broker;
 pub mod late_proxy;
 pub mod ledger;
 pub mod process;
+pub mod real_registry;
 pub mod registry;
 pub mod skip;
 pub mod topic_id;
