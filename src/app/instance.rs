@@ -155,7 +155,7 @@ fn context(
         registry: parts.registry.clone(),
         compile: Box::new(definitions::compile),
         decode: Box::new(move |record| for_decode.decode(record)),
-        is_ready: Box::new(move |record| for_readiness.is_ready(record)),
+        is_ready: Box::new(move |record, was_understood| for_readiness.is_ready(record, was_understood)),
         encode: Box::new(move |subject, left| encoder.encode(subject, left)),
         waiting: Some(Arc::new(shared.waiting.of_lane(number))),
         observer: Arc::new(observer),

@@ -58,6 +58,7 @@ async fn watch(cache: SchemaCache<RecordSchema>, health: Health) {
     let mut is_raised = false;
     loop {
         ticks.tick().await;
+        cache.probe(Instant::now()).await;
         match cache.outage(Instant::now()) {
             Some(outage) => {
                 if !is_raised {
@@ -99,7 +100,8 @@ impl Schemas for RegistrySchemas {
         };
         match self.0.look(asked, Instant::now()) {
             Look::Known(schema) => Found::Here(schema),
-            Look::Refused(why) | Look::Unknown(why) | Look::Flooded { message: why, .. } => Found::Not(why),
+            Look::Refused(why) | Look::Unknown(why) => Found::Not(why),
+            Look::Flooded { message, .. } => Found::Unasked(message),
             Look::Pending { .. } => Found::Later,
         }
     }

@@ -56,10 +56,10 @@ impl SourceTable {
     }
 
     /// Whether a record can be understood now, or never will be; see [`Format::is_ready`].
-    pub fn is_ready(&self, record: &SourceRecord) -> bool {
+    pub fn is_ready(&self, record: &SourceRecord, was_understood: bool) -> bool {
+        let of = |place: usize| self.sources[place].format.is_ready(record, was_understood);
         // Most instances have no source of which this is ever false.
-        !self.may_wait
-            || self.place(&record.origin.topic.name).is_none_or(|it| self.sources[it].format.is_ready(record))
+        !self.may_wait || self.place(&record.origin.topic.name).is_none_or(of)
     }
 
     /// The format of a topic, as settings and metrics name it.

@@ -8,7 +8,9 @@ use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
 
 use super::BenchError;
+use super::avro::AvroBodies;
 use super::broker::Broker;
+use super::job::Events;
 use super::topics::{PARTITIONS, Topics};
 use super::workload::{BODY_BYTES, LoadEvent, Workload};
 
@@ -38,8 +40,12 @@ pub struct Input {
 }
 
 impl Input {
-    /// Makes a topic and writes events to it, of which so many of a thousand are poison, evenly spread.
-    pub fn fill(broker: &Broker, topics: &mut Topics, events: u64, per_mille: u32) -> Result<Input, BenchError> {
+    /// Makes a topic and writes events to it; poison is evenly spread.
+    pub fn fill(broker: &Broker, topics: &mut Topics, events: u64, kind: Events) -> Result<Input, BenchError> {
+        let (per_mille, avro) = match kind {
+            Events::Json { poison_per_mille } => (poison_per_mille, None),
+            Events::Avro => (0, Some(AvroBodies::new()?)),
+        };
         let topic = topics.create("events")?;
         let writer = EventWriter::new(broker, topic.clone())?;
         let mut workload = Workload::new(SEED, BODY_BYTES);
@@ -52,7 +58,10 @@ impl Input {
                 continue;
             }
             passing += u64::from(passes(&event));
-            writer.send(&event, &event.id)?;
+            match &avro {
+                None => writer.send(&event, &event.id)?,
+                Some(bodies) => writer.send_body(&event, &event.id, &bodies.framed(&event.body)?)?,
+            }
         }
         writer.flush()?;
         let (_, ends) = super::topics::read_all(broker, &topic)?;
@@ -110,6 +119,11 @@ impl EventWriter {
 
     /// Sends an event under an id; waits while the queue is full.
     pub fn send(&self, event: &LoadEvent, id: &str) -> Result<(), BenchError> {
+        self.send_body(event, id, event.body.as_bytes())
+    }
+
+    /// The same with another body.
+    fn send_body(&self, event: &LoadEvent, id: &str, body: &[u8]) -> Result<(), BenchError> {
         let header = |key, value| Header { key, value: Some(value) };
         let headers = OwnedHeaders::new_with_capacity(6)
             .insert(header("content-type", "application/json"))
@@ -118,7 +132,7 @@ impl EventWriter {
             .insert(header("ce_source", SOURCE))
             .insert(header("ce_type", &event.kind))
             .insert(header("traceparent", &event.traceparent));
-        let mut record = BaseRecord::to(&self.topic).key(&event.key).payload(&event.body).headers(headers);
+        let mut record = BaseRecord::to(&self.topic).key(&event.key).payload(body).headers(headers);
         let deadline = Instant::now() + PATIENCE;
         loop {
             match self.producer.send(record) {

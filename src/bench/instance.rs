@@ -35,6 +35,8 @@ pub struct Instance {
     pub outputs: Outputs,
     /// The installed workflows.
     pub registry: Arc<RwLock<Registry>>,
+    /// How its events are read.
+    pub format: Format,
     /// Which steps leave a record of their own.
     pub step_results: StepResults,
     /// The name of its group and of its member.
@@ -68,6 +70,7 @@ impl Instance {
                 None => system(&format!("{}-journal", self.name).into()),
             },
         };
+        let decodes = self.format.clone();
         let context = LaneContext {
             name: self.name.as_str().into(),
             group: self.name.clone(),
@@ -83,8 +86,8 @@ impl Instance {
             }),
             registry: self.registry,
             compile: Box::new(|_, document| definition::compile(document).map_err(|refused| refused.to_string())),
-            decode: Box::new(|record| Format::CloudEvents.decode(record)),
-            is_ready: Box::new(|_| true),
+            decode: Box::new(move |record| decodes.decode(record)),
+            is_ready: Box::new(move |record, was_understood| self.format.is_ready(record, was_understood)),
             encode: Box::new(move |subject, left| encoder.encode(subject, left)),
             waiting: waiting.map(|waiting| Arc::new(waiting.of_the_lane())),
             observer: Arc::new(Watch { progress, done }),

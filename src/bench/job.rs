@@ -34,6 +34,8 @@ pub enum Job {
     R1Full,
     /// The same with the steps' results inside the execution record.
     R1Compact,
+    /// R1 with a record for every step, of events that are Avro.
+    R1Avro,
     /// R1 with a record for every step, and a call of a target that answers after a time.
     R2 {
         /// After how many milliseconds.
@@ -56,13 +58,14 @@ pub enum Job {
 
 impl Job {
     /// Every job, in the order in which they take turns.
-    pub const ALL: [Job; 16] = [
+    pub const ALL: [Job; 17] = [
         Job::L0,
         Job::L1,
         Job::L2,
         Job::R0,
         Job::R1Full,
         Job::R1Compact,
+        Job::R1Avro,
         Job::R2 { after_ms: ANSWERS_MS[0] },
         Job::R2 { after_ms: ANSWERS_MS[1] },
         Job::R2 { after_ms: ANSWERS_MS[2] },
@@ -84,6 +87,7 @@ impl Job {
             Job::R0 => "R0",
             Job::R1Full => "R1-full",
             Job::R1Compact => "R1-compact",
+            Job::R1Avro => "R1-avro",
             Job::R2 { after_ms } => return format!("R2-{after_ms}"),
             Job::R3 => "R3",
             Job::R4 { per_mille } => return format!("R4-{}", percent(per_mille)),
@@ -118,6 +122,18 @@ fn percent(per_mille: u32) -> f64 {
     f64::from(per_mille) / 10.0
 }
 
+/// What the events of a run are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Events {
+    /// CloudEvents with JSON bodies.
+    Json {
+        /// How many of a thousand are poison.
+        poison_per_mille: u32,
+    },
+    /// The same with Avro bodies.
+    Avro,
+}
+
 /// One kind of run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Task {
@@ -132,6 +148,8 @@ pub enum Task {
         /// Whether every step leaves a record of its own.
         full: bool,
     },
+    /// R1 of Avro.
+    Avro,
     /// L2.
     Requests {
         /// After how many milliseconds the target answers.
@@ -183,6 +201,7 @@ impl Task {
                 Job::R0 => tasks.push(Task::Pass),
                 Job::R1Full => tasks.push(Task::Shape { full: true }),
                 Job::R1Compact => tasks.push(Task::Shape { full: false }),
+                Job::R1Avro => tasks.push(Task::Avro),
                 Job::R2 { after_ms } => tasks.push(Task::Call { after_ms }),
                 Job::R3 => {}
                 Job::R4 { per_mille } => tasks.push(Task::Poisoned { per_mille }),
@@ -209,7 +228,7 @@ impl Task {
             Task::Limit(contract) => Expected::of_limit(contract),
             Task::Requests { .. } => Expected { executions_per_event: 0, ..shaped },
             Task::Pass => Expected { step_results: 0, has_condition: false, content: any, ..shaped },
-            Task::Shape { full: true } | Task::Poisoned { .. } => shaped,
+            Task::Shape { full: true } | Task::Avro | Task::Poisoned { .. } => shaped,
             Task::Shape { full: false } => Expected { step_results: 0, ..shaped },
             Task::Call { .. } => Expected { execution_records: 2, step_results: 4, ..shaped },
             Task::FanOut(_) => Expected { step_results: 0, content: any, ..shaped },
@@ -225,15 +244,19 @@ impl Task {
             Task::Shape { full: true } => Some(Task::Limit(Contract::Full)),
             Task::Shape { full: false } => Some(Task::Limit(Contract::Compact)),
             Task::Call { after_ms } => Some(Task::Requests { after_ms }),
-            Task::Poisoned { .. } => Some(Task::Shape { full: true }),
+            Task::Avro | Task::Poisoned { .. } => Some(Task::Shape { full: true }),
             Task::FanOut(_) => Some(Task::FanOut(1)),
             Task::Installed(_) | Task::Changing(_) => Some(Task::Installed(1)),
         }
     }
 
-    /// How many of a thousand of its events are poison.
-    pub fn poison_per_mille(self) -> u32 {
-        if let Task::Poisoned { per_mille } = self { per_mille } else { 0 }
+    /// What its events are.
+    pub fn events_are(self) -> Events {
+        match self {
+            Task::Avro => Events::Avro,
+            Task::Poisoned { per_mille } => Events::Json { poison_per_mille: per_mille },
+            _ => Events::Json { poison_per_mille: 0 },
+        }
     }
 
     /// How many executions an event starts.
@@ -255,6 +278,7 @@ impl fmt::Display for Task {
             Task::Pass => formatter.write_str("R0"),
             Task::Shape { full: true } => formatter.write_str("R1-full"),
             Task::Shape { full: false } => formatter.write_str("R1-compact"),
+            Task::Avro => formatter.write_str("R1-avro"),
             Task::Requests { after_ms } => write!(formatter, "L2-{after_ms}"),
             Task::Call { after_ms } => formatter.write_str(&Job::R2 { after_ms: *after_ms }.name()),
             Task::Poisoned { per_mille } => formatter.write_str(&Job::R4 { per_mille: *per_mille }.name()),

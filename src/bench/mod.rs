@@ -17,6 +17,7 @@
 //!
 //! What memory an execution takes that waits (R3) is measured in a process of its own, after the rounds: this one has had its own before.
 
+mod avro;
 mod broker;
 mod contract;
 mod cpu;

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::broker::Broker;
 use super::contract::Contract;
 use super::input::Input;
-use super::job::{Job, Task};
+use super::job::{Events, Job, Task};
 use super::progress::Taken;
 use super::report::{JobReport, LatencyReport, MemoryReport, Report};
 use super::requests::RequestLoop;
@@ -141,8 +141,8 @@ struct Bench<'a> {
     // Before the broker goes, its topics do.
     topics: Topics,
     broker: &'a Broker,
-    /// Inputs, with how many of a thousand events are poison.
-    inputs: Vec<(u32, Input)>,
+    /// Inputs, with what their events are.
+    inputs: Vec<(Events, Input)>,
     /// What jobs call, the same in all rounds.
     target: Target,
     tell: &'a mut dyn FnMut(&str),
@@ -151,9 +151,8 @@ struct Bench<'a> {
 impl Bench<'_> {
     /// The input of a task with so many events; filled when it is first asked for.
     fn input(&mut self, task: Task, events: u64) -> Result<Input, BenchError> {
-        let wanted = task.poison_per_mille();
-        if let Some((_, known)) = self.inputs.iter().find(|(poison, input)| (*poison, input.events) == (wanted, events))
-        {
+        let wanted = task.events_are();
+        if let Some((_, known)) = self.inputs.iter().find(|(kind, input)| (*kind, input.events) == (wanted, events)) {
             return Ok(known.clone());
         }
         (self.tell)(&format!("writing {events} events"));
@@ -187,6 +186,7 @@ impl Bench<'_> {
             | Task::Limit(_)
             | Task::Pass
             | Task::Shape { .. }
+            | Task::Avro
             | Task::Call { .. }
             | Task::Poisoned { .. }
             | Task::FanOut(_)

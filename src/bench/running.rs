@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 
 use super::BenchError;
+use super::avro;
 use super::broker::Broker;
 use super::instance::Instance;
 use super::job::Task;
@@ -14,6 +15,7 @@ use super::topics::Outputs;
 use super::verify::Content;
 use super::waiting::Waiting;
 use super::workflows::Installation;
+use crate::codec::event::Format;
 use crate::engine::execution::StepResults;
 use crate::lane::{Lane, StopSignal};
 
@@ -68,7 +70,8 @@ impl Running {
             Content::Workflows { .. } => {
                 let registry = installation.aim(&outputs.business)?;
                 let step_results = if expected.step_results > 0 { StepResults::All } else { StepResults::None };
-                let instance = Instance { topic, outputs, registry, step_results, name };
+                let format = if task == Task::Avro { avro::format()? } else { Format::CloudEvents };
+                let instance = Instance { topic, outputs, registry, format, step_results, name };
                 Worker::Lane(instance.start(broker, waiting.as_ref(), progress.clone(), stop.clone())?)
             }
         };

@@ -37,7 +37,7 @@ impl Installation {
         let mut definitions = Vec::new();
         match task {
             Task::Copy | Task::Limit(_) | Task::Requests { .. } | Task::Pass | Task::FanOut(_) => {}
-            Task::Shape { .. } | Task::Call { .. } | Task::Poisoned { .. } => {
+            Task::Shape { .. } | Task::Avro | Task::Call { .. } | Task::Poisoned { .. } => {
                 for (rank, channel) in (0..TYPES).flat_map(|rank| CHANNELS[1..].iter().map(move |it| (rank, it))) {
                     let id = format!("other-{rank}-{channel}");
                     let pattern = format!("{{ data: {{ channel: [{channel}] }} }}");
@@ -60,7 +60,7 @@ impl Installation {
         let definitions: Vec<String> = match self.task {
             Task::Copy | Task::Limit(_) | Task::Requests { .. } => Vec::new(),
             Task::Pass => vec![passing(&format!("{MATCHING}all"), topic)],
-            Task::Shape { .. } | Task::Call { .. } | Task::Poisoned { .. } => (0..TYPES)
+            Task::Shape { .. } | Task::Avro | Task::Call { .. } | Task::Poisoned { .. } => (0..TYPES)
                 .map(|rank| {
                     let pattern = format!("{{ data: {{ channel: [{}] }} }}", CHANNELS[0]);
                     let head = head(&format!("{MATCHING}{rank}"), &type_name(rank), Some(&pattern));

@@ -296,8 +296,9 @@ pub struct Bench {
     /// The broker [default: the embedded one]
     #[arg(long, value_name = "HOST:PORT")]
     pub bootstrap: Option<String>,
-    /// The jobs, separated by commas: L0, L1, L2, R0, R1-full, R1-compact, R2 (its target answers after 5 ms; also R2-0, R2-50), R3, R4 (1 %
-    /// poison; also R4-0.1, R4-10), R5, R6, R6-changes. Ratios are to L1, R2's to L2, R4's to R1-full, if they are among the jobs
+    /// The jobs, separated by commas: L0, L1, L2, R0, R1-full, R1-compact, R1-avro, R2 (its target answers after 5 ms; also R2-0, R2-50), R3,
+    /// R4 (1 % poison; also R4-0.1, R4-10), R5, R6, R6-changes. Ratios are to L1, R2's to L2, those of R1-avro and R4 to R1-full, if they are
+    /// among the jobs
     #[arg(long, value_delimiter = ',', default_value = "L0,L1,R0,R1-full,R1-compact,R5,R6")]
     pub jobs: Vec<String>,
     /// How often each job runs, in turn with the others

@@ -39,13 +39,16 @@ impl Format {
     }
 
     /// Whether all is there that a record is to be understood with, or it is known that it never will be. What is not is on its way: the
-    /// question asks for it.
-    pub fn is_ready(&self, record: &SourceRecord) -> bool {
+    /// question asks for it. For a record that was understood before, there is more that passes.
+    pub fn is_ready(&self, record: &SourceRecord, was_understood: bool) -> bool {
         match self {
             Format::CloudEvents | Format::Json(_) => true,
-            Format::Avro(_, schemas) => {
-                plain::schema_of(record).is_none_or(|key| !matches!(schemas.find(key), Found::Later))
-            }
+            Format::Avro(_, schemas) => plain::schema_of(record).is_none_or(|key| match schemas.find(key) {
+                Found::Later => false,
+                // Its schema is one that there is, whoever names others.
+                Found::Unasked(_) => !was_understood,
+                Found::Here(_) | Found::Not(_) => true,
+            }),
         }
     }
 

@@ -31,8 +31,8 @@ pub enum Locator {
     SchemaName,
 }
 
-/// A JSON pointer (RFC 6901).
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// A JSON pointer (RFC 6901); the default points to the whole document.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Pointer {
     text: String,
     segments: Vec<String>,
@@ -87,7 +87,7 @@ pub(super) fn read_avro(record: &SourceRecord, places: &Places, schemas: &dyn Sc
     let (key, datum) = frame::read(record.header(frame::VALUE_HEADER), &bytes)?;
     let schema = match schemas.find(key) {
         Found::Here(schema) => schema,
-        Found::Not(why) => return Err(format!("its schema has the {key}: {why}")),
+        Found::Not(why) | Found::Unasked(why) => return Err(format!("its schema has the {key}: {why}")),
         Found::Later => return Err(format!("its schema has the {key}, and is not known yet")),
     };
     match &*schema {

@@ -323,6 +323,10 @@ impl<H: Rebalance> ConsumerContext for Context<H> {
                 let partitions = self.known(list);
                 let lost = closing || native::assignment_lost(client);
                 self.handler.revoked(&partitions, &Member { ask: consumer }, lost);
+                // A pause outlives the assignment: what comes back to this client would never be read.
+                if let Err(error) = consumer.resume(list) {
+                    tracing::debug!(cause = %error, "partitions that are let go cannot be resumed");
+                }
                 native::unassign(client, &self.without_withheld(list), cooperative).map_err(|error| error.message)
             }
         };

@@ -77,8 +77,8 @@ pub type Compile = dyn Fn(&Workflow, &[u8]) -> Result<Arc<Plan>, String> + Send 
 /// Understands a record, or says why not.
 pub type Decode = dyn Fn(SourceRecord) -> Result<Event, (SourceRecord, Undecodable)> + Send + Sync;
 /// Whether all is there that a record is understood with, or never will be. What is not is on its way, or its source is out of reach for a
-/// while; asked again and again, it must not block.
-pub type IsReady = dyn Fn(&SourceRecord) -> bool + Send + Sync;
+/// while; asked again and again, it must not block. The second value says whether the record was understood before.
+pub type IsReady = dyn Fn(&SourceRecord, bool) -> bool + Send + Sync;
 /// Writes what a subject leaves as records.
 pub type Encode = dyn Fn(&Subject, Left) -> Vec<WireRecord> + Send + Sync;
 
@@ -195,8 +195,8 @@ impl LaneContext {
         (self.decode)(record)
     }
 
-    fn is_ready(&self, record: &SourceRecord) -> bool {
-        (self.is_ready)(record)
+    fn is_ready(&self, record: &SourceRecord, was_understood: bool) -> bool {
+        (self.is_ready)(record, was_understood)
     }
 
     /// Runs a subject, and says what it leaves where it must fit into the journal if it waits.

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::committer::LaneBatch;
-use super::held_back::HeldBack;
+use super::held_back::{HeldBack, Unready};
 use super::inbox::Inbox;
 use super::pipeline::{Pipeline, Refused};
 use super::tally::Tally;
@@ -230,6 +230,7 @@ impl Reader {
             self.poll(consumer, Duration::ZERO, &mut late)?;
             if !late.is_empty() {
                 self.take(&mut late)?;
+                self.pause_held_back(consumer)?;
             }
             match self.pipeline.wait_for_room(RESUME_BELOW, PATIENCE / 10) {
                 Ok(()) => break,
@@ -292,7 +293,7 @@ impl Reader {
 
     /// Takes records that came: those that cannot be understood yet are held back.
     fn take(&self, records: &mut Vec<SourceRecord>) -> Result<(), RestartReason> {
-        self.state().held_back.sift(records, |record| self.context.is_ready(record));
+        self.state().held_back.sift(records);
         self.run_records(records)
     }
 
@@ -300,7 +301,10 @@ impl Reader {
     pub(super) fn run_records(&self, records: &mut Vec<SourceRecord>) -> Result<(), RestartReason> {
         let mut state = self.state();
         let mut chunk = Chunk::empty();
+        let mut unready = Unready::default();
         for record in records.drain(..) {
+            let is_ready = |record: &SourceRecord| self.context.is_ready(record, false);
+            let Some(record) = unready.take(record, is_ready) else { continue };
             let partition = SourcePartition { topic: record.origin.topic.clone(), partition: record.origin.partition };
             let source = chunk.tally.source(&partition);
             source.consumed += 1;
@@ -321,6 +325,7 @@ impl Reader {
                 }
             }
         }
+        state.held_back.put_back(unready.into_records());
         self.hand_on(&mut chunk)
     }
 

@@ -354,7 +354,7 @@ fn with<T>(asked: &Asked<'_>, act: impl FnOnce(&Around<'_>) -> T) -> T {
             _ => (asked.waiting.definition)(id, version),
         },
         decode: &|record| asked.context.decode(record),
-        is_ready: &|record| asked.context.is_ready(record),
+        is_ready: &|record, was_understood| asked.context.is_ready(record, was_understood),
         is_stopped: &|id| asked.context.is_stopped(id),
         next_match: &|event, after, now_ms| {
             let LaneContext { identity, compile, .. } = asked.context;

@@ -144,10 +144,29 @@ impl RegistryClient {
                         endpoint.url
                     )));
                 }
+                // A schema that our credentials may not read, say.
+                Err(failure) if failure.may_be_of_one() && endpoint.is_registry().await => {
+                    self.prefer(index);
+                    let (url, said, remedy) = (&endpoint.url, failure.said(), failure.remedy());
+                    return Err(FetchError::Unknown(format!(
+                        "{what} is not told by the registry at {url}: {said}; {remedy}"
+                    )));
+                }
                 Err(failure) => outages.add(endpoint, &failure),
             }
         }
         Err(outages.of(&what))
+    }
+
+    /// Whether one of the URLs answers as a registry does.
+    pub async fn answers(&self) -> bool {
+        for (index, endpoint) in self.in_turn() {
+            if endpoint.is_registry().await {
+                self.prefer(index);
+                return true;
+            }
+        }
+        false
     }
 
     /// Registers an Avro schema under a subject, if it is not there yet, and says its id.

@@ -85,7 +85,7 @@ impl Endpoint {
         let answer = request.send().await.map_err(failed)?;
         let body = answer.bytes().await.map_err(|error| failed(error.into()))?;
         compatibility::understood(&body)
-            .ok_or_else(|| Failure::Broken("its answer is none that a registry gives".into()))
+            .ok_or_else(|| Failure::Strange("its answer is none that a registry gives".into()))
     }
 
     /// Whether what answers here is a registry: it says of an id that is surely not given that it does not know it.

@@ -77,6 +77,8 @@ pub enum RegistryError {
 pub(super) enum Failure {
     /// An answer that is none to the question.
     Refusal(Refusal),
+    /// An answer of success that is none of a registry, in words.
+    Strange(String),
     /// No whole answer, in words.
     Broken(String),
 }
@@ -89,7 +91,7 @@ impl Failure {
             // It got an answer of success, and does not understand it.
             None => {
                 let cause = if error.source().is_some() { detail(error) } else { shortened(error.error.clone()) };
-                Failure::Broken(format!("its answer is none that a registry gives ({cause})"))
+                Failure::Strange(format!("its answer is none that a registry gives ({cause})"))
             }
         }
     }
@@ -126,6 +128,18 @@ impl Failure {
         matches!(self, Failure::Refusal(Refusal::Status { status: 404, .. }))
     }
 
+    /// Whether it may be about what was asked for alone, so that others may have answers: what is asked for is chosen by whoever writes
+    /// records, and must not hold them up.
+    pub fn may_be_of_one(&self) -> bool {
+        match self {
+            Failure::Strange(_) | Failure::Refusal(Refusal::TooLarge) => true,
+            Failure::Refusal(Refusal::Status { status, .. }) => {
+                matches!(status, 400..=499) && !matches!(status, 401 | 408 | 425 | 429)
+            }
+            Failure::Broken(_) => false,
+        }
+    }
+
     /// Whether the registry understood what it was given, and does not take it.
     pub fn is_refused(&self) -> bool {
         matches!(self.code(), Some((409 | 422, _)))
@@ -142,13 +156,17 @@ impl Failure {
     pub fn said(&self) -> String {
         match self {
             Failure::Refusal(refusal) => refusal.to_string(),
-            Failure::Broken(said) => said.clone(),
+            Failure::Strange(said) | Failure::Broken(said) => said.clone(),
         }
     }
 
     /// What would be right.
     pub fn remedy(&self) -> &'static str {
-        let Failure::Refusal(refusal) = self else { return "it is asked again; see that the registry runs there" };
+        let refusal = match self {
+            Failure::Refusal(refusal) => refusal,
+            Failure::Strange(_) => return "see that the URL is that of the registry, with the path of its API",
+            Failure::Broken(_) => return "it is asked again; see that the registry runs there",
+        };
         match refusal {
             Refusal::TooLarge => "see that the URL is that of the registry, and the schema of a size that fits",
             Refusal::Status { status: 401 | 403, .. } => "write headers with credentials that may read schemas",

@@ -37,7 +37,9 @@ pub(super) async fn resolved(
     let mut bytes = text.len();
     let mut references = Vec::new();
     let mut names: HashSet<String> = HashSet::new();
-    let mut open = vec![Open { reference: None, left: found.references.into_iter() }];
+    // What others refer to, nobody here reads.
+    let references_read = if kind == SchemaKind::Avro { found.references } else { Vec::new() };
+    let mut open = vec![Open { reference: None, left: references_read.into_iter() }];
     while let Some(last) = open.last_mut() {
         let Some(next) = last.left.next() else {
             references.extend(open.pop().and_then(|it| it.reference));
@@ -79,9 +81,9 @@ async fn child(
     reference: &common::RegisteredReference,
 ) -> Result<common::RegisteredSchema, FetchError> {
     let common::RegisteredReference { subject, version, .. } = reference;
-    // A registry deletes no version that others refer to. One that has lost it is damaged.
+    // Versions that are referred to cannot be deleted before what refers to them, but after it: records outlive both.
     client.version(subject, *version).await?.ok_or_else(|| {
-        FetchError::Outage(format!(
+        FetchError::Unknown(format!(
             "schema {key} refers to version {version} of subject {}, which its registry does not have; register it again there",
             shown(subject)
         ))

@@ -14,6 +14,10 @@ use crate::engine::value::{DocumentBuilder, Node as Tape, Value};
 
 /// Items of a list that take no bytes, such as nulls: a datum could claim any number of them.
 const EMPTY_ITEMS: u64 = 1_000;
+/// What is written as text that is none in the datum: so many times the datum's bytes at most, and some more. A decimal of one byte may have a
+/// thousand digits.
+const TEXT_TIMES: usize = 16;
+const TEXT_BYTES: usize = 64 * 1024;
 /// The bytes of the longest number: seven bits in each.
 const VARINT_BYTES: usize = 10;
 
@@ -37,7 +41,7 @@ pub fn decode(schema: &WriterSchema, datum: &Bytes) -> Result<Value, String> {
         at: 0,
         tape: DocumentBuilder::of_bytes(datum.clone()),
         open: Vec::new(),
-        seen: vec![NOT_SEEN; schema.constants.len()],
+        seen: vec![None; schema.constants.len()],
     };
     match reading.read() {
         Ok(()) => Ok(reading.tape.finish()),
@@ -52,9 +56,6 @@ fn number(digits: &str, scale: u32) -> Result<Tape, String> {
     let double = || digits.parse().ok().filter(|_| scale > 0 && is_exact).map(Tape::Float);
     whole().or_else(double).ok_or_else(|| format!("the decimal {digits} has more digits than its precision"))
 }
-
-/// Stands for a constant that is not on the tape.
-const NOT_SEEN: u32 = u32::MAX;
 
 /// A record, list or map that is not read to its end.
 struct Open<'s> {
@@ -80,8 +81,8 @@ struct Reading<'s> {
     at: usize,
     tape: DocumentBuilder,
     open: Vec<Open<'s>>,
-    /// Where each constant is on the tape.
-    seen: Vec<u32>,
+    /// The constants that are on the tape.
+    seen: Vec<Option<Tape>>,
 }
 
 impl<'s> Reading<'s> {
@@ -303,6 +304,10 @@ impl<'s> Reading<'s> {
 
     fn push_text(&mut self, text: &str) -> Result<(), String> {
         self.room()?;
+        let most = TEXT_BYTES + TEXT_TIMES * self.bytes.len();
+        if self.tape.copied_bytes() + text.len() > most {
+            return Err(format!("its dates, decimals and bytes are more than {most} bytes of text"));
+        }
         self.tape.text(text);
         Ok(())
     }
@@ -311,11 +316,10 @@ impl<'s> Reading<'s> {
     fn constant(&mut self, number: u32) -> Result<(), String> {
         self.room()?;
         match self.seen[number as usize] {
-            NOT_SEEN => {
-                self.seen[number as usize] = u32::try_from(self.tape.len()).unwrap_or(NOT_SEEN);
-                self.tape.text(&self.schema.constants[number as usize]);
+            None => {
+                self.seen[number as usize] = Some(self.tape.text_for_again(&self.schema.constants[number as usize]))
             }
-            known => self.tape.again(known as usize),
+            Some(known) => self.tape.again(known),
         }
         Ok(())
     }

@@ -45,6 +45,8 @@ pub enum Found {
     Here(Arc<RecordSchema>),
     /// Its records cannot be read: there is no such schema, or it is refused. Says why.
     Not(Arc<str>),
+    /// It is not looked for at the moment: so many that there are not were asked for lately. Says so.
+    Unasked(Arc<str>),
     /// Nobody knows so far, or the registry cannot be asked.
     Later,
 }

@@ -17,6 +17,12 @@ pub const SCHEMA_BYTES: usize = 1024 * 1024;
 pub const SCHEMA_NODES: usize = 50_000;
 /// How deep a schema nests where it is written: reading it recurses a few times a level. The brackets of its text nest at most twice as deep.
 pub const SCHEMA_DEPTH: usize = limits::DOCUMENT_DEPTH;
+/// How deep the brackets of all texts may nest together.
+const BRACKETS: usize = 1_024;
+/// The stack on which schemas are read, in bytes: what the library takes for so many brackets, several times over.
+const STACK_BYTES: usize = 64 * 1024 * 1024;
+/// How often it is looked what types take at least: more often than any schema of people needs.
+const PASSES: usize = 1_000;
 /// The longest scale of a decimal, in digits: so many zeros may stand before its first digit.
 const DECIMAL_SCALE: usize = 1_000;
 /// The digits that a double holds exactly.
@@ -85,23 +91,46 @@ impl WriterSchema {
         if text_bytes > SCHEMA_BYTES {
             return Err(Refused(format!("the schema has {text_bytes} bytes; it may have {SCHEMA_BYTES}")));
         }
-        if let Some(depth) = references.iter().chain([&text]).map(|it| brackets(it)).find(|it| *it > 2 * SCHEMA_DEPTH) {
+        let texts = || references.iter().chain([&text]);
+        if let Some(depth) = texts().map(|it| brackets(it)).find(|it| *it > 2 * SCHEMA_DEPTH) {
             return Err(Refused(format!("the schema nests {depth} brackets deep; it may nest {}", 2 * SCHEMA_DEPTH)));
         }
+        // Schemas that refer to each other are read one inside the other.
+        let depth: usize = texts().map(|it| brackets(it)).sum();
+        if depth > BRACKETS {
+            let what = "the schema and what it refers to nest";
+            return Err(Refused(format!("{what} {depth} brackets deep together; they may nest {BRACKETS}")));
+        }
+        let on_its_own_stack = std::thread::Builder::new().name("schema".into()).stack_size(STACK_BYTES);
+        let parsed = std::thread::scope(|scope| {
+            let thread = on_its_own_stack.spawn_scoped(scope, || WriterSchema::parse_here(text, references));
+            thread.map(|thread| thread.join())
+        });
+        let unread = |why: &str| Refused(format!("the schema cannot be read: {why}"));
+        match parsed {
+            Ok(Ok(parsed)) => parsed.map(|schema| WriterSchema { text_bytes, ..schema }),
+            Ok(Err(_)) => Err(unread("the library that reads it has given up")),
+            Err(error) => Err(unread(&format!("there is no thread for it ({error})"))),
+        }
+    }
+
+    fn parse_here(text: &str, references: &[&str]) -> Result<WriterSchema, Refused> {
         let wrong = |error: apache_avro::Error| Refused(format!("the schema cannot be read: {error}"));
-        let (schema, others) = match references {
-            [] => (Schema::parse_str(text).map_err(wrong)?, Vec::new()),
-            _ => Schema::parse_str_with_list(text, references).map_err(wrong)?,
+        let text = without_defaults(text)?;
+        let references: Vec<String> = references.iter().map(|it| without_defaults(it)).collect::<Result<_, _>>()?;
+        let (schema, others) = match &references[..] {
+            [] => (Schema::parse_str(&text).map_err(wrong)?, Vec::new()),
+            _ => Schema::parse_str_with_list(&text, references).map_err(wrong)?,
         };
         let mut compiler = Compiler::default();
         for known in others.iter().chain([&schema]) {
-            compiler.define(known, None, 0)?;
+            compiler.define(known, 0)?;
         }
-        let root = compiler.compile(&schema, None, 0)?;
+        let root = compiler.compile(&schema, 0)?;
         let name = schema.name().map(|name| name.fullname(None).into());
         let Compiler { mut nodes, constants, .. } = compiler;
         find_least(&mut nodes, root)?;
-        Ok(WriterSchema { nodes, root, constants, name, text_bytes })
+        Ok(WriterSchema { nodes, root, constants, name, text_bytes: 0 })
     }
 
     /// The full name of the record, enum or fixed that it describes; None of any other type.
@@ -113,6 +142,25 @@ impl WriterSchema {
     pub fn weight(&self) -> usize {
         self.text_bytes + self.nodes.len() * size_of::<Node>() + self.constants.len() * 32
     }
+}
+
+/// The text without what only those need who read with another schema. Older writers left defaults there that the library does not take.
+fn without_defaults(text: &str) -> Result<String, Refused> {
+    fn strip(value: &mut serde_json::Value) {
+        match value {
+            serde_json::Value::Object(fields) => {
+                fields.remove("default");
+                fields.values_mut().for_each(strip);
+            }
+            serde_json::Value::Array(items) => items.iter_mut().for_each(strip),
+            _ => {}
+        }
+    }
+    let read = serde_json::from_str(text);
+    let mut value: serde_json::Value =
+        read.map_err(|error| Refused(format!("the schema cannot be read: it is no JSON: {error}")))?;
+    strip(&mut value);
+    Ok(value.to_string())
 }
 
 /// How deep the brackets of a text nest, whether it is JSON or not; those inside of strings do not count.
@@ -138,27 +186,23 @@ fn brackets(text: &str) -> usize {
 struct Compiler<'a> {
     nodes: Vec<Node>,
     constants: Vec<Arc<str>>,
-    /// Where named types are defined, and the namespace around them.
-    defined: HashMap<String, (&'a Schema, Option<&'a str>)>,
+    /// Where named types are defined. The library has given each its full name.
+    defined: HashMap<String, &'a Schema>,
     compiled: HashMap<String, u32>,
 }
 
 impl<'a> Compiler<'a> {
     /// Takes note of the named types of a schema.
-    fn define(&mut self, schema: &'a Schema, namespace: Option<&'a str>, depth: usize) -> Result<(), Refused> {
+    fn define(&mut self, schema: &'a Schema, depth: usize) -> Result<(), Refused> {
         within(depth)?;
-        let mut inner = namespace;
         if let Some(name) = schema.name().filter(|_| !matches!(schema, Schema::Ref { .. })) {
-            self.defined.entry(name.fullname(namespace)).or_insert((schema, namespace));
-            inner = name.namespace().or(namespace);
+            self.defined.entry(name.fullname(None)).or_insert(schema);
         }
         match schema {
-            Schema::Record(record) => {
-                record.fields.iter().try_for_each(|field| self.define(&field.schema, inner, depth + 1))
-            }
-            Schema::Array(array) => self.define(&array.items, namespace, depth + 1),
-            Schema::Map(map) => self.define(&map.types, namespace, depth + 1),
-            Schema::Union(union) => union.variants().iter().try_for_each(|it| self.define(it, namespace, depth + 1)),
+            Schema::Record(record) => record.fields.iter().try_for_each(|field| self.define(&field.schema, depth + 1)),
+            Schema::Array(array) => self.define(&array.items, depth + 1),
+            Schema::Map(map) => self.define(&map.types, depth + 1),
+            Schema::Union(union) => union.variants().iter().try_for_each(|it| self.define(it, depth + 1)),
             _ => Ok(()),
         }
     }
@@ -182,24 +226,25 @@ impl<'a> Compiler<'a> {
     }
 
     /// The place of a type in the program; a named one is there once.
-    fn compile(&mut self, schema: &'a Schema, namespace: Option<&'a str>, depth: usize) -> Result<u32, Refused> {
+    fn compile(&mut self, schema: &'a Schema, depth: usize) -> Result<u32, Refused> {
         within(depth)?;
         match schema {
-            Schema::Ref { name } => self.referred(name, namespace, depth),
+            Schema::Ref { name } => self.referred(name, depth),
             Schema::Record(record) => {
-                let (full, inner) = (record.name.fullname(namespace), record.name.namespace().or(namespace));
-                let Some(place) = self.open(full)? else { return self.referred(&record.name, namespace, depth) };
+                let Some(place) = self.open(record.name.fullname(None))? else {
+                    return self.referred(&record.name, depth);
+                };
                 let mut fields = Vec::with_capacity(record.fields.len());
                 for field in &record.fields {
                     let name = self.constant(&field.name)?;
-                    fields.push((name, self.compile(&field.schema, inner, depth + 1)?));
+                    fields.push((name, self.compile(&field.schema, depth + 1)?));
                 }
                 self.nodes[place as usize] = Node::Record(fields.into());
                 Ok(place)
             }
             Schema::Enum(it) => {
-                let Some(place) = self.open(it.name.fullname(namespace))? else {
-                    return self.referred(&it.name, namespace, depth);
+                let Some(place) = self.open(it.name.fullname(None))? else {
+                    return self.referred(&it.name, depth);
                 };
                 let from = self.room(self.constants.len())?;
                 for symbol in &it.symbols {
@@ -209,17 +254,17 @@ impl<'a> Compiler<'a> {
                 Ok(place)
             }
             Schema::Array(array) => {
-                let items = self.compile(&array.items, namespace, depth + 1)?;
+                let items = self.compile(&array.items, depth + 1)?;
                 self.add(Node::Array(items, 0))
             }
             Schema::Map(map) => {
-                let values = self.compile(&map.types, namespace, depth + 1)?;
+                let values = self.compile(&map.types, depth + 1)?;
                 self.add(Node::Map(values))
             }
             Schema::Union(union) => {
                 let mut branches = Vec::with_capacity(union.variants().len());
                 for branch in union.variants() {
-                    branches.push(self.compile(branch, namespace, depth + 1)?);
+                    branches.push(self.compile(branch, depth + 1)?);
                 }
                 self.add(Node::Union(branches.into()))
             }
@@ -227,7 +272,7 @@ impl<'a> Compiler<'a> {
                 let node = of_scalar(scalar)?;
                 let place = self.add(node)?;
                 if let Some(name) = scalar.name() {
-                    self.compiled.insert(name.fullname(namespace), place);
+                    self.compiled.insert(name.fullname(None), place);
                 }
                 Ok(place)
             }
@@ -244,17 +289,17 @@ impl<'a> Compiler<'a> {
         Ok(Some(place))
     }
 
-    fn referred(&mut self, name: &'a Name, namespace: Option<&'a str>, depth: usize) -> Result<u32, Refused> {
-        let full = name.fullname(namespace);
+    fn referred(&mut self, name: &'a Name, depth: usize) -> Result<u32, Refused> {
+        let full = name.fullname(None);
         if let Some(place) = self.compiled.get(&full) {
             return Ok(*place);
         }
-        let Some(&(schema, around)) = self.defined.get(&full) else {
+        let Some(&schema) = self.defined.get(&full) else {
             return Err(Refused(format!(
                 "the schema names the type {full}, which neither it nor its references define"
             )));
         };
-        self.compile(schema, around, depth + 1)
+        self.compile(schema, depth + 1)
     }
 }
 
@@ -321,10 +366,16 @@ const ENDLESS: u64 = u64::MAX;
 fn find_least(nodes: &mut [Node], root: u32) -> Result<(), Refused> {
     // What a type takes at least is what others of it take at least; those that contain themselves are endless until one of them is not.
     let mut least = vec![ENDLESS; nodes.len()];
-    loop {
-        let mut has_changed = false;
-        // What others consist of mostly comes behind them.
-        for (place, node) in nodes.iter().enumerate().rev() {
+    let mut has_changed = true;
+    for pass in 0..PASSES {
+        if !has_changed {
+            break;
+        }
+        has_changed = false;
+        for at in 0..nodes.len() {
+            // What others consist of comes behind them, and before them where they refer to it.
+            let place = if pass % 2 == 0 { nodes.len() - 1 - at } else { at };
+            let node = &nodes[place];
             let of = |other: &u32| least[*other as usize];
             let bytes = match node {
                 Node::Null => 0,
@@ -340,9 +391,9 @@ fn find_least(nodes: &mut [Node], root: u32) -> Result<(), Refused> {
             has_changed |= bytes < least[place];
             least[place] = least[place].min(bytes);
         }
-        if !has_changed {
-            break;
-        }
+    }
+    if has_changed {
+        return Err(Refused("the types of the schema refer to each other in too long chains".into()));
     }
     if least[root as usize] == ENDLESS {
         return Err(Refused(

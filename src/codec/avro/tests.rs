@@ -275,6 +275,58 @@ fn small_data_cannot_claim_much() {
     assert!(format!("{value:?}").len() < 40_000_000, "names are held once");
 }
 
+#[test]
+fn names_stay_what_they_are_behind_a_map_that_names_a_field_twice() {
+    let schema = schema(
+        r#"{"type":"array","items":{"type":"map","values":["null",{"type":"record","name":"R","fields":[{"name":"x","type":"int"}]}]}}"#,
+    );
+    // [{"a": null, "a": {"x": 1}}, {"b": {"x": 2}}]
+    let datum = [4, 4, 2, b'a', 0, 2, b'a', 2, 2, 0, 2, 2, b'b', 2, 4, 0, 0];
+    assert_eq!(read(&schema, datum.to_vec()).unwrap(), r#"[{"a":{"x":1}},{"b":{"x":2}}]"#);
+}
+
+#[test]
+fn small_numbers_cannot_become_much_text() {
+    let decimals = r#"{"type":"array","items":{"type":"bytes","logicalType":"decimal","precision":1000,"scale":1000}}"#;
+    let datum = [vec![0x80, 0x89, 0x7a], vec![0; 1_000_000], vec![0]].concat();
+    let message = read(&schema(decimals), datum).unwrap_err();
+    assert!(message.contains("bytes of text"), "{message}");
+}
+
+#[test]
+fn defaults_and_namespaces_of_older_schemas_are_no_matter() {
+    let odd = r#"{"type":"record","name":"A","namespace":"com.x","fields":[
+        {"name":"n","type":"int","default":"0"},
+        {"name":"b","type":{"type":"record","name":"B","namespace":"","fields":[{"name":"s","type":"string"}]}},
+        {"name":"c","type":{"type":"record","name":"com.x.B","fields":[{"name":"i","type":"int"}]}},
+        {"name":"d","type":"B"}]}"#;
+    let found = WriterSchema::parse(odd, &[]).map(|schema| read(&schema, vec![2, 2, b'q', 4, 6]));
+    assert_eq!(found.unwrap().unwrap(), r#"{"n":1,"b":{"s":"q"},"c":{"i":2},"d":{"i":3}}"#);
+}
+
+#[test]
+fn schemas_that_refer_to_each_other_in_a_long_chain_end_no_process() {
+    let nested = |name: &str, inner: &str, levels: usize| {
+        let (open, close) = (r#"{"type":"array","items":"#.repeat(levels), "}".repeat(levels));
+        format!(r#"{{"type":"record","name":"{name}","fields":[{{"name":"f","type":{open}{inner}{close}}}]}}"#)
+    };
+    let chain = |count: usize, levels: usize| {
+        let texts: Vec<String> = (0..count)
+            .map(|number| {
+                let inner = if number + 1 == count { "\"int\"".to_owned() } else { format!("\"R{}\"", number + 1) };
+                nested(&format!("R{number}"), &inner, levels)
+            })
+            .collect();
+        let references: Vec<&str> = texts[1..].iter().map(String::as_str).collect();
+        WriterSchema::parse(&texts[0], &references)
+    };
+    assert!(chain(12, 1).is_ok());
+    let message = chain(14, 60).unwrap_err().to_string();
+    assert!(message.contains("nests deeper than 64 levels"), "{message}");
+    let message = chain(64, 60).unwrap_err().to_string();
+    assert!(message.contains("brackets deep together"), "{message}");
+}
+
 /// Schemas, and a datum of each.
 fn samples() -> Vec<(WriterSchema, Vec<u8>)> {
     let union = r#"{"type":"array","items":["null","int","string",{"type":"map","values":"double"}]}"#;

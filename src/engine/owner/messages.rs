@@ -29,7 +29,8 @@ pub struct Around<'a> {
     /// Understands an event's record again.
     pub decode: DecodeEvent<'a>,
     /// Whether all is there that a record is understood with. What is not is on its way, or its source is out of reach for a while.
-    pub is_ready: &'a dyn Fn(&SourceRecord) -> bool,
+    /// The second value says whether it was understood before.
+    pub is_ready: &'a dyn Fn(&SourceRecord, bool) -> bool,
     /// Whether a workflow was stopped, which ends its executions.
     pub is_stopped: &'a dyn Fn(&WorkflowId) -> bool,
     /// Matches an event that was not understood before.

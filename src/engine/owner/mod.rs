@@ -302,7 +302,7 @@ impl Owner {
             }
             Err(message) => return self.unrunnable(execution, task, &message, around),
         };
-        if !(around.is_ready)(&task.checkpoint.record) {
+        if !(around.is_ready)(&task.checkpoint.record, true) {
             self.timers.insert(timer(around.now_ms + LOOK_AGAIN_MS, execution, task));
             return Looked::Waits(Some(WaitReason::Definition));
         }
@@ -379,7 +379,7 @@ impl Owner {
             let (_, ward) = firsts.min_by_key(|(place, _)| *place)?;
             let Some((execution, index)) = ward.take_first(connector) else { continue };
             let Some(task) = ward.memory.get_mut(execution) else { continue };
-            let is_ready = (around.is_ready)(&task.checkpoint.record);
+            let is_ready = (around.is_ready)(&task.checkpoint.record, true);
             let Some(definition) = task.definition(around).ok().flatten().filter(|_| is_ready) else {
                 // Its turn comes again once its definition is there, or what its event is understood with.
                 task.unqueue(around.now_ms);

@@ -32,7 +32,7 @@ impl Redriving {
 
     /// Whether the record can be understood now, if it ever can.
     pub(super) fn is_ready(&self, around: &Around<'_>) -> bool {
-        self.redrive.as_ref().is_none_or(|redrive| (around.is_ready)(&redrive.record))
+        self.redrive.as_ref().is_none_or(|redrive| (around.is_ready)(&redrive.record, redrive.after.is_some()))
     }
 
     /// The next match of it, or its end; None while something of it is not certain. `execution` is what the journal knows it by.

@@ -97,7 +97,7 @@ pub(super) struct Task {
     pub rank: Option<(i64, i64)>,
 }
 
-/// How large a record may be whose event is kept while a call is under way, in bytes: what goes on with the answer need not read it again.
+/// How large a record, and what it says, may be that is kept while a call is under way, in bytes: what goes on with the answer need not read it again.
 const EVENT_BYTES: usize = 4 * 1024;
 
 impl Task {
@@ -443,7 +443,8 @@ impl Task {
     ) -> Result<T, StepError> {
         let permanent = |message| StepError::new(ErrorClass::Permanent, message, FailureCause::Step);
         let event = self.take_event(around).map_err(permanent)?;
-        self.event = (self.checkpoint.record.size_bytes() <= EVENT_BYTES).then(|| event.clone());
+        let bytes = self.checkpoint.record.size_bytes().max(event.data.weight());
+        self.event = (bytes <= EVENT_BYTES).then(|| event.clone());
         let progress = self.checkpoint.progress(&definition.plan).map_err(|unknown| permanent(unknown.to_string()))?;
         let mut views = vec![StepView::default(); definition.plan.steps().len()];
         for ended in progress.ended {

@@ -121,8 +121,18 @@ impl DocumentBuilder {
         });
     }
 
+    /// How many bytes of strings were copied.
+    pub fn copied_bytes(&self) -> usize {
+        self.document.unescaped.len()
+    }
+
     /// Adds a string. One that lies inside the text is kept as a span of it, any other is copied.
     pub fn text(&mut self, text: &str) {
+        self.text_for_again(text);
+    }
+
+    /// The same. Returns what can be added [again](DocumentBuilder::again).
+    pub fn text_for_again(&mut self, text: &str) -> Node {
         let base = self.document.text.as_ptr() as usize;
         let at = text.as_ptr() as usize;
         let inside = at >= base && at + text.len() <= base + self.document.text.len();
@@ -132,16 +142,18 @@ impl DocumentBuilder {
             self.document.unescaped.push_str(text);
             self.document.unescaped.len() - text.len()
         };
-        self.document.nodes.push(match (u32::try_from(start), u32::try_from(text.len())) {
+        let node = match (u32::try_from(start), u32::try_from(text.len())) {
             (Ok(start), Ok(len)) => Node::Text(Span { start, len, unescaped: !inside }),
             _ => Node::Null,
-        });
+        };
+        self.document.nodes.push(node);
+        node
     }
 
-    /// Adds the string once more that the entry at `index` is. Any other entry is null.
-    pub fn again(&mut self, index: usize) {
-        let node = self.document.nodes.get(index).copied().filter(|node| matches!(node, Node::Text(_)));
-        self.document.nodes.push(node.unwrap_or(Node::Null));
+    /// Adds a string once more that was copied when it was added first. Anything else becomes null.
+    pub fn again(&mut self, node: Node) {
+        let was_copied = matches!(node, Node::Text(Span { unescaped: true, .. }));
+        self.document.nodes.push(if was_copied { node } else { Node::Null });
     }
 
     /// Opens a list or an object; give what it returns to [`DocumentBuilder::close_list`] or [`DocumentBuilder::close_map`].

@@ -133,6 +133,14 @@ impl<T: Send + Sync + 'static> SchemaCache<T> {
         state.outage()
     }
 
+    /// Asks whether an outage is over that no look finds out about: nobody may need another schema.
+    pub async fn probe(&self, now: Instant) {
+        let is_forgotten = self.shared.lock().is_forgotten(now);
+        if is_forgotten && self.shared.client.answers().await {
+            self.shared.lock().answered();
+        }
+    }
+
     /// The schemas that were used last, most recently used first, at most [`SEEN`].
     pub fn seen(&self) -> Vec<SchemaKey> {
         self.shared.lock().seen()

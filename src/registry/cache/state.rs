@@ -77,6 +77,10 @@ pub(super) struct State<T> {
     arrived: Vec<Arrival<T>>,
     flood: Flood,
     pause: Pause,
+    /// The key whose look-up failed last.
+    failed: Option<SchemaKey>,
+    /// Another one was turned away since because of the outage.
+    is_waited_for: bool,
 }
 
 impl<T> State<T> {
@@ -91,6 +95,8 @@ impl<T> State<T> {
             arrived: Vec::new(),
             flood: Flood::default(),
             pause: Pause::default(),
+            failed: None,
+            is_waited_for: false,
         }
     }
 
@@ -105,11 +111,19 @@ impl<T> State<T> {
             return wait(None);
         }
         if let Some(until) = self.pause.until(now) {
+            self.is_waited_for |= self.failed != Some(key);
             return wait(Some(until));
         }
-        // Of an outage one look-up finds out whether it is over.
-        if self.pause.outage().is_some() && !self.under_way.is_empty() {
-            return wait(None);
+        if self.pause.outage().is_some() {
+            // Of an outage one look-up finds out whether it is over.
+            if !self.under_way.is_empty() {
+                self.is_waited_for |= self.failed != Some(key);
+                return wait(None);
+            }
+            // What failed last may be all that does: others that wait have their turn before it.
+            if self.failed == Some(key) && std::mem::take(&mut self.is_waited_for) {
+                return wait(Some(now));
+            }
         }
         let unknown = self.flood.count(now);
         if let Some(until) = self.flood.until() {
@@ -159,7 +173,10 @@ impl<T> State<T> {
                     self.unknown.retain(|_, it| now < it.until);
                     self.unknown.insert(start.key, Unknown { until: now + UNKNOWN_FOR, message });
                 }
-                Brought::Outage(message) => self.pause.failed(start.attempt, message, now),
+                Brought::Outage(message) => {
+                    self.failed = Some(start.key);
+                    self.pause.failed(start.attempt, message, now);
+                }
             }
         }
     }
@@ -167,6 +184,17 @@ impl<T> State<T> {
     /// The outage, if there is one.
     pub fn outage(&self) -> Option<Outage> {
         self.pause.outage().cloned()
+    }
+
+    /// Whether an outage lasts of which nobody finds out whether it is over.
+    pub fn is_forgotten(&mut self, now: Instant) -> bool {
+        self.take_in(now);
+        self.pause.outage().is_some() && self.under_way.is_empty() && self.pause.until(now).is_none()
+    }
+
+    /// The registry answers.
+    pub fn answered(&mut self) {
+        self.pause.answered();
     }
 
     /// The schemas that were used last, most recently used first.

@@ -127,6 +127,47 @@ async fn a_look_up_that_panics_does_not_stay_pending() {
 }
 
 #[tokio::test]
+async fn a_schema_that_is_never_told_starves_no_other() {
+    let server = Server::start(|asked| match asked.line.contains("/1?") {
+        true => Reply::Answer(503, String::new()),
+        false => schema("good"),
+    })
+    .await;
+    let mut fixture = Fixture::over(&server);
+    let mut now = Instant::now();
+    // The one that fails always looks first, and has no turn if another one waits.
+    for _ in 0..8 {
+        fixture.settled(1, now).await;
+        if let Look::Known(text) = fixture.settled(2, now).await {
+            assert_eq!(*text, "good");
+            return;
+        }
+        now += Duration::from_secs(10);
+    }
+    panic!("the other one never had its turn");
+}
+
+#[tokio::test]
+async fn an_outage_that_nobody_looks_into_is_found_to_be_over() {
+    let is_up = Arc::new(AtomicUsize::new(0));
+    let state = is_up.clone();
+    let server = Server::start(move |_| match state.load(Ordering::Relaxed) {
+        0 => Reply::Answer(503, String::new()),
+        _ => unknown(40403),
+    })
+    .await;
+    let mut fixture = Fixture::over(&server);
+    let now = Instant::now();
+    fixture.settled(1, now).await;
+    let later = now + Duration::from_secs(10);
+    fixture.cache.probe(later).await;
+    assert!(fixture.cache.outage(later).is_some(), "it is not over");
+    is_up.store(1, Ordering::Relaxed);
+    fixture.cache.probe(later).await;
+    assert!(fixture.cache.outage(later).is_none());
+}
+
+#[tokio::test]
 async fn an_outage_is_not_kept_once_it_is_over() {
     let failures = AtomicUsize::new(2);
     let server = Server::start(move |_| {
@@ -147,6 +188,9 @@ async fn an_outage_is_not_kept_once_it_is_over() {
         // Other keys wait for the same registry.
         assert!(matches!(fixture.cache.look(SchemaKey::Id(2), now), Look::Pending { until: Some(it) } if it == until));
         now = until;
+        // They have their turn before it, once, whether they take it or not.
+        let look = fixture.cache.look(SchemaKey::Id(1), now);
+        assert!(matches!(look, Look::Pending { until: Some(it) } if it == now), "{look:?}");
     }
     assert_eq!(server.lines().len(), 2);
     assert_eq!(fixture.known(1, now).await, "\"int\"");

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use super::server::{Reply, Server, client, nowhere, registry, schema, unknown};
+use super::server::{Asked, Reply, Server, client, nowhere, registry, schema, unknown};
 use crate::registry::{
     ANSWER_BYTES, Compatibility, FetchError, Latest, REFERENCE_DEPTH, REFERENCES, Registry, RegistryClient,
     RegistryError, SchemaKey, SchemaKind, trust,
@@ -127,9 +127,13 @@ async fn references_are_bounded() {
 }
 
 #[tokio::test]
-async fn a_reference_that_is_missing_is_a_matter_of_the_registry() {
+async fn a_reference_that_is_missing_makes_its_schema_unknown() {
     let server = referring(edges("root: a")).await;
-    outage(server.client().fetch(SchemaKey::Id(1)).await, &["id 1", "version 1", "a/s", "register it again"]);
+    let found = server.client().fetch(SchemaKey::Id(1)).await;
+    let Err(FetchError::Unknown(message)) = found else { panic!("unknown, not {found:?}") };
+    for part in ["id 1", "version 1", "a/s", "register it again"] {
+        assert!(message.contains(part), "{message}");
+    }
 }
 
 #[tokio::test]
@@ -166,6 +170,24 @@ async fn a_registry_that_is_too_old_for_guids_does_not_know_them() {
 }
 
 #[tokio::test]
+async fn what_a_registry_says_of_one_schema_alone_is_no_outage() {
+    let answers: [fn() -> Reply; 6] = [
+        || Reply::Answer(403, r#"{"error_code":40301,"message":"not yours"}"#.into()),
+        || Reply::Answer(400, String::new()),
+        || Reply::Answer(410, String::new()),
+        || Reply::Answer(422, r#"{"error_code":42201,"message":"odd"}"#.into()),
+        || Reply::Chunked(5 * 1024 * 1024),
+        || Reply::Answer(200, "<html>".into()),
+    ];
+    for answer in answers {
+        let of_one = move |asked: &Asked| if asked.line.contains("/7?") { answer() } else { unknown(40403) };
+        let server = Server::start(of_one).await;
+        let found = server.client().fetch(SchemaKey::Id(7)).await;
+        assert!(matches!(&found, Err(FetchError::Unknown(it)) if it.contains("schema id 7 is not told")), "{found:?}");
+    }
+}
+
+#[tokio::test]
 async fn whatever_else_a_registry_answers_is_an_outage() {
     let json = r#"{"error_code":50001,"message":"the store is away"}"#;
     for status in [400, 401, 403, 405, 408, 409, 422, 425, 429, 500, 501, 502, 503, 504, 302, 307] {
@@ -173,7 +195,7 @@ async fn whatever_else_a_registry_answers_is_an_outage() {
             let server = Server::saying(status, body).await;
             let said = format!("answered {status}");
             outage(server.client().fetch(SchemaKey::Id(9)).await, &["schema id 9", &server.url, &said]);
-            assert_eq!(server.lines().len(), 1, "it is not asked again at once");
+            assert!(server.lines().len() <= 2, "once, and whether it is a registry at all");
         }
     }
     let server = Server::saying(500, json).await;

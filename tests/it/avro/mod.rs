@@ -1,5 +1,6 @@
 //! Avro events with a schema registry, through a whole instance.
 
+mod mutated;
 mod outages;
 mod real;
 mod records;

@@ -126,3 +126,30 @@ fn a_flood_of_unknown_ids_asks_little_and_holds_nobody_up() {
     let asked = registry.asked().iter().filter(|path| path.starts_with("/schemas/ids/1000")).count();
     assert!(asked <= 20, "{asked} look-ups");
 }
+
+#[test]
+fn partitions_that_were_given_away_meanwhile_and_came_back_are_read_on() {
+    let Some(broker) = TestBroker::own() else { return };
+    let registry = Registry::start();
+    registry.knows("ids/1", PAID, "AVRO");
+    registry.answers(Mode::Status(503));
+    let mut world = World::with(&broker, &[workflow("paid", "com.example.*", NOTE)], &registry.settings());
+    world.format = FORMAT.into();
+    let mut first = world.instance("first");
+    let (executions, producer) = (world.topic("executions"), broker.producer(&[]));
+    send(&producer, &world.source, &records(1, 0..60), None);
+    wait::until("the registry is asked", || (registry.asked().len() > 3).then_some(()));
+    let second = world.instance("second");
+    wait::until("the other one holds partitions", || {
+        (world.log_lines_with("second", "holds its partitions") > 0).then_some(())
+    });
+    wait::pass(AWAY);
+    second.signal(libc::SIGTERM);
+    wait::until("it has left", || (world.log_lines_with("first", "holds its partitions") >= 3).then_some(()));
+    registry.answers(Mode::Up);
+    world.wait_for(&executions, 60);
+    let expected: Vec<String> = (0..60).map(|it| format!("{it} paid completed")).collect();
+    assert_eq!(world.check(&executions, &expected, execution_name), Verdict::default(), "each once");
+    assert!(first.is_alive());
+    assert_eq!(world.log_lines_with("first", "starts again"), 0, "the lane had to start again");
+}

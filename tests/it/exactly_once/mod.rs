@@ -17,6 +17,7 @@ pub mod world;
 
 use std::ops::Range;
 
+use crate::support::is_full;
 use records::{execution_name, produced_name};
 use verdict::Verdict;
 use world::World;
@@ -36,11 +37,6 @@ fn workflow(id: &str, event: &str, topic: &str) -> String {
 fn five_workflows(out: &str) -> Vec<String> {
     let events = [("exact", "a.x"), ("segment", "a.*"), ("all", "'*'"), ("other", "b.x"), ("others", "c.**")];
     events.map(|(id, event)| workflow(id, event, out)).to_vec()
-}
-
-/// Whether the full sizes are wanted.
-fn is_full() -> bool {
-    std::env::var_os("TIDEGATE_TEST_FULL").is_some()
 }
 
 /// How many events a test of many takes.

@@ -12,6 +12,7 @@ mod process;
 mod restart;
 mod tail;
 
+use crate::support::is_full;
 use std::time::Duration;
 
 /// A duration that is promised, and what a debug build on a busy machine is held to.
@@ -25,10 +26,6 @@ impl Promise {
     fn bound(&self) -> Duration {
         if cfg!(debug_assertions) { self.debug } else { self.release }
     }
-}
-
-fn is_full() -> bool {
-    std::env::var_os("TIDEGATE_TEST_FULL").is_some()
 }
 
 /// A workflow with one step, which copies the event's data to a topic.

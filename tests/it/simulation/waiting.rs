@@ -131,7 +131,7 @@ pub fn around<T>(shared: &Shared, now_ms: i64, act: impl FnOnce(&Around<'_>) -> 
     let around = Around {
         definition: &|id, _| shared.definition(id).map(Ok),
         decode: &|record| Ok(super::cluster::decode(record)),
-        is_ready: &|_| true,
+        is_ready: &|_, _| true,
         is_stopped: &|_| false,
         next_match: &|event, after, now_ms| shared.next_match(event, after, now_ms),
         fits: &|_| Ok(()),

@@ -15,3 +15,8 @@ pub mod skip;
 pub mod topic_id;
 pub mod wait;
 pub mod wire;
+
+/// Whether the full sizes are wanted.
+pub fn is_full() -> bool {
+    std::env::var_os("TIDEGATE_TEST_FULL").is_some()
+}

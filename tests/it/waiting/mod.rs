@@ -17,12 +17,8 @@ use std::collections::HashMap;
 use crate::exactly_once::records::execution_name;
 use crate::exactly_once::verdict::Verdict;
 use crate::exactly_once::world::World;
+use crate::support::is_full;
 use crate::support::ledger::{Entry, Ledger};
-
-/// Whether the full sizes are wanted.
-fn is_full() -> bool {
-    std::env::var_os("TIDEGATE_TEST_FULL").is_some()
-}
 
 /// The settings of a connector.
 fn connector(name: &str, ledger: &Ledger, rest: &str) -> String {

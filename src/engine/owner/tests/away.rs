@@ -131,7 +131,7 @@ fn no_more_records_are_asked_for_than_may_be_and_in_order() {
     let around = Around {
         definition,
         decode: &decode,
-        is_ready: &|_| true,
+        is_ready: &|_, _| true,
         is_stopped: &|_| false,
         next_match,
         fits: &fits,

@@ -243,7 +243,7 @@ impl World {
         let around = Around {
             definition: &found,
             decode: &decode,
-            is_ready: &|_| true,
+            is_ready: &|_, _| true,
             next_match: &matching,
             is_stopped: &|_| is_stopped,
             fits: &fits,
@@ -289,7 +289,7 @@ impl World {
         let around = Around {
             definition: &found,
             decode: &decode,
-            is_ready: &|_| true,
+            is_ready: &|_, _| true,
             is_stopped: &|_| false,
             next_match: &|_, _, _| Found { subject: None, has_more: false },
             fits: &|_| Ok(()),
