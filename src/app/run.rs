@@ -94,6 +94,7 @@ impl Running {
         health.clear(TOPICS, "cluster", SystemTime::now());
         let alerts = AlertWriter::start(clients.clone(), alert_target(&settings), &health, metrics.clone())?;
         let system = Arc::new(SystemTopics::new(known.system_ids));
+        let schemas = schemas::of(&settings, runtime.handle(), &health)?;
         let registry = Arc::new(RwLock::new(Registry::new()));
         let versions = Arc::new(Versions::default());
         let done = Arc::new(Done::default());
@@ -125,7 +126,7 @@ impl Running {
             return Err(error);
         }
         let parts = Parts {
-            schemas: schemas::of(&settings, runtime.handle(), &health)?,
+            schemas,
             settings,
             clients,
             encoder: known.encoder,

@@ -9,7 +9,7 @@ use tokio::runtime::Handle;
 use super::problems::REGISTRY;
 use crate::codec::avro::{Found, RecordSchema, SchemaKey, Schemas, WriterSchema};
 use crate::registry::{
-    self, CacheLimits, Look, RegisteredSchema, Registry, RegistryClient, RegistryError, SchemaCache, SchemaKind,
+    CacheLimits, Look, RegisteredSchema, Registry, RegistryClient, RegistryError, SchemaCache, SchemaKind,
 };
 use crate::settings::{RegistrySettings, Settings, SourceFormat};
 use crate::telemetry::health::Health;
@@ -90,15 +90,11 @@ impl fmt::Debug for RegistrySchemas {
 
 impl Schemas for RegistrySchemas {
     fn find(&self, key: SchemaKey) -> Found {
-        let asked = match key {
-            // Ids are positive numbers of 32 bits with a sign; a registry may answer others like a path that it does not have.
-            SchemaKey::Id(id) if id == 0 || i32::try_from(id).is_err() => {
-                return Found::Not("no registry gives such an id".into());
-            }
-            SchemaKey::Id(id) => registry::SchemaKey::Id(id),
-            SchemaKey::Guid(guid) => registry::SchemaKey::Guid(guid.to_be_bytes()),
-        };
-        match self.0.look(asked, Instant::now()) {
+        // Ids are positive numbers of 32 bits with a sign; a registry may answer others like a path that it does not have.
+        if matches!(key, SchemaKey::Id(id) if id == 0 || i32::try_from(id).is_err()) {
+            return Found::Not("no registry gives such an id".into());
+        }
+        match self.0.look(key, Instant::now()) {
             Look::Known(schema) => Found::Here(schema),
             Look::Refused(why) | Look::Unknown(why) => Found::Not(why),
             Look::Flooded { message, .. } => Found::Unasked(message),

@@ -16,9 +16,9 @@ use super::answer::Bounded;
 use super::compatibility::Compatibility;
 use super::endpoint::{Endpoint, Question, parse};
 use super::failure::{Failure, FetchError, RegistryError};
-use super::key::SchemaKey;
 use super::schema::RegisteredSchema;
 use super::{references, subject, trust};
+use crate::codec::avro::SchemaKey;
 
 /// The most URLs of a registry: more than any cluster of registries has members, and few enough to be tried in turn.
 pub const URLS: usize = 8;
@@ -136,7 +136,9 @@ impl RegistryClient {
                     )));
                 }
                 // An older registry has no such path. That a record names its schema so is no reason to hold up all others.
-                Err(failure) if failure.is_not_found() && key.guid().is_some() && endpoint.is_registry().await => {
+                Err(failure)
+                    if failure.is_not_found() && matches!(key, SchemaKey::Guid(_)) && endpoint.is_registry().await =>
+                {
                     self.prefer(index);
                     return Err(FetchError::Unknown(format!(
                         "{what} cannot be looked up: the registry at {} does not know GUIDs; write records with \

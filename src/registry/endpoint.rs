@@ -11,7 +11,8 @@ use schema_registry_converter::schema_registry_common as common;
 
 use super::compatibility::{self, Compatibility};
 use super::failure::Failure;
-use super::key::SchemaKey;
+use super::key;
+use crate::codec::avro::SchemaKey;
 
 /// A question.
 #[derive(Clone, Copy)]
@@ -58,7 +59,7 @@ impl Endpoint {
         let asked = match question {
             Question::Schema(SchemaKey::Id(id)) => client::get_schema_by_id(id, settings).await,
             Question::Schema(key @ SchemaKey::Guid(_)) => {
-                client::get_schema_by_guid(&key.guid().unwrap_or_default(), settings).await
+                client::get_schema_by_guid(&key::guid(key).unwrap_or_default(), settings).await
             }
             Question::Version { subject, version } => {
                 client::get_schema_by_subject_and_version(settings, subject, version).await

@@ -33,6 +33,5 @@ pub use cache::{
 pub use client::{Latest, Registry, RegistryClient, URLS};
 pub use compatibility::Compatibility;
 pub use failure::{FetchError, RegistryError};
-pub use key::SchemaKey;
 pub use references::{REFERENCE_DEPTH, REFERENCES, SCHEMA_BYTES};
 pub use schema::{Reference, RegisteredSchema, SchemaKind};

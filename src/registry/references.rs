@@ -8,8 +8,8 @@ use schema_registry_converter::schema_registry_common as common;
 
 use super::client::RegistryClient;
 use super::failure::FetchError;
-use super::key::SchemaKey;
 use super::schema::{Reference, RegisteredSchema, SchemaKind};
+use crate::codec::avro::SchemaKey;
 
 /// The most schemas that one refers to, directly or not. Each costs a question.
 pub const REFERENCES: usize = 64;

@@ -41,7 +41,6 @@ pub struct WriterSchema {
     /// Names of fields and symbols. A datum may have each of them a million times, and holds it once.
     pub(super) constants: Vec<Arc<str>>,
     name: Option<Arc<str>>,
-    text_bytes: usize,
 }
 
 /// What comes next in a datum. Others are named by their places in the program.
@@ -108,7 +107,7 @@ impl WriterSchema {
         });
         let unread = |why: &str| Refused(format!("the schema cannot be read: {why}"));
         match parsed {
-            Ok(Ok(parsed)) => parsed.map(|schema| WriterSchema { text_bytes, ..schema }),
+            Ok(Ok(parsed)) => parsed,
             Ok(Err(_)) => Err(unread("the library that reads it has given up")),
             Err(error) => Err(unread(&format!("there is no thread for it ({error})"))),
         }
@@ -130,17 +129,12 @@ impl WriterSchema {
         let name = schema.name().map(|name| name.fullname(None).into());
         let Compiler { mut nodes, constants, .. } = compiler;
         find_least(&mut nodes, root)?;
-        Ok(WriterSchema { nodes, root, constants, name, text_bytes: 0 })
+        Ok(WriterSchema { nodes, root, constants, name })
     }
 
     /// The full name of the record, enum or fixed that it describes; None of any other type.
     pub fn name(&self) -> Option<&Arc<str>> {
         self.name.as_ref()
-    }
-
-    /// What it takes in memory, about, in bytes.
-    pub fn weight(&self) -> usize {
-        self.text_bytes + self.nodes.len() * size_of::<Node>() + self.constants.len() * 32
     }
 }
 

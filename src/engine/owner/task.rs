@@ -97,7 +97,8 @@ pub(super) struct Task {
     pub rank: Option<(i64, i64)>,
 }
 
-/// How large a record, and what it says, may be that is kept while a call is under way, in bytes: what goes on with the answer need not read it again.
+/// How large a record, and what it says, may be that is kept while a call is under way, in bytes: what goes on with the answer need not read it
+/// again.
 const EVENT_BYTES: usize = 4 * 1024;
 
 impl Task {

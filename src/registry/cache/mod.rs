@@ -14,8 +14,8 @@ use std::time::{Duration, Instant};
 use tokio::runtime::Handle;
 
 use super::client::RegistryClient;
-use super::key::SchemaKey;
 use super::schema::RegisteredSchema;
+use crate::codec::avro::SchemaKey;
 use flight::Flight;
 use state::{Due, State};
 

@@ -7,7 +7,7 @@ use std::time::Instant;
 use super::flood::Flood;
 use super::pause::Pause;
 use super::{CacheLimits, LOOK_UPS, Look, Outage, SEEN, UNKNOWN_FOR, UNKNOWN_PER_WINDOW, UNKNOWN_WINDOW};
-use crate::registry::key::SchemaKey;
+use crate::codec::avro::SchemaKey;
 
 /// What an entry costs beside the text of its schema.
 const ENTRY_BYTES: usize = 256;

@@ -8,9 +8,9 @@ use tokio::runtime::Handle;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
 use super::server::{Reply, Server, schema, unknown};
+use crate::codec::avro::SchemaKey;
 use crate::registry::{
-    CacheLimits, LOOK_UPS, Look, RegisteredSchema, SchemaCache, SchemaKey, UNKNOWN_FOR, UNKNOWN_PER_WINDOW,
-    UNKNOWN_WINDOW,
+    CacheLimits, LOOK_UPS, Look, RegisteredSchema, SchemaCache, UNKNOWN_FOR, UNKNOWN_PER_WINDOW, UNKNOWN_WINDOW,
 };
 
 /// A cache that compiles schemas to their texts, and what tells that a look-up has ended.

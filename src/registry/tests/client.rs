@@ -6,13 +6,13 @@ use std::time::Duration;
 use serde_json::json;
 
 use super::server::{Asked, Reply, Server, client, nowhere, registry, schema, unknown};
+use crate::codec::avro::SchemaKey;
 use crate::registry::{
     ANSWER_BYTES, Compatibility, FetchError, Latest, REFERENCE_DEPTH, REFERENCES, Registry, RegistryClient,
-    RegistryError, SchemaKey, SchemaKind, trust,
+    RegistryError, SchemaKind, trust,
 };
 
-const GUID: SchemaKey =
-    SchemaKey::Guid([0x89, 0x79, 0x1a, 0x2b, 0, 1, 0x40, 2, 0x80, 3, 0xaa, 0xbb, 0xcc, 0xdd, 0xee, 0xff]);
+const GUID: SchemaKey = SchemaKey::Guid(0x8979_1a2b_0001_4002_8003_aabb_ccdd_eeff);
 const GUID_TEXT: &str = "89791a2b-0001-4002-8003-aabbccddeeff";
 
 #[track_caller]

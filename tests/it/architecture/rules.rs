@@ -14,7 +14,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("connector", &["engine"]),
     ("kafka", &["engine"]),
     ("dev_broker", &[]),
-    ("registry", &["engine"]),
+    ("registry", &["engine", "codec"]),
     ("definition", &["engine", "expression"]),
     ("lane", &["engine", "kafka", "codec", "telemetry"]),
     ("dead_letter", &["engine", "codec", "kafka", "definition"]),
