@@ -11,7 +11,9 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use super::problems;
+use super::record_reader::RecordReader;
 use crate::codec::alert::{self, Alert, AlertState, LostRange};
+use crate::codec::record::Encoding;
 use crate::kafka::client::ClientSettings;
 use crate::kafka::log_reader::{From, LogReader, ReadError};
 use crate::kafka::sender::{SendError, Sender};
@@ -46,6 +48,8 @@ pub struct AlertTarget {
     pub environment: Arc<str>,
     /// The instance's name.
     pub instance: Arc<str>,
+    /// How they are written.
+    pub encoding: Encoding,
 }
 
 /// Writes alerts until it is ended.
@@ -55,17 +59,19 @@ pub struct AlertWriter {
 }
 
 impl AlertWriter {
-    /// Starts writing what `health` tells, and what it has told already and still holds.
+    /// Starts writing what `health` tells, and what it has told already and still holds. `reader` reads those of an earlier process.
     pub fn start(
         clients: ClientSettings,
         target: AlertTarget,
+        reader: RecordReader,
         health: &Health,
         metrics: Metrics,
     ) -> std::io::Result<AlertWriter> {
         let (queue, changes) = sync_channel(QUEUE);
         let end = Arc::new(StopSignal::default());
         let writing = Writing { clients, target, metrics: metrics.clone(), end: end.clone(), sender: None };
-        let thread = std::thread::Builder::new().name("alerts".into()).spawn(move || writing.run(&changes))?;
+        let thread = std::thread::Builder::new().name("alerts".into());
+        let thread = thread.spawn(move || writing.run(&changes, reader))?;
         health.listen(move |change| enqueue(&queue, change, &metrics));
         Ok(AlertWriter { end, thread: Some(thread) })
     }
@@ -86,10 +92,17 @@ impl Drop for AlertWriter {
 }
 
 /// The newest alerts of this instance that are raised and ended with the process that raised them, as kind and subject.
-fn earlier(clients: &ClientSettings, target: &AlertTarget) -> Result<Vec<(&'static str, String)>, ReadError> {
+fn earlier(
+    clients: &ClientSettings,
+    target: &AlertTarget,
+    mut records: RecordReader,
+) -> Result<Vec<(&'static str, String)>, ReadError> {
     let mut raised: BTreeMap<String, &'static str> = BTreeMap::new();
     let mut reader = LogReader::open(clients, &[&target.topic], From::Tail(EARLIER))?;
-    reader.read_to_end(READ_WITHIN, |record| {
+    reader.read_to_end(READ_WITHIN, |mut record| {
+        if let Err(cause) = records.translate(&mut record) {
+            tracing::warn!(cause, "an alert of an earlier process cannot be read, and stays as it is");
+        }
         let Some(alert) = record.value.as_deref().and_then(AlertState::decode) else { return };
         let is_ours = alert.instance == *target.instance && alert.state == "raised";
         match problems::ended_with_its_process(&alert.name, &alert.subject).filter(|_| is_ours) {
@@ -117,10 +130,10 @@ struct Writing {
 }
 
 impl Writing {
-    fn run(mut self, changes: &Receiver<Change>) {
+    fn run(mut self, changes: &Receiver<Change>, reader: RecordReader) {
         let mut deadline = None;
         // Before anything of this process is written, which may be raised again.
-        self.clear_earlier(&mut deadline);
+        self.clear_earlier(reader, &mut deadline);
         loop {
             match changes.recv_timeout(LOOK_EVERY) {
                 Ok(change) => self.write(&self.alert(change), &mut deadline),
@@ -131,8 +144,8 @@ impl Writing {
     }
 
     /// Clears what an earlier process of this instance has raised and took with it when it was killed.
-    fn clear_earlier(&mut self, deadline: &mut Option<Instant>) {
-        let stale = earlier(&self.clients, &self.target).unwrap_or_else(|error| {
+    fn clear_earlier(&mut self, reader: RecordReader, deadline: &mut Option<Instant>) {
+        let stale = earlier(&self.clients, &self.target, reader).unwrap_or_else(|error| {
             tracing::warn!(cause = %error, "alerts of an earlier process cannot be read, and stay as they are");
             Vec::new()
         });
@@ -189,7 +202,7 @@ impl Writing {
     }
 
     fn try_to_write(&mut self, alert: &Alert, deadline: Instant) -> Result<(), SendError> {
-        let record = alert::encode(alert, &self.target.environment, &self.target.topic);
+        let record = alert::encode(alert, &self.target.environment, &self.target.topic, self.target.encoding);
         let mut sender = match self.sender.take() {
             Some(sender) => sender,
             None => Sender::new(&self.clients)?,

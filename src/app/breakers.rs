@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use super::record_reader::RecordReader;
 use super::{overrides, problems};
 use crate::codec::alert::AlertState;
 use crate::codec::breaker_override::BreakerOverride;
@@ -37,7 +38,7 @@ pub struct Said {
 
 /// What is known of those of the connectors that `is_known` names, if anything is.
 pub fn read(
-    clients: &ClientSettings,
+    (clients, records): (&ClientSettings, &mut RecordReader),
     (control, alerts): (&str, &str),
     is_known: impl Fn(&str) -> bool,
 ) -> Result<BTreeMap<String, Breaker>, ReadError> {
@@ -46,7 +47,10 @@ pub fn read(
         found.entry(connector).or_default().wanted = Some(wanted);
     }
     let mut reader = LogReader::open(clients, &[alerts], From::Tail(ALERTS))?;
-    reader.read_to_end(READ_WITHIN, |record| {
+    reader.read_to_end(READ_WITHIN, |mut record| {
+        if let Err(error) = records.translate(&mut record) {
+            tracing::warn!(cause = error, "what an instance has said cannot be read");
+        }
         let Some(alert) = record.value.as_deref().and_then(AlertState::decode) else { return };
         if alert.name == problems::BREAKER && is_known(&alert.subject) {
             let state = if alert.state == "raised" { "open" } else { "closed" };

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::codec::record::{Encoder, SystemTopic};
+use crate::codec::record::{Encoder, Encoding, SystemTopic};
 use crate::kafka::admin::{Admin, AdminError, TopicState};
 use crate::kafka::client::{ClientSettings, SettingError};
 use crate::kafka::topics::{self, Finding, TopicPlan};
@@ -84,6 +84,7 @@ pub fn look(settings: &Settings, clients: &ClientSettings) -> Result<Cluster, Cl
             executions: system("executions"),
             dead_letters: system("dead-letters"),
             journal: system("journal"),
+            encoding: Encoding::Json,
         },
         system_ids,
         journal_partitions: u16::try_from(state("journal").partitions).unwrap_or(u16::MAX).max(1),

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, bail};
 
 use super::project::{Project, with_versions_of_their_own};
+use super::record_reader::RecordReader;
 use super::run::{Ended, Running, Start};
 use super::totals::{Counts, Totals};
 use super::{cluster, definitions, events_file};
@@ -212,12 +213,14 @@ impl Files<'_> {
 /// The records that people want to see as they come.
 struct View {
     reader: LogReader,
+    records: RecordReader,
 }
 
 impl View {
     fn open(settings: &Settings, clients: &ClientSettings) -> anyhow::Result<View> {
         let (executions, letters) = (cluster::topic(settings, "executions"), cluster::topic(settings, "dead-letters"));
-        Ok(View { reader: LogReader::open(clients, &[&executions, &letters], From::End)? })
+        let reader = LogReader::open(clients, &[&executions, &letters], From::End)?;
+        Ok(View { reader, records: RecordReader::new(settings) })
     }
 
     /// Reports what has come; returns whether anything had.
@@ -226,9 +229,12 @@ impl View {
         let mut seen = false;
         while Instant::now() < until {
             match self.reader.poll(Duration::from_millis(40)) {
-                Ok(Some(record)) => {
+                Ok(Some(mut record)) => {
                     seen = true;
-                    reporter.recorded(&record);
+                    match self.records.translate(&mut record) {
+                        Ok(()) => reporter.recorded(&record),
+                        Err(error) => reporter.trouble(&error),
+                    }
                 }
                 Ok(None) => break,
                 Err(error) => reporter.trouble(&error.to_string()),

@@ -16,6 +16,8 @@ pub mod overrides;
 pub mod problems;
 pub mod project;
 pub mod purge;
+pub mod record_reader;
+pub mod record_schemas;
 pub mod refusals;
 pub mod run;
 pub mod schemas;

@@ -5,21 +5,25 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::Context as _;
+use tokio::runtime::Handle;
 
 use super::alerts::{AlertTarget, AlertWriter};
 use super::caller::Connectors;
-use super::cluster;
+use super::cluster::{self, Cluster};
 use super::definitions;
 use super::followers::{Followed, Followers};
 use super::group_watch::{GroupWatch, WatchedGroup};
 use super::instance::{Instance, Parts};
 use super::observer::Watcher;
-use super::problems::TOPICS;
+use super::problems::{REGISTRY, TOPICS};
 use super::purge::{Done, Purge};
+use super::record_reader::RecordReader;
+use super::record_schemas;
 use super::schemas;
 use super::topic_watch::{SystemTopics, TopicWatch, Watched};
 use super::versions::Versions;
 use super::waiting::SharedWaiting;
+use crate::codec::record::Encoding;
 use crate::engine::registry::Registry;
 use crate::kafka::client::ClientSettings;
 use crate::lane::StopSignal;
@@ -83,16 +87,13 @@ impl Running {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
         let admin = runtime.block_on(AdminServer::start(settings.admin, router(metrics.clone(), health.clone())))?;
         runtime.spawn(keep_up(metrics.clone()));
-        let told = |error: &cluster::ClusterError| {
-            tracing::warn!(cause = %error, "the cluster cannot be used yet; waiting");
-            health.raise(TOPICS, "cluster", &error.to_string(), SystemTime::now());
-        };
-        let Ok(known) = cluster::wait_for(&settings, &clients, &stop, told) else {
+        let Some(known) = wait_for_cluster(&settings, &clients, runtime.handle(), &stop, &health)? else {
             runtime.block_on(admin.stop(ADMIN_STOP));
             return Ok(None);
         };
-        health.clear(TOPICS, "cluster", SystemTime::now());
-        let alerts = AlertWriter::start(clients.clone(), alert_target(&settings), &health, metrics.clone())?;
+        let target = alert_target(&settings, known.encoder.encoding);
+        let reader = RecordReader::new(&settings);
+        let alerts = AlertWriter::start(clients.clone(), target, reader, &health, metrics.clone())?;
         let system = Arc::new(SystemTopics::new(known.system_ids));
         let schemas = schemas::of(&settings, runtime.handle(), &health)?;
         let registry = Arc::new(RwLock::new(Registry::new()));
@@ -195,6 +196,32 @@ impl Running {
     }
 }
 
+/// The cluster, once it can be used, and the registry has the schemas of records, if they are written as Avro; None if it was stopped
+/// meanwhile.
+fn wait_for_cluster(
+    settings: &Settings,
+    clients: &ClientSettings,
+    runtime: &Handle,
+    stop: &StopSignal,
+    health: &Health,
+) -> anyhow::Result<Option<Cluster>> {
+    let told = |error: &cluster::ClusterError| {
+        tracing::warn!(cause = %error, "the cluster cannot be used yet; waiting");
+        health.raise(TOPICS, "cluster", &error.to_string(), SystemTime::now());
+    };
+    let Ok(mut known) = cluster::wait_for(settings, clients, stop, told) else { return Ok(None) };
+    health.clear(TOPICS, "cluster", SystemTime::now());
+    let told = |error: &record_schemas::SchemaError| {
+        tracing::warn!(cause = %error, "records cannot be written as Avro yet; waiting");
+        health.raise(REGISTRY, "records", &error.to_string(), SystemTime::now());
+    };
+    let encoding = record_schemas::wait_for(settings, runtime, stop, told)?;
+    let Some(encoding) = encoding else { return Ok(None) };
+    health.clear(REGISTRY, "records", SystemTime::now());
+    known.encoder.encoding = encoding;
+    Ok(Some(known))
+}
+
 /// Refuses to start where workflows in use call connectors that the settings do not have.
 fn refuse_unknown_connectors(
     settings: &Settings,
@@ -229,8 +256,9 @@ fn watched_group(parts: &Parts) -> WatchedGroup {
     }
 }
 
-fn alert_target(settings: &Settings) -> AlertTarget {
+fn alert_target(settings: &Settings, encoding: Encoding) -> AlertTarget {
     AlertTarget {
+        encoding,
         topic: cluster::topic(settings, "alerts").into(),
         environment: settings.environment.as_str().into(),
         instance: settings.instance.as_str().into(),

@@ -23,7 +23,7 @@ const WATCH_EVERY: Duration = Duration::from_secs(1);
 pub fn of(settings: &Settings, runtime: &Handle, health: &Health) -> Result<Arc<dyn Schemas>, RegistryError> {
     let is_needed = settings.sources.iter().any(|source| matches!(source.format, SourceFormat::Avro(_)));
     let Some(registry) = settings.registry.as_ref().filter(|_| is_needed) else { return Ok(Arc::new(NoSchemas)) };
-    let client = Arc::new(RegistryClient::new(&asked(registry))?);
+    let client = Arc::new(client(registry)?);
     // Lanes look by themselves whether what they hold back can be read.
     let settled = Arc::new(|| ());
     let cache = SchemaCache::new(client, runtime.clone(), CacheLimits::default(), Arc::new(compile), settled);
@@ -31,13 +31,18 @@ pub fn of(settings: &Settings, runtime: &Handle, health: &Health) -> Result<Arc<
     Ok(Arc::new(RegistrySchemas(cache)))
 }
 
-fn asked(settings: &RegistrySettings) -> Registry {
+/// A client of the registry of the settings.
+///
+/// # Errors
+///
+/// What can never work.
+pub fn client(settings: &RegistrySettings) -> Result<RegistryClient, RegistryError> {
     let headers = settings.headers.iter().map(|(name, value)| (name.clone(), value.expose().to_owned()));
-    Registry {
+    RegistryClient::new(&Registry {
         urls: settings.urls.iter().map(|url| url.expose().to_owned()).collect(),
         headers: headers.collect(),
         timeout: TIMEOUT,
-    }
+    })
 }
 
 fn compile(schema: &RegisteredSchema) -> Result<RecordSchema, String> {

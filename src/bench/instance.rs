@@ -11,7 +11,7 @@ use super::progress::Progress;
 use super::topics::{Outputs, PARTITIONS};
 use super::waiting::{JOURNAL_PARTITIONS, Waiting};
 use crate::codec::event::Format;
-use crate::codec::record::{Encoder, SystemTopic};
+use crate::codec::record::{Encoder, Encoding, SystemTopic};
 use crate::definition;
 use crate::engine::batch::SourcePartition;
 use crate::engine::commit::{Failure, RestartReason};
@@ -69,6 +69,7 @@ impl Instance {
                 // Nothing is written to it, and it is not made.
                 None => system(&format!("{}-journal", self.name).into()),
             },
+            encoding: Encoding::Json,
         };
         let decodes = self.format.clone();
         let context = LaneContext {

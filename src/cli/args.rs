@@ -112,6 +112,9 @@ pub enum Verb {
     /// Check or create the topics that Tidegate needs
     #[command(subcommand, after_help = "Example:\n  tidegate topics check")]
     Topics(Topics),
+    /// Check or register the schemas of the records that are written as Avro
+    #[command(subcommand, after_help = "Example:\n  tidegate schemas check")]
+    Schemas(Schemas),
     /// Measure how fast this machine and this broker run it, beside a bare client loop
     #[command(after_help = "Example:\n  tidegate bench --jobs L1,R1-full --rounds 5")]
     Bench(Bench),
@@ -288,6 +291,15 @@ pub enum Topics {
     Check,
     /// Create what is missing
     Create,
+}
+
+/// What to do about the schemas of records.
+#[derive(Clone, Debug, Subcommand)]
+pub enum Schemas {
+    /// Compare with the registry; exits 1 if one is missing or not compatible
+    Check,
+    /// Register what is missing
+    Register,
 }
 
 /// Arguments of `bench`.

@@ -10,6 +10,7 @@ use super::args::{Breaker, BreakerWish, Common, OutputFormat};
 use super::output::{rows, talk};
 use super::{DONE, setup};
 use crate::app::breakers::{self, Said};
+use crate::app::record_reader::RecordReader;
 use crate::app::{cluster, overrides};
 use crate::codec::breaker_override::{BreakerOverride, TEXT_BYTES};
 use crate::engine::breaker::Override;
@@ -99,7 +100,11 @@ fn row(connector: &str, wanted: Option<&BreakerOverride>) -> Value {
 fn list(common: &Common, settings: &Settings, clients: &ClientSettings, topic: &str) -> anyhow::Result<()> {
     let is_known = |connector: &str| settings.connectors.contains_key(connector);
     let now_ms = now_ms();
-    let mut known = breakers::read(clients, (topic, &cluster::topic(settings, "alerts")), is_known)?;
+    let mut known = breakers::read(
+        (clients, &mut RecordReader::new(settings)),
+        (topic, &cluster::topic(settings, "alerts")),
+        is_known,
+    )?;
     let mut told = Vec::new();
     for connector in settings.connectors.keys() {
         let breaker = known.remove(connector).unwrap_or_default();

@@ -10,7 +10,9 @@ use super::args::{Common, Describe, Kind};
 use super::get::{SCAN_TIMEOUT, summary};
 use super::output::document;
 use super::progress::Progress;
+use super::records::Readable;
 use super::{DONE, records, setup};
+use crate::app::record_reader::RecordReader;
 use crate::app::why::{self, Partition, Standing};
 use crate::app::{breakers, cluster, definitions};
 use crate::codec::journal;
@@ -181,7 +183,8 @@ fn waiting(
         BTreeMap::new()
     } else {
         let topics = ["control", "alerts"].map(|name| cluster::topic(settings, name));
-        breakers::read(clients, (&topics[0], &topics[1]), |connector| wanted.contains(connector))?
+        let mut records = RecordReader::new(settings);
+        breakers::read((clients, &mut records), (&topics[0], &topics[1]), |connector| wanted.contains(connector))?
     };
     let is_installed = |id: &WorkflowId, version: Option<&str>| {
         let Some(workflow) = installed.get(id) else { return false };
@@ -213,10 +216,12 @@ fn with_key(settings: &Settings, clients: &ClientSettings, topic: &str, key: &st
     let mut reader = LogReader::open(clients, &[&topic], From::Tail(SCAN_RECORDS))?;
     let (mut found, mut count) = (Vec::new(), 0);
     let mut progress = Progress::new(format!("reading {topic}"));
-    reader.read_to_end(SCAN_TIMEOUT, |record| {
+    let mut readable = Readable::new(settings);
+    reader.read_to_end(SCAN_TIMEOUT, |mut record| {
         count += 1;
         progress.at(count);
         if found.len() < RECORDS_OF_ONE && record.key.as_deref() == Some(key.as_bytes()) {
+            readable.translate(&mut record);
             found.push(record);
         }
     })?;

@@ -5,11 +5,12 @@ use serde_json::json;
 use super::args::Common;
 use super::output::{rows, talk};
 use super::{DONE, FAILED, setup};
-use crate::app::{cluster, definitions};
+use crate::app::record_schemas::{self, RecordSchema, Registration};
+use crate::app::{cluster, definitions, schemas};
 use crate::kafka::admin::Admin;
 use crate::kafka::client::ClientSettings;
 use crate::kafka::group_offsets::{GroupOffsets, Standing};
-use crate::settings::Settings;
+use crate::settings::{Encoding, Settings};
 
 pub(super) fn run(common: &Common) -> anyhow::Result<u8> {
     let (settings, clients) = setup::with_clients(common)?;
@@ -30,6 +31,7 @@ pub(super) fn run(common: &Common) -> anyhow::Result<u8> {
             check_group(&settings, &clients, &admin, &mut found);
         }
     }
+    check_schemas(&settings, &mut found);
     rows(common.output, &["subject", "finding", "remedy"], &findings);
     if findings.is_empty() {
         talk("nothing is wrong");
@@ -46,6 +48,41 @@ fn check_topics(settings: &Settings, admin: &Admin, found: &mut Found<'_>) {
     match cluster::check_topics(settings, admin) {
         Ok((wrong, _)) => wrong.iter().for_each(|it| found(&it.topic, &it.what, &it.remedy)),
         Err(error) => found("topics", &error.to_string(), "is the cluster reachable, and may topics be described?"),
+    }
+}
+
+/// A registry that does not answer, and schemas of records that it does not have or does not take.
+fn check_schemas(settings: &Settings, found: &mut Found<'_>) {
+    let Some(registry) = &settings.registry else { return };
+    let asked = || -> anyhow::Result<Vec<(RecordSchema, Registration)>> {
+        let client = schemas::client(registry)?;
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        runtime.block_on(async {
+            anyhow::ensure!(client.answers().await, "no URL of it answers as a registry does");
+            match settings.records.encoding {
+                Encoding::Json => Ok(Vec::new()),
+                Encoding::Avro => Ok(record_schemas::look(&client, settings).await?),
+            }
+        })
+    };
+    match asked() {
+        Err(error) => {
+            found("registry", &format!("{error:#}"), "is the url of [registry] right, and reachable from here?")
+        }
+        Ok(schemas) => {
+            for (RecordSchema { subject, .. }, registration) in schemas {
+                match registration {
+                    Registration::Missing if !registry.auto_register => {
+                        found(&subject, "is not registered", "run `tidegate schemas register`");
+                    }
+                    Registration::Incompatible(_) => {
+                        let what = "is not compatible with what is registered there";
+                        found(&subject, what, "run `tidegate schemas check` to see why");
+                    }
+                    Registration::There(_) | Registration::Missing => {}
+                }
+            }
+        }
     }
 }
 

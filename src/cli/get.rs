@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use super::args::{Common, Get, Kind, OutputFormat};
 use super::output::rows;
 use super::progress::Progress;
+use super::records::Readable;
 use super::{DONE, records, setup};
 use crate::app::{cluster, definitions};
 use crate::definition::InstalledWorkflow;
@@ -70,11 +71,13 @@ fn newest(
     // Markers of transactions and older records of the same keys take offsets too.
     let offsets = i64::try_from(limit).unwrap_or(i64::MAX).saturating_mul(OFFSETS_PER_ROW);
     let mut reader = LogReader::open(clients, &[&topic], From::Tail(offsets))?;
+    let mut readable = Readable::new(settings);
     let mut newest = Newest { limit, found: HashMap::new() };
     let (mut progress, mut count) = (Progress::new(format!("reading {topic}")), 0);
-    reader.read_to_end(SCAN_TIMEOUT, |record| {
+    reader.read_to_end(SCAN_TIMEOUT, |mut record| {
         count += 1;
         progress.at(count);
+        readable.translate(&mut record);
         newest.put(record.key.clone(), record.timestamp_ms, read(&record));
     })?;
     Ok(newest.rows())

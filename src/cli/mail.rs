@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use super::args::{Common, OutputFormat};
 use super::output::{document, line};
+use super::records::Readable;
 use super::{records, setup};
 use crate::app::cluster::{self, Cluster};
 use crate::codec::journal;
@@ -47,8 +48,11 @@ pub(super) fn send(
     let mut sender = Sender::new(&clients)?;
     sender.send(&journal::encode(&known.encoder.journal.name, &mail), 0, deadline)?;
     sender.finish(deadline, |_| ())?;
+    let mut readable = Readable::new(&settings);
     while Instant::now() < deadline {
-        let Some(told) = reader.poll(POLL)?.as_ref().and_then(records::read) else { continue };
+        let Some(mut record) = reader.poll(POLL)? else { continue };
+        readable.translate(&mut record);
+        let Some(told) = records::read(&record) else { continue };
         if is_effect(&told) {
             match common.output {
                 OutputFormat::Table => line(&records::as_line(&told)),

@@ -18,6 +18,7 @@ mod progress;
 mod records;
 mod replay;
 mod run;
+mod schemas;
 mod send;
 mod setup;
 mod signal;
@@ -61,6 +62,7 @@ pub fn main() -> ExitCode {
         Verb::Watch(args) => watch::run(common, args),
         Verb::Simulate(args) => simulate::run(common, args),
         Verb::Topics(args) => topics::run(common, args),
+        Verb::Schemas(args) => schemas::run(common, args),
         Verb::Bench(args) => bench::run(common, args),
         Verb::Doctor => doctor::run(common),
     };

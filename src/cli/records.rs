@@ -2,11 +2,34 @@
 
 use serde_json::{Map, Value, json};
 
-use super::output::{green, red};
+use super::output::{green, red, talk};
+use crate::app::record_reader::RecordReader;
 use crate::kafka::log_reader::LogRecord;
+use crate::settings::Settings;
 
 /// What headers of ours start with.
 const LETTER_HEADER: &str = "tidegate-dlq-";
+
+/// Makes JSON of records in Avro, and says the first time that it cannot.
+pub(super) struct Readable {
+    records: RecordReader,
+    has_complained: bool,
+}
+
+impl Readable {
+    pub(super) fn new(settings: &Settings) -> Readable {
+        Readable { records: RecordReader::new(settings), has_complained: false }
+    }
+
+    /// What cannot be read stays as it is, and is shown as nothing.
+    pub(super) fn translate(&mut self, record: &mut LogRecord) {
+        if let Err(error) = self.records.translate(record)
+            && !std::mem::replace(&mut self.has_complained, true)
+        {
+            talk(&format!("{} {error}", red("not shown:")));
+        }
+    }
+}
 
 /// An execution or a dead letter as JSON; None for what is neither, a tombstone say.
 pub(super) fn read(record: &LogRecord) -> Option<Value> {

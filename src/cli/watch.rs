@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::args::{Common, OutputFormat, Watch};
 use super::output::{json_line, line};
+use super::records::Readable;
 use super::{DONE, records, setup};
 use crate::app::cluster;
 use crate::app::run::stop_on_signals;
@@ -20,8 +21,10 @@ pub(super) fn run(common: &Common, args: &Watch) -> anyhow::Result<u8> {
     stop_on_signals(stop.clone())?;
     let (executions, letters) = (cluster::topic(&settings, "executions"), cluster::topic(&settings, "dead-letters"));
     let mut reader = LogReader::open(&clients, &[&executions, &letters], From::End)?;
+    let mut readable = Readable::new(&settings);
     while !stop.is_set() {
-        let Some(record) = reader.poll(POLL)? else { continue };
+        let Some(mut record) = reader.poll(POLL)? else { continue };
+        readable.translate(&mut record);
         let Some(told) = records::read(&record) else { continue };
         let workflow = told.get("workflowId").or_else(|| told.pointer("/deadLetter/workflow"));
         let wanted = args.workflow.as_deref();

@@ -4,7 +4,10 @@ use std::sync::Arc;
 
 use serde::Deserialize;
 
+use super::avro::Datum;
+use super::fields::Fields;
 use super::object::{self, Object};
+use super::record::Encoding;
 use super::step::cut;
 use crate::engine::wire::WireRecord;
 
@@ -68,16 +71,23 @@ impl Severity {
 }
 
 /// The record of an alert on the `alerts` topic of an environment. All of one subject lie in one partition, in order.
-pub fn encode(alert: &Alert, environment: &str, topic: &Arc<str>) -> WireRecord {
+pub fn encode(alert: &Alert, environment: &str, topic: &Arc<str>, encoding: Encoding) -> WireRecord {
     let mut value = Vec::with_capacity(512);
-    write(alert, &mut value);
+    match encoding {
+        Encoding::Json => {
+            let mut object = Object::begin(&mut value);
+            write(alert, &mut object);
+            object.end();
+        }
+        Encoding::Avro(ids) => write(alert, &mut Datum::begin(&mut value, ids.alerts)),
+    }
     let mut time = Vec::new();
     object::time(&mut time, alert.time_ms);
     let kind: &[u8] = if alert.raised { b"tidegate.alert.raised" } else { b"tidegate.alert.cleared" };
     let id = format!("{}:{}:{}:{}", alert.instance, alert.subject, alert.name, alert.time_ms);
     let source = format!("/tidegate/{environment}/alerts");
     let headers: [(&str, &[u8]); 7] = [
-        ("content-type", b"application/json"),
+        ("content-type", encoding.content_type().as_bytes()),
         ("ce_specversion", b"1.0"),
         ("ce_id", id.as_bytes()),
         ("ce_source", source.as_bytes()),
@@ -118,22 +128,19 @@ impl AlertState {
     }
 }
 
-fn write(alert: &Alert, into: &mut Vec<u8>) {
-    let mut object = Object::begin(into);
-    object.text("subject", &alert.subject);
-    object.plain("alert", alert.name);
-    object.plain("state", if alert.raised { "raised" } else { "cleared" });
-    object.plain("severity", alert.severity.name());
-    object.text("message", cut(&alert.message, MESSAGE_BYTES));
-    object.text("instance", &alert.instance);
-    object.time("time", alert.time_ms);
-    if let Some(lost) = &alert.lost {
-        let mut range = Object::begin(object.field("lost"));
-        range.text("topic", &lost.topic);
-        range.number("partition", i64::from(lost.partition));
-        range.number("firstOffset", lost.first_offset);
-        range.number("lastOffset", lost.last_offset);
-        range.end();
-    }
-    object.end();
+fn write(alert: &Alert, fields: &mut impl Fields) {
+    fields.text("subject", &alert.subject);
+    fields.plain("alert", alert.name);
+    fields.symbol("state", &["raised", "cleared"], if alert.raised { "raised" } else { "cleared" });
+    fields.symbol("severity", &["info", "warning", "critical"], alert.severity.name());
+    fields.text("message", cut(&alert.message, MESSAGE_BYTES));
+    fields.text("instance", &alert.instance);
+    fields.time("time", alert.time_ms);
+    fields.added_record("breaker", None, |_, ()| ());
+    fields.added_record("lost", alert.lost.as_ref(), |fields, lost| {
+        fields.text("topic", &lost.topic);
+        fields.number("partition", i64::from(lost.partition));
+        fields.number("firstOffset", lost.first_offset);
+        fields.number("lastOffset", lost.last_offset);
+    });
 }

@@ -2,6 +2,9 @@
 
 use std::cell::Cell;
 
+use sha2::{Digest as _, Sha256};
+
+use super::fields::{Fields, LeftOut};
 use crate::engine::value::{Value, View, write_json};
 
 /// An object that is being written. [`Object::end`] closes it; without, it can be gone on with.
@@ -23,6 +26,15 @@ impl<'a> Object<'a> {
 
     pub(super) fn end(self) {
         self.into.push(b'}');
+    }
+
+    /// An object in the place of a value.
+    fn nested(&mut self, write: impl FnOnce(&mut Self)) {
+        self.into.push(b'{');
+        self.empty = true;
+        write(self);
+        self.into.push(b'}');
+        self.empty = false;
     }
 
     /// Writes the name of a field and lends what its value goes into. Names are ours and need no escapes.
@@ -57,15 +69,6 @@ impl<'a> Object<'a> {
             Some(text) => self.text(name, text),
             None => self.null(name),
         }
-    }
-
-    /// Bytes as lower-case hexadecimal digits.
-    pub(super) fn hex(&mut self, name: &str, bytes: &[u8]) {
-        const DIGITS: &[u8; 16] = b"0123456789abcdef";
-        let into = self.field(name);
-        into.push(b'"');
-        into.extend(bytes.iter().flat_map(|it| [DIGITS[usize::from(it >> 4)], DIGITS[usize::from(it & 15)]]));
-        into.push(b'"');
     }
 
     /// A list whose items `write` writes.
@@ -105,6 +108,107 @@ impl<'a> Object<'a> {
         into.push(b'"');
         time(into, ms);
         into.push(b'"');
+    }
+}
+
+impl Fields for Object<'_> {
+    fn plain(&mut self, name: &str, text: &str) {
+        Object::plain(self, name, text);
+    }
+
+    fn text(&mut self, name: &str, text: &str) {
+        Object::text(self, name, text);
+    }
+
+    fn optional_text(&mut self, name: &str, text: Option<&str>) {
+        Object::optional_text(self, name, text);
+    }
+
+    fn number(&mut self, name: &str, number: i64) {
+        Object::number(self, name, number);
+    }
+
+    fn optional_number(&mut self, name: &str, number: Option<i64>) {
+        match number {
+            Some(number) => Object::number(self, name, number),
+            None => self.null(name),
+        }
+    }
+
+    fn time(&mut self, name: &str, ms: i64) {
+        Object::time(self, name, ms);
+    }
+
+    fn optional_time(&mut self, name: &str, ms: Option<i64>) {
+        match ms {
+            Some(ms) => Object::time(self, name, ms),
+            None => self.null(name),
+        }
+    }
+
+    fn symbol(&mut self, name: &str, _: &[&str], symbol: &str) {
+        Object::plain(self, name, symbol);
+    }
+
+    fn any(&mut self, name: &str, value: &Value, limit: usize) -> Option<LeftOut> {
+        let into = self.field(name);
+        let start = into.len();
+        write_json(value, into);
+        let bytes = into.len() - start;
+        if bytes <= limit || matches!(value, Value::Null) {
+            return None;
+        }
+        let sha256 = Sha256::digest(&into[start..]).into();
+        into.truncate(start);
+        into.extend_from_slice(b"null");
+        Some(LeftOut { bytes, sha256 })
+    }
+
+    fn added_truth(&mut self, name: &str, truth: bool) {
+        if truth {
+            self.bool(name, truth);
+        }
+    }
+
+    fn added_number(&mut self, name: &str, number: Option<i64>) {
+        if let Some(number) = number {
+            Object::number(self, name, number);
+        }
+    }
+
+    fn added_plain(&mut self, name: &str, text: Option<&str>) {
+        if let Some(text) = text {
+            Object::plain(self, name, text);
+        }
+    }
+
+    fn record(&mut self, name: &str, write: impl FnOnce(&mut Self)) {
+        self.field(name);
+        self.nested(write);
+    }
+
+    fn optional_record<T>(&mut self, name: &str, record: Option<T>, write: impl FnOnce(&mut Self, T)) {
+        match record {
+            Some(record) => Fields::record(self, name, |object| write(object, record)),
+            None => self.null(name),
+        }
+    }
+
+    fn added_record<T>(&mut self, name: &str, record: Option<T>, write: impl FnOnce(&mut Self, T)) {
+        if let Some(record) = record {
+            Fields::record(self, name, |object| write(object, record));
+        }
+    }
+
+    fn records<T>(&mut self, name: &str, items: impl ExactSizeIterator<Item = T>, mut write: impl FnMut(&mut Self, T)) {
+        self.field(name).push(b'[');
+        for (at, item) in items.enumerate() {
+            if at > 0 {
+                self.into.push(b',');
+            }
+            self.nested(|object| write(object, item));
+        }
+        self.into.push(b']');
     }
 }
 

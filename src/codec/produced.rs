@@ -61,7 +61,7 @@ impl Draft {
         let mut headers = Headers::over(block.clone(), self.headers.len() + 3);
         self.headers.into_iter().for_each(|(name, value)| headers.add(name, value));
         if self.is_json {
-            shared.add_content_type(&mut headers);
+            shared.add_json(&mut headers);
         }
         if self.passes_trace_on {
             shared.add_trace(&mut headers);

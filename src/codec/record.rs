@@ -1,7 +1,7 @@
 //! What the engine leaves, as records on topics.
 //!
-//! JSON, camelCase, times in RFC 3339 UTC with milliseconds. Step results and executions carry `content-type`, the event's trace
-//! context, and CloudEvents attributes as headers (binary mode), so that any CloudEvents router can use them. Dead letters are
+//! JSON, camelCase, times in RFC 3339 UTC with milliseconds; step results and executions also as Avro in Confluent's wire format, the
+//! same fields in the same order. Both carry `content-type`, the event's trace context, and CloudEvents attributes as headers (binary mode), so that any CloudEvents router can use them. Dead letters are
 //! the event's own record and keep its headers; what `produce` steps write is the user's.
 //!
 //! This runs for every step of every execution. All records of an execution are written into one block of memory, of which
@@ -12,7 +12,9 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use super::avro::Datum;
 use super::execution::{Detail, write_execution};
+use super::fields::Fields;
 use super::object::{self, Object};
 use super::step::write_step;
 use super::{dead_letter, journal, produced, trace};
@@ -43,6 +45,43 @@ pub struct SystemTopic {
     pub max_message_bytes: usize,
 }
 
+/// How step results, executions and alerts are written. Nobody changes it while records are written: readers look at each record, not
+/// at the settings.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Encoding {
+    /// As JSON.
+    #[default]
+    Json,
+    /// As Avro, with schemas that are registered under these ids.
+    Avro(SchemaIds),
+}
+
+/// The ids under which a registry has the schemas of records of ours.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SchemaIds {
+    /// Of step results.
+    pub step_results: u32,
+    /// Of executions.
+    pub executions: u32,
+    /// Of alerts.
+    pub alerts: u32,
+}
+
+/// The content type of JSON.
+pub(super) const JSON: &str = "application/json";
+/// The content type of Avro behind the id of its schema; there is no registered one for that.
+pub(super) const AVRO: &str = "application/avro";
+
+impl Encoding {
+    /// The content type of records that are written so.
+    pub(super) fn content_type(self) -> &'static str {
+        match self {
+            Encoding::Json => JSON,
+            Encoding::Avro(_) => AVRO,
+        }
+    }
+}
+
 /// Writes records of one environment.
 #[derive(Clone, Debug)]
 pub struct Encoder {
@@ -56,6 +95,8 @@ pub struct Encoder {
     pub dead_letters: SystemTopic,
     /// Where executions wait.
     pub journal: SystemTopic,
+    /// How step results and executions are written.
+    pub encoding: Encoding,
 }
 
 impl Encoder {
@@ -88,8 +129,8 @@ impl Encoder {
         bytes.push(b'/');
         bytes.extend_from_slice(workflow.as_bytes());
         let source = 0..bytes.len();
-        let shared = Shared::write(source, trace::context(record), &mut bytes);
-        Sheet { bytes, shared, times: Vec::new(), step_head: None }
+        let shared = Shared::write(source, trace::context(record), self.encoding, &mut bytes);
+        Sheet { bytes, shared, encoding: self.encoding, times: Vec::new(), step_head: None }
     }
 }
 
@@ -115,6 +156,7 @@ struct SystemDraft {
 struct Sheet {
     bytes: Vec<u8>,
     shared: Shared,
+    encoding: Encoding,
     /// Times that are already there, with their milliseconds.
     times: Vec<(i64, Range<usize>)>,
     /// The beginning that all its step results share.
@@ -129,7 +171,10 @@ struct Finished {
 
 /// The places of what the headers of all records of a subject have in common.
 pub(super) struct Shared {
-    content_type: (Range<usize>, Range<usize>),
+    content_type: Range<usize>,
+    json: Range<usize>,
+    /// The content type of system records.
+    system: Range<usize>,
     version: (Range<usize>, Range<usize>),
     source: (Range<usize>, Range<usize>),
     id: Range<usize>,
@@ -141,14 +186,22 @@ pub(super) struct Shared {
 }
 
 impl Shared {
-    fn write(source: Range<usize>, trace: Option<trace::Context<'_>>, into: &mut Vec<u8>) -> Shared {
+    fn write(
+        source: Range<usize>,
+        trace: Option<trace::Context<'_>>,
+        encoding: Encoding,
+        into: &mut Vec<u8>,
+    ) -> Shared {
         let mut put = |bytes: &[u8]| {
             into.extend_from_slice(bytes);
             into.len() - bytes.len()..into.len()
         };
         let (parent, state) = trace.map_or((None, None), |(parent, state)| (Some(parent), state));
+        let json = put(JSON.as_bytes());
         Shared {
-            content_type: (put(b"content-type"), put(b"application/json")),
+            system: if encoding == Encoding::Json { json.clone() } else { put(encoding.content_type().as_bytes()) },
+            json,
+            content_type: put(b"content-type"),
             version: (put(b"ce_specversion"), put(b"1.0")),
             source: (put(b"ce_source"), source),
             id: put(b"ce_id"),
@@ -161,8 +214,8 @@ impl Shared {
     }
 
     /// That the value is JSON.
-    pub(super) fn add_content_type(&self, headers: &mut Headers) {
-        add(headers, &self.content_type);
+    pub(super) fn add_json(&self, headers: &mut Headers) {
+        headers.add(self.content_type.clone(), Some(self.json.clone()));
     }
 
     /// The event's trace context, if it has one.
@@ -184,12 +237,18 @@ fn add(headers: &mut Headers, (name, value): &(Range<usize>, Range<usize>)) {
 impl Sheet {
     fn step_result(&mut self, result: &StepResult, topic: &SystemTopic) -> SystemDraft {
         let room = self.room(topic);
-        let head = self.step_head(result);
+        let (head, encoding) = (self.step_head(result), self.encoding);
         let value = self.value(room, |into, attempt| {
             into.extend_from_within(head.clone());
-            let mut object = Object::resume(into);
-            write_step(&mut object, &result.step, if attempt == 0 { usize::MAX } else { 0 });
-            object.end();
+            let output_limit = if attempt == 0 { usize::MAX } else { 0 };
+            match encoding {
+                Encoding::Json => {
+                    let mut object = Object::resume(into);
+                    write_step(&mut object, &result.step, output_limit);
+                    object.end();
+                }
+                Encoding::Avro(_) => write_step(&mut Datum::resume(into), &result.step, output_limit),
+            }
             attempt == 0
         });
         let kind = match result.step.status {
@@ -204,27 +263,40 @@ impl Sheet {
         SystemDraft { topic: topic.name.clone(), partition, key, id, time, kind, value }
     }
 
-    /// How the objects of all its step results begin.
+    /// How all its step results begin.
     fn step_head(&mut self, result: &StepResult) -> Range<usize> {
         if let Some(head) = &self.step_head {
             return head.clone();
         }
         let start = self.bytes.len();
-        let mut object = Object::begin(&mut self.bytes);
-        object.plain("executionId", result.execution.to_text().as_str());
-        write_run(&mut object, result.run, &result.workflow);
+        let run = ("executionId", result.execution, result.run);
+        match self.encoding {
+            Encoding::Json => write_run(&mut Object::begin(&mut self.bytes), run, &result.workflow),
+            Encoding::Avro(ids) => {
+                write_run(&mut Datum::begin(&mut self.bytes, ids.step_results), run, &result.workflow);
+            }
+        }
         self.step_head.insert(start..self.bytes.len()).clone()
     }
 
     fn execution(&mut self, execution: &ExecutionRecord, topic: &SystemTopic) -> SystemDraft {
         let room = self.room(topic);
         let details = [Detail::Whole, Detail::Outputs(room / 2 / execution.results.len().max(1)), Detail::Brief];
+        let (encoding, run) = (self.encoding, ("id", execution.execution, execution.run));
         let value = self.value(room, |into, attempt| {
-            let head = |object: &mut Object<'_>| {
-                object.plain("id", execution.execution.to_text().as_str());
-                write_run(object, execution.run, &execution.workflow);
-            };
-            write_execution(into, execution, head, details[attempt]);
+            match encoding {
+                Encoding::Json => {
+                    let mut object = Object::begin(into);
+                    write_run(&mut object, run, &execution.workflow);
+                    write_execution(&mut object, execution, details[attempt]);
+                    object.end();
+                }
+                Encoding::Avro(ids) => {
+                    let mut datum = Datum::begin(into, ids.executions);
+                    write_run(&mut datum, run, &execution.workflow);
+                    write_execution(&mut datum, execution, details[attempt]);
+                }
+            }
             attempt + 1 < details.len()
         });
         let kind = match execution.status {
@@ -296,7 +368,7 @@ impl Finished {
     fn record(&self, draft: SystemDraft) -> WireRecord {
         let Finished { bytes, shared } = self;
         let mut headers = Headers::over(bytes.clone(), 9);
-        shared.add_content_type(&mut headers);
+        headers.add(shared.content_type.clone(), Some(shared.system.clone()));
         add(&mut headers, &shared.version);
         headers.add(shared.id.clone(), Some(draft.id));
         add(&mut headers, &shared.source);
@@ -315,10 +387,12 @@ impl Finished {
     }
 }
 
-fn write_run(object: &mut Object<'_>, run: u32, workflow: &Workflow) {
-    object.number("run", i64::from(run));
-    object.plain("workflowId", workflow.id.as_str());
-    object.text("workflowVersion", &workflow.version);
+/// The first fields of step results and executions: the execution under its name there, its run, its workflow.
+fn write_run(fields: &mut impl Fields, (name, id, run): (&str, ExecutionId, u32), workflow: &Workflow) {
+    fields.plain(name, id.to_text().as_str());
+    fields.number("run", i64::from(run));
+    fields.plain("workflowId", workflow.id.as_str());
+    fields.text("workflowVersion", &workflow.version);
 }
 
 /// What one lane writes stays in few partitions: those of the events that it reads.

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use serde::Deserialize;
 
+use super::fields::hex;
 use super::object::Object;
 use crate::engine::wire::WireRecord;
 
@@ -55,7 +56,7 @@ impl SourceStart {
         let mut object = Object::begin(&mut value);
         object.text("group", &self.group);
         object.text("topic", &self.topic);
-        object.hex("topicId", &self.topic_id);
+        object.plain("topicId", &hex(&self.topic_id));
         object.number("starts", i64::from(self.starts));
         object.list("positions", self.positions.iter(), |into, position| {
             into.extend_from_slice(position.to_string().as_bytes());

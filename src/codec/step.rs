@@ -1,50 +1,40 @@
-//! Steps that ended, as fields of JSON objects: of step results, of executions and of the state in dead letters.
+//! Steps that ended, as fields of records: of step results, of executions and of the state in dead letters.
 
-use sha2::{Digest, Sha256};
-
-use super::object::Object;
+use super::fields::{Fields, hex};
+use crate::engine::expression::StepStatus;
 use crate::engine::limits;
+use crate::engine::plan::ErrorClass;
 use crate::engine::record::{Failure, FinishedStep};
-use crate::engine::value::{Value, write_json};
+
+/// The symbols of StepStatus in the schemas.
+const STATUSES: [&str; 4] =
+    [StepStatus::Pending.name(), StepStatus::Completed.name(), StepStatus::Failed.name(), StepStatus::Skipped.name()];
+/// The symbols of ErrorClass in the schemas.
+const CLASSES: [&str; 3] = [ErrorClass::Permanent.name(), ErrorClass::Retryable.name(), ErrorClass::Config.name()];
 
 /// The fields of a step that ended. An output of more bytes than the limit becomes its size and digest.
-pub(super) fn write_step(object: &mut Object<'_>, step: &FinishedStep, output_limit: usize) {
-    object.text("stepId", &step.id);
-    object.plain("status", step.status.name());
-    object.time("startTime", step.started_ms);
-    object.time("endTime", step.ended_ms);
-    object.number("duration", step.ended_ms.saturating_sub(step.started_ms));
-    object.number("attempts", i64::from(step.attempts));
-    write_output(object, &step.output, output_limit);
-    match &step.failure {
-        Some(failure) => write_failure(object.field("error"), failure, limits::ERROR_MESSAGE_BYTES),
-        None => object.null("error"),
-    }
+pub(super) fn write_step(fields: &mut impl Fields, step: &FinishedStep, output_limit: usize) {
+    fields.text("stepId", &step.id);
+    fields.symbol("status", &STATUSES, step.status.name());
+    fields.time("startTime", step.started_ms);
+    fields.time("endTime", step.ended_ms);
+    fields.number("duration", step.ended_ms.saturating_sub(step.started_ms));
+    fields.number("attempts", i64::from(step.attempts));
+    let left_out = fields.any("output", &step.output, output_limit);
+    fields.added_truth("truncated", left_out.is_some());
+    let bytes = left_out.as_ref().map(|it| i64::try_from(it.bytes).unwrap_or(i64::MAX));
+    fields.added_number("outputBytes", bytes);
+    let digits = left_out.map(|it| hex(&it.sha256));
+    fields.added_plain("outputSha256", digits.as_deref());
+    let write = |fields: &mut _, failure: &Failure| write_failure(fields, failure, limits::ERROR_MESSAGE_BYTES);
+    fields.optional_record("error", step.failure.as_ref(), write);
 }
 
-fn write_output(object: &mut Object<'_>, output: &Value, limit: usize) {
-    let into = object.field("output");
-    let start = into.len();
-    write_json(output, into);
-    let written = into.len() - start;
-    if written <= limit || matches!(output, Value::Null) {
-        return;
-    }
-    let digest = Sha256::digest(&into[start..]);
-    into.truncate(start);
-    into.extend_from_slice(b"null");
-    object.bool("truncated", true);
-    object.number("outputBytes", i64::try_from(written).unwrap_or(i64::MAX));
-    object.hex("outputSha256", &digest);
-}
-
-/// A failure as an object, its message cut to so many bytes.
-pub(super) fn write_failure(into: &mut Vec<u8>, failure: &Failure, message_bytes: usize) {
-    let mut object = Object::begin(into);
-    object.optional_text("stepId", failure.step.as_deref());
-    object.plain("class", failure.class.name());
-    object.text("message", cut(&failure.message, message_bytes));
-    object.end();
+/// The fields of a failure, its message cut to so many bytes.
+pub(super) fn write_failure(fields: &mut impl Fields, failure: &Failure, message_bytes: usize) {
+    fields.optional_text("stepId", failure.step.as_deref());
+    fields.symbol("class", &CLASSES, failure.class.name());
+    fields.text("message", cut(&failure.message, message_bytes));
 }
 
 /// The longest start of a text that has at most so many bytes.

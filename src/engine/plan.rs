@@ -236,7 +236,7 @@ impl ErrorClass {
     pub const ALL: [ErrorClass; 3] = [ErrorClass::Permanent, ErrorClass::Retryable, ErrorClass::Config];
 
     /// The name used in definitions and records.
-    pub fn name(self) -> &'static str {
+    pub const fn name(self) -> &'static str {
         match self {
             ErrorClass::Permanent => "permanent",
             ErrorClass::Retryable => "retryable",

@@ -121,7 +121,7 @@ impl ExecutionStatus {
     ];
 
     /// The name used in records.
-    pub fn name(self) -> &'static str {
+    pub const fn name(self) -> &'static str {
         match self {
             ExecutionStatus::Pending => "pending",
             ExecutionStatus::Running => "running",

@@ -185,6 +185,31 @@ impl RegistryClient {
         })
     }
 
+    /// The id under which a subject has an Avro schema; None if it has not.
+    ///
+    /// # Errors
+    ///
+    /// Refused if the registry says that it is no schema; else an outage.
+    pub async fn registered(&self, subject: &str, text: &str) -> Result<Option<u32>, FetchError> {
+        let encoded = subject::encoded(subject).map_err(FetchError::Refused)?;
+        let what = format!("looking for a schema under subject {subject}");
+        let mut outages = Outages::default();
+        for (index, endpoint) in self.in_turn() {
+            let settled = match endpoint.registered(&self.plain, &encoded, text).await {
+                Ok(id) => Ok(Some(id)),
+                Err(failure) if failure.is_no_version() || failure.is_no_schema() => Ok(None),
+                Err(failure) if failure.is_refused() => Err(refused(&what, endpoint, &failure)),
+                Err(failure) => {
+                    outages.add(endpoint, &failure);
+                    continue;
+                }
+            };
+            self.prefer(index);
+            return settled;
+        }
+        Err(outages.of(&what))
+    }
+
     /// Whether an Avro schema may follow the latest version of a subject.
     ///
     /// # Errors

@@ -1,16 +1,11 @@
 //! Whether a schema may follow another one.
 
-use reqwest::header::CONTENT_TYPE;
-use reqwest_middleware::RequestBuilder;
 use serde::Deserialize;
-use serde_json::json;
 
 use super::answer::shortened;
 
 /// The most reasons that are told on; the first ones say enough.
 const REASONS: usize = 20;
-/// The type of what is sent.
-const MEDIA_TYPE: &str = "application/vnd.schemaregistry.v1+json";
 
 /// A registry's verdict.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,12 +23,6 @@ struct Verdict {
     is_compatible: bool,
     #[serde(default)]
     messages: Option<Vec<String>>,
-}
-
-/// The request with an Avro schema as its body.
-pub(super) fn request(request: RequestBuilder, text: &str) -> RequestBuilder {
-    let body = json!({ "schema": text, "schemaType": "AVRO" });
-    request.header(CONTENT_TYPE, MEDIA_TYPE).body(body.to_string())
 }
 
 /// A verdict from the body of an answer; None if it is none.

@@ -3,16 +3,22 @@
 //! Each URL has a client of its own, although `schema_registry_converter` takes several: it goes on to the next one whatever the first one
 //! says, also that it does not know a schema, and tells only of the last.
 
+use bytes::Bytes;
 use hyper::Uri;
 use hyper::http::uri::Scheme;
+use reqwest::header::CONTENT_TYPE;
 use reqwest_middleware::ClientWithMiddleware;
 use schema_registry_converter::async_impl::schema_registry as client;
 use schema_registry_converter::schema_registry_common as common;
+use serde_json::{Value, json};
 
 use super::compatibility::{self, Compatibility};
 use super::failure::Failure;
 use super::key;
 use crate::codec::avro::SchemaKey;
+
+/// The type of what is sent.
+const MEDIA_TYPE: &str = "application/vnd.schemaregistry.v1+json";
 
 /// A question.
 #[derive(Clone, Copy)]
@@ -80,13 +86,27 @@ impl Endpoint {
         subject: &str,
         text: &str,
     ) -> Result<Compatibility, Failure> {
-        let url = format!("{}/compatibility/subjects/{subject}/versions/latest?verbose=true", self.url);
-        let request = compatibility::request(plain.post(url), text);
+        let path = format!("compatibility/subjects/{subject}/versions/latest?verbose=true");
+        let body = self.post(plain, &path, text).await?;
+        compatibility::understood(&body).ok_or_else(Failure::of_no_registry)
+    }
+
+    /// The id under which a subject, encoded for a path, has an Avro schema. The client of the registry cannot ask that.
+    pub async fn registered(&self, plain: &ClientWithMiddleware, subject: &str, text: &str) -> Result<u32, Failure> {
+        let body = self.post(plain, &format!("subjects/{subject}"), text).await?;
+        let answer: Option<Value> = serde_json::from_slice(&body).ok();
+        let id = answer.and_then(|it| it.get("id")?.as_u64()?.try_into().ok());
+        id.ok_or_else(Failure::of_no_registry)
+    }
+
+    /// Posts an Avro schema.
+    async fn post(&self, plain: &ClientWithMiddleware, path: &str, text: &str) -> Result<Bytes, Failure> {
+        let body = json!({ "schema": text, "schemaType": "AVRO" });
+        let request =
+            plain.post(format!("{}/{path}", self.url)).header(CONTENT_TYPE, MEDIA_TYPE).body(body.to_string());
         let failed = |error| Failure::of_call(&error, self.timeout_ms);
         let answer = request.send().await.map_err(failed)?;
-        let body = answer.bytes().await.map_err(|error| failed(error.into()))?;
-        compatibility::understood(&body)
-            .ok_or_else(|| Failure::Strange("its answer is none that a registry gives".into()))
+        answer.bytes().await.map_err(|error| failed(error.into()))
     }
 
     /// Whether what answers here is a registry: it says of an id that is surely not given that it does not know it.

@@ -96,6 +96,11 @@ impl Failure {
         }
     }
 
+    /// From an answer of success that is none to the question.
+    pub fn of_no_registry() -> Failure {
+        Failure::Strange("its answer is none that a registry gives".into())
+    }
+
     /// From a call that has failed.
     pub fn of_call(error: &reqwest_middleware::Error, timeout_ms: u128) -> Failure {
         let error = match error {

@@ -1,5 +1,5 @@
-//! `[connectors.NAME]` and `[registry]`: other systems that are called over HTTP. A registry, and connectors to n8n and Temporal, are read
-//! and checked, so that a project that names them is valid; what needs them comes in a later version.
+//! `[connectors.NAME]` and `[registry]`: other systems that are called over HTTP. Connectors to n8n and Temporal are read and checked, so
+//! that a project that names them is valid; what needs them comes in a later version.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -54,6 +54,8 @@ pub struct RegistrySettings {
     pub urls: Vec<Secret>,
     /// Headers of every call, by lower-case name. Default: none.
     pub headers: BTreeMap<String, Secret>,
+    /// Whether instances register the schemas of records that they write as Avro. Default: true. Else somebody has to do it before.
+    pub auto_register: bool,
 }
 
 const REGISTRY_URLS: usize = 8;
@@ -118,8 +120,9 @@ pub(super) fn read_registry(root: &mut Section<'_, '_>) -> Option<RegistrySettin
     let mut section = root.section("registry")?;
     let urls = read_urls(&mut section);
     let headers = read_headers(&mut section);
+    let auto_register = section.truth("auto_register").unwrap_or(true);
     section.finish();
-    Some(RegistrySettings { urls: urls?, headers })
+    Some(RegistrySettings { urls: urls?, headers, auto_register })
 }
 
 /// The URLs of a registry, separated by commas.

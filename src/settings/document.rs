@@ -189,6 +189,15 @@ impl<'r, 'd> Section<'r, 'd> {
         in_range
     }
 
+    /// A truth value.
+    pub(super) fn truth(&mut self, key: &'static str) -> Option<bool> {
+        let found = self.find(key)?;
+        match found.value.get_ref() {
+            DeValue::Boolean(truth) => Some(*truth),
+            _ => self.wrong_type(key, &found, "true or false"),
+        }
+    }
+
     /// A number within a range, with a fraction or without.
     pub(super) fn number(&mut self, key: &'static str, range: RangeInclusive<f64>) -> Option<f64> {
         let found = self.find(key)?;

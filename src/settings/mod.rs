@@ -64,7 +64,7 @@ pub struct Settings {
     pub sources: Vec<SourceSettings>,
     /// External systems that steps may call, by name. This version calls none.
     pub connectors: BTreeMap<String, ConnectorSettings>,
-    /// The schema registry. Asked if a source needs it.
+    /// The schema registry. Asked if a source or the records need it.
     pub registry: Option<RegistrySettings>,
     /// What is recorded of executions.
     pub records: RecordSettings,
@@ -108,6 +108,8 @@ pub enum StepResults {
 pub enum Encoding {
     /// JSON.
     Json,
+    /// Step results, executions and alerts as Avro in Confluent's wire format, with schemas in the registry; all else as JSON.
+    Avro,
 }
 
 /// What may be kept in memory.
@@ -296,7 +298,7 @@ fn read_settings(
         let what = "format `avro` needs a schema registry";
         root.mistake(source.place.clone(), what, "add [registry] with its url");
     }
-    let records = read_records(root);
+    let records = read_records(root, registry.is_some());
     let topics = read_topics(root);
     let limits = read_limits(root);
     Some(Settings {
@@ -352,18 +354,18 @@ fn read_limits(root: &mut Section<'_, '_>) -> Option<LimitSettings> {
     Some(LimitSettings { waiting_bytes })
 }
 
-fn read_records(root: &mut Section<'_, '_>) -> Option<RecordSettings> {
+fn read_records(root: &mut Section<'_, '_>, has_registry: bool) -> Option<RecordSettings> {
     const STEP_RESULTS: [(&str, StepResults); 3] =
         [("all", StepResults::All), ("failed", StepResults::Failed), ("none", StepResults::None)];
-    const ENCODINGS: [(&str, Option<Encoding>); 2] = [("json", Some(Encoding::Json)), ("avro", None)];
+    const ENCODINGS: [(&str, Encoding); 2] = [("json", Encoding::Json), ("avro", Encoding::Avro)];
     let mut section = root.section("records")?;
     let step_results = section.choice("step_results", &STEP_RESULTS);
     let encoding = section.choice("encoding", &ENCODINGS);
-    if let Some((None, place)) = &encoding {
-        section.mistake(place.clone(), "encoding `avro` is not supported by this version", "write json");
+    if let Some((Encoding::Avro, place)) = encoding.clone().filter(|_| !has_registry) {
+        section.mistake(place, "encoding `avro` needs a schema registry", "add [registry] with its url");
     }
     section.finish();
-    Some(RecordSettings { step_results: step_results?.0, encoding: encoding?.0? })
+    Some(RecordSettings { step_results: step_results?.0, encoding: encoding?.0 })
 }
 
 fn read_topics(root: &mut Section<'_, '_>) -> Option<TopicSettings> {

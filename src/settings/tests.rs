@@ -234,6 +234,19 @@ fn places_in_plain_json_are_checked() {
 }
 
 #[test]
+fn records_in_avro_need_a_registry() {
+    let with = |more: &str| format!("[registry]\nurl = \"http://r:8081\"\n{more}\n[records]\nencoding = \"avro\"");
+    let settings = accepted(&with(""), &[]);
+    assert_eq!(settings.records.encoding, Encoding::Avro);
+    assert!(settings.registry.unwrap().auto_register, "unless it says otherwise");
+    assert!(!accepted(&with("auto_register = false"), &[]).registry.unwrap().auto_register);
+    let what = "tidegate.toml:3:17: `auto_register` is a whole number; write true or false";
+    check(&format!("{}\n{KAFKA}", with("auto_register = 1")), &[], &[what]);
+    let what = "tidegate.toml:2:12: encoding `avro` needs a schema registry; add [registry] with its url";
+    check(&format!("[records]\nencoding = \"avro\"\n{KAFKA}"), &[], &[what]);
+}
+
+#[test]
 fn the_type_of_an_avro_record_is_its_schemas_name_if_nothing_else_is_said() {
     const REGISTRY: &str = "\n[registry]\nurl = \"http://registry:8081\"";
     let format = |more: &str| {

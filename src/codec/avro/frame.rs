@@ -73,6 +73,12 @@ pub fn read(header: Option<&[u8]>, bytes: &Bytes) -> Result<(SchemaKey, Bytes), 
     }
 }
 
+/// Begins a record whose schema has an id.
+pub(super) fn write(into: &mut Vec<u8>, id: u32) {
+    into.push(BY_ID);
+    into.extend_from_slice(&id.to_be_bytes());
+}
+
 fn guid(bytes: &[u8]) -> SchemaKey {
     SchemaKey::Guid(bytes.iter().fold(0, |guid, byte| guid << 8 | u128::from(*byte)))
 }

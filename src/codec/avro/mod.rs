@@ -12,6 +12,7 @@
 use std::fmt::Debug;
 use std::sync::Arc;
 
+mod datum;
 mod decode;
 pub mod frame;
 mod logical;
@@ -19,6 +20,7 @@ mod schema;
 #[cfg(test)]
 mod tests;
 
+pub(super) use datum::Datum;
 pub use decode::decode;
 pub use frame::SchemaKey;
 pub use schema::{Refused, WriterSchema};

@@ -76,7 +76,7 @@ pub enum StepStatus {
 
 impl StepStatus {
     /// The name used in records and expressions.
-    pub fn name(self) -> &'static str {
+    pub const fn name(self) -> &'static str {
         match self {
             StepStatus::Pending => "pending",
             StepStatus::Completed => "completed",

@@ -304,6 +304,23 @@ async fn compatibility_is_told_with_its_reasons() {
 }
 
 #[tokio::test]
+async fn whether_a_subject_has_a_schema_is_told() {
+    let server = Server::saying(200, r#"{"subject":"s-value","version":1,"id":42,"schema":"\"int\""}"#).await;
+    assert_eq!(server.client().registered("s-value", "\"int\"").await, Ok(Some(42)));
+    assert_eq!(server.lines(), ["POST /subjects/s-value"]);
+    for code in [40401, 40402, 40403] {
+        let none = Server::start(move |_| unknown(code)).await;
+        assert_eq!(none.client().registered("s", "\"int\"").await, Ok(None), "{code}");
+    }
+    let invalid = Server::saying(422, r#"{"error_code":42201,"message":"no schema"}"#).await;
+    refused(invalid.client().registered("s", "x").await, "no schema");
+    outage(Server::saying(200, "[1]").await.client().registered("s", "x").await, &["none that a registry gives"]);
+    outage(Server::saying(404, "").await.client().registered("s", "x").await, &["answered 404"]);
+    let (down, up) = (Server::saying(503, "").await, Server::saying(200, r#"{"id":7}"#).await);
+    assert_eq!(client(&[&down.url, &up.url], &[]).registered("s", "x").await, Ok(Some(7)), "the next one is asked");
+}
+
+#[tokio::test]
 async fn the_latest_version_is_told() {
     let server = Server::saying(200, r#"{"subject":"s","version":3,"id":42,"schema":"\"int\""}"#).await;
     let latest = Latest { id: 42, version: 3, text: Arc::from("\"int\"") };

@@ -1,9 +1,10 @@
-//! Avro events with a schema registry, through a whole instance.
+//! Avro events with a schema registry, and records of ours in Avro, through a whole instance.
 
 mod mutated;
 mod outages;
 mod real;
 mod records;
+mod written;
 
 use apache_avro::Schema;
 use apache_avro::types::Value;

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use rdkafka::message::Message as _;
 
 use super::FORMAT;
+use crate::exactly_once::records::send_events;
 use crate::exactly_once::world::World;
 use crate::support::broker::{Kind, TestBroker};
 use crate::support::real_registry::RealRegistry;
@@ -42,6 +43,64 @@ fn expected(number: usize, count: usize) -> serde_json::Value {
         value["channel"] = "store".into();
     }
     value
+}
+
+/// What is left of a record that Confluent's client has read, where ours leave out what says nothing.
+fn without_defaults(mut record: serde_json::Value) -> serde_json::Value {
+    if let Some(fields) = record.as_object_mut() {
+        let says_nothing = |value: &serde_json::Value| value.is_null() || *value == false;
+        fields.retain(|_, value| !says_nothing(value));
+        fields.values_mut().for_each(|value| *value = without_defaults(value.take()));
+    }
+    if let Some(items) = record.as_array_mut() {
+        items.iter_mut().for_each(|item| *item = without_defaults(item.take()));
+    }
+    record
+}
+
+#[test]
+fn our_records_are_read_by_confluents_client_from_a_registry_with_the_schemas_of_before() {
+    if Kind::chosen() != Kind::Kafka {
+        return;
+    }
+    let Some(broker) = TestBroker::own() else { return };
+    let Some(registry) = RealRegistry::start() else { return };
+    if let Err(why) = skip::part("confluent-python.sh", &["install"]) {
+        return skip::skipped(&why);
+    }
+    let settings = format!("{}[records]\nencoding = \"avro\"\n", registry.settings());
+    let steps = "id: paid\nversion: 1.0.0\nstatus: active\ntriggers:\n  - event: a.x\nsteps:\n  - id: shape\n    type: transform\n    \
+                 config: { output: { price: 1.5, text: \"Zoë\" } }\n  - id: refuse\n    type: fail\n    config: { message: no }\n";
+    let world = World::with(&broker, &[steps.to_owned()], &settings);
+    let mut instance = world.instance("alone");
+    let events = 50;
+    send_events(&broker.producer(&[]), &world.source, 0..events, |_| Some("a.x"));
+    world.wait_for(&world.topic("executions"), events);
+    let read = |topic: &str, count: usize| -> Vec<serde_json::Value> {
+        let arguments = ["confluent_avro_read.py", broker.bootstrap(), &registry.url(), topic, &count.to_string()];
+        let lines = skip::part("confluent-python.sh", &arguments).expect("the records are read");
+        lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    };
+    let by_id = |mut records: Vec<serde_json::Value>| {
+        records.sort_by_key(|it| it["id"].as_str().unwrap().to_owned());
+        records.into_iter().map(without_defaults).collect::<Vec<_>>()
+    };
+    let listed = world.output("setup", &["get", "executions", "-o", "json"]);
+    let ours: Vec<serde_json::Value> = serde_json::from_slice(&listed.stdout).unwrap();
+    let theirs = read(&world.topic("executions"), events);
+    assert_eq!((theirs[0]["status"].as_str(), theirs[0]["workflowId"].as_str()), (Some("failed"), Some("paid")));
+    assert_eq!(by_id(theirs), by_id(ours), "every field of every record");
+    let steps = read(&world.topic("step-results"), 2 * events);
+    let outputs = steps.iter().filter_map(|it| it["output"].as_str());
+    assert_eq!(outputs.collect::<Vec<_>>(), vec![r#"{"price":1.5,"text":"Zoë"}"#; events]);
+    // The next process finds what the first one has registered, and goes on.
+    instance.kill();
+    let next = world.instance("alone");
+    send_events(&broker.producer(&[]), &world.source, events..2 * events, |_| Some("a.x"));
+    world.wait_for(&world.topic("executions"), 2 * events);
+    assert_eq!(world.log_lines_with("alone", "waiting"), 0);
+    world.command("setup", &["schemas", "check"]);
+    drop(next);
 }
 
 #[test]

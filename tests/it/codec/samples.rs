@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use tidegate::codec::event::Format;
-use tidegate::codec::record::{Encoder, SystemTopic};
+use tidegate::codec::record::{Encoder, Encoding, SystemTopic};
 use tidegate::engine::checkpoint::History;
 use tidegate::engine::event::{Event, Origin, SourceRecord, Topic};
 use tidegate::engine::execution::{Execution, Identity, Left, StepResults, Subject};
@@ -130,6 +130,7 @@ pub fn encoder(max_message_bytes: usize) -> Encoder {
         executions: topic("executions"),
         dead_letters: topic("dead-letters"),
         journal: topic("journal"),
+        encoding: Encoding::Json,
     }
 }
 

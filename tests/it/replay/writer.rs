@@ -6,6 +6,7 @@ use tidegate::kafka::transaction::{WriteError, Writer};
 
 use crate::support::clients::values;
 use crate::support::late_broker::LateBroker;
+use crate::support::wait;
 
 /// `UNKNOWN_SERVER_ERROR`: what Kafka answers to a commit that comes while it replaces the producer.
 const UNKNOWN: i16 = -1;
@@ -49,7 +50,7 @@ fn a_commit_that_fails_leaves_nothing_once_it_is_said_so() {
     broker.answer_next_end(|| UNKNOWN);
     let failed = writer.write(&[record(&topic, "first")]);
     assert!(matches!(failed, Err(WriteError::NotWritten { is_refused: false, .. })), "{failed:?}");
-    // It is not left open: whoever reads what is committed does not wait for it.
-    assert_eq!(broker.stable_end(&topic, 0), 2, "the record and the mark of its end");
+    // It is not left open: whoever reads what is committed does not wait for it. Kafka writes the mark of its end after it has answered.
+    wait::until("the record and the mark of its end", || (broker.stable_end(&topic, 0) == 2).then_some(()));
     assert!(broker.committed(&topic).is_empty());
 }

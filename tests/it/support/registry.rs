@@ -1,14 +1,14 @@
 //! A schema registry of tests, which answers as Confluent's API says, or as it is told.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use axum::Router;
 use axum::extract::State;
-use axum::http::{StatusCode, Uri};
+use axum::http::{Method, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
 
@@ -28,8 +28,15 @@ pub enum Mode {
 struct Inner {
     mode: Mode,
     schemas: BTreeMap<String, (String, &'static str)>,
+    /// The schemas of each subject, as JSON, with their ids.
+    subjects: BTreeMap<String, Vec<(Value, u32)>>,
+    /// Subjects that take no other schema than they have.
+    fixed: BTreeSet<String>,
     asked: Vec<String>,
 }
+
+/// The id of the first schema that is registered.
+const FIRST_ID: u32 = 100_000;
 
 /// The registry. It runs until it is dropped.
 pub struct Registry {
@@ -44,7 +51,13 @@ impl Registry {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         let listener = runtime.block_on(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))).unwrap();
         let address = listener.local_addr().unwrap();
-        let shared = Arc::new(Mutex::new(Inner { mode: Mode::Up, schemas: BTreeMap::new(), asked: Vec::new() }));
+        let shared = Arc::new(Mutex::new(Inner {
+            mode: Mode::Up,
+            schemas: BTreeMap::new(),
+            subjects: BTreeMap::new(),
+            fixed: BTreeSet::new(),
+            asked: Vec::new(),
+        }));
         let router = Router::new().fallback(answer).with_state(shared.clone());
         runtime.spawn(async move { axum::serve(listener, router).await });
         Registry { address, shared, runtime: Some(runtime) }
@@ -58,6 +71,18 @@ impl Registry {
     /// From now on it knows a schema: `ids/7`, `guids/…`.
     pub fn knows(&self, key: &str, text: &str, kind: &'static str) {
         self.lock().schemas.insert(format!("/schemas/{key}"), (text.to_owned(), kind));
+    }
+
+    /// From now on a subject has this schema, and takes no other one.
+    pub fn keeps(&self, subject: &str, text: &str) {
+        let mut inner = self.lock();
+        inner.register(subject, text);
+        inner.fixed.insert(subject.to_owned());
+    }
+
+    /// The ids of the schemas that a subject has.
+    pub fn ids(&self, subject: &str) -> Vec<u32> {
+        self.lock().subjects.get(subject).into_iter().flatten().map(|(_, id)| *id).collect()
     }
 
     /// From now on it answers so.
@@ -83,26 +108,76 @@ impl Drop for Registry {
     }
 }
 
-async fn answer(State(shared): State<Arc<Mutex<Inner>>>, uri: Uri) -> Response {
+impl Inner {
+    fn register(&mut self, subject: &str, text: &str) -> u32 {
+        let schema: Value = serde_json::from_str(text).unwrap();
+        if let Some(id) = self.id(subject, &schema) {
+            return id;
+        }
+        let id = FIRST_ID + self.subjects.values().map(Vec::len).sum::<usize>() as u32;
+        self.subjects.entry(subject.to_owned()).or_default().push((schema, id));
+        self.schemas.insert(format!("/schemas/ids/{id}"), (text.to_owned(), "AVRO"));
+        id
+    }
+
+    fn id(&self, subject: &str, schema: &Value) -> Option<u32> {
+        self.subjects.get(subject)?.iter().find(|(known, _)| known == schema).map(|(_, id)| *id)
+    }
+
+    fn get(&self, path: &str) -> Result<Value, (u32, &'static str)> {
+        let (text, kind) = self.schemas.get(path).ok_or((40403, "Schema not found"))?;
+        Ok(json!({ "schema": text, "schemaType": kind }))
+    }
+
+    /// What is asked of a subject: to have a schema, to register it, whether it could.
+    fn post(&mut self, path: &str, body: &str) -> Result<Value, (u32, &'static str)> {
+        let body: Value = serde_json::from_str(body).map_err(|_| (42201, "Invalid schema"))?;
+        let text = body["schema"].as_str().ok_or((42201, "Invalid schema"))?;
+        let schema: Value = serde_json::from_str(text).map_err(|_| (42201, "Invalid schema"))?;
+        let path: Vec<&str> = path.split('/').skip(1).collect();
+        match path[..] {
+            ["subjects", subject] => {
+                let known = self.subjects.contains_key(subject);
+                let id = self.id(subject, &schema);
+                let missing = if known { (40403, "Schema not found") } else { (40401, "Subject not found") };
+                Ok(json!({ "subject": subject, "id": id.ok_or(missing)?, "version": 1, "schema": text }))
+            }
+            ["subjects", subject, "versions"] => match self.fixed.contains(subject) {
+                true => Err((40901, "Schema being registered is incompatible")),
+                false => Ok(json!({ "id": self.register(subject, text) })),
+            },
+            ["compatibility", "subjects", subject, "versions", "latest"] => match self.subjects.contains_key(subject) {
+                true if self.fixed.contains(subject) => {
+                    Ok(json!({ "is_compatible": false, "messages": ["the reader has other fields"] }))
+                }
+                true => Ok(json!({ "is_compatible": true })),
+                false => Err((40402, "Version not found")),
+            },
+            _ => Err((40400, "no such path")),
+        }
+    }
+}
+
+async fn answer(State(shared): State<Arc<Mutex<Inner>>>, method: Method, uri: Uri, body: String) -> Response {
     let (mode, found) = {
         let mut inner = shared.lock().unwrap_or_else(PoisonError::into_inner);
         inner.asked.push(uri.path().to_owned());
-        (inner.mode, inner.schemas.get(uri.path()).cloned())
+        let found = match (inner.mode, method) {
+            (Mode::Up, Method::POST) => inner.post(uri.path(), &body),
+            _ => inner.get(uri.path()),
+        };
+        (inner.mode, found)
     };
     let content = [("content-type", "application/vnd.schemaregistry.v1+json")];
+    let refused = |code: u32, status: u16, message: &str| {
+        let body = json!({ "error_code": code, "message": message }).to_string();
+        (StatusCode::from_u16(status).unwrap(), content, body).into_response()
+    };
     match (mode, found) {
         (Mode::Hangs, _) => std::future::pending().await,
         (Mode::Nonsense, _) => (content, "<html>busy</html>").into_response(),
-        (Mode::Status(status), _) => {
-            let body = json!({ "error_code": u32::from(status) * 100, "message": "as it was told" }).to_string();
-            (StatusCode::from_u16(status).unwrap(), content, body).into_response()
-        }
-        (Mode::Up, Some((text, kind))) => {
-            (content, json!({ "schema": text, "schemaType": kind }).to_string()).into_response()
-        }
-        (Mode::Up, None) => {
-            let body = json!({ "error_code": 40403, "message": "Schema not found" }).to_string();
-            (StatusCode::NOT_FOUND, content, body).into_response()
-        }
+        (Mode::Status(status), _) => refused(u32::from(status) * 100, status, "as it was told"),
+        (Mode::Up, Ok(found)) => (content, found.to_string()).into_response(),
+        (Mode::Up, Err((code, message))) => refused(code, (code / 100) as u16, message),
     }
 }
