@@ -7,6 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use memchr::memmem;
 
+use super::subjects::Subjects;
 use super::topic_follower::TopicFollower;
 use super::topic_watch::SystemTopics;
 use super::versions::Versions;
@@ -29,6 +30,8 @@ const FOLLOW_POLL: Duration = Duration::from_millis(250);
 
 /// What the definition of a workflow holds that calls something.
 const CONNECTOR_FIELD: &[u8] = b"\"connector\"";
+/// What the definition of a workflow holds that writes Avro.
+const AVRO_FORMAT: &[u8] = b"\"avro\"";
 /// Workflows in use that cannot be gone on with, of which a start tells.
 const PROBLEMS_SHOWN: usize = 20;
 
@@ -101,11 +104,11 @@ fn take_up(installed: &mut Installed, record: &LogRecord, mut changed: impl FnMu
     }
 }
 
-/// Refuses definitions whose steps call connectors that these settings do not have. Those of the instances are believed to be the same.
+/// Refuses definitions whose steps need connectors or a registry that these settings do not have. Those of the instances are believed to be the same.
 pub fn check_connectors(settings: &Settings, wanted: &[Definition]) -> Result<(), ApplyError> {
     // What calls nothing any more must be possible to apply: that is the way out where a connector is gone.
     let calling = wanted.iter().filter(|it| may_call(it.workflow.status));
-    refuse(calling.flat_map(|it| connector_problems(settings, &it.workflow.id, &it.plan)).collect())
+    refuse(calling.flat_map(|it| setting_problems(settings, &it.workflow.id, &it.plan)).collect())
 }
 
 /// Refuses to go on with workflows in use whose steps call connectors that these settings do not have: their events would be taken, and
@@ -113,9 +116,12 @@ pub fn check_connectors(settings: &Settings, wanted: &[Definition]) -> Result<()
 pub fn check_installed(settings: &Settings, registry: &Registry) -> Result<(), ApplyError> {
     let in_use = registry.entries().filter(|entry| may_call(entry.status()));
     // There may be very many: what calls nothing is not compiled before its first event, and what was compiled for this is not kept.
-    let calling = in_use.filter(|entry| memmem::find(entry.definition(), CONNECTOR_FIELD).is_some());
+    let calling = in_use.filter(|entry| {
+        let has = |text| memmem::find(entry.definition(), text).is_some();
+        has(CONNECTOR_FIELD) || has(AVRO_FORMAT)
+    });
     let compiled = calling.filter_map(|it| Some((&it.workflow().id, definition::compile(it.definition()).ok()?)));
-    let problems = compiled.flat_map(|(id, plan)| connector_problems(settings, id, &plan));
+    let problems = compiled.flat_map(|(id, plan)| setting_problems(settings, id, &plan));
     refuse(problems.take(PROBLEMS_SHOWN).collect())
 }
 
@@ -124,7 +130,12 @@ fn may_call(status: Status) -> bool {
     matches!(status, Status::Active | Status::Paused)
 }
 
-fn connector_problems(settings: &Settings, workflow: &WorkflowId, plan: &Plan) -> Vec<String> {
+fn setting_problems(settings: &Settings, workflow: &WorkflowId, plan: &Plan) -> Vec<String> {
+    let writes = plan.subjects().next().filter(|_| settings.registry.is_none());
+    let without_registry = writes.map(|subject| {
+        let (id, name) = (workflow.as_str(), &subject.name);
+        format!("{id}: the subject {name} needs a schema registry; add [registry] to tidegate.toml, here and for the instances")
+    });
     let problem = |name: &Arc<str>| {
         let problem = match settings.connectors.get(&**name).map(|connector| connector.kind) {
             Some(ConnectorKind::Http) => return None,
@@ -133,7 +144,7 @@ fn connector_problems(settings: &Settings, workflow: &WorkflowId, plan: &Plan) -
         };
         Some(format!("{}: [connectors.{name}] {problem}", workflow.as_str()))
     };
-    plan.connectors().filter_map(problem).collect()
+    plan.connectors().filter_map(problem).chain(without_registry).collect()
 }
 
 fn refuse(problems: Vec<String>) -> Result<(), ApplyError> {
@@ -179,17 +190,40 @@ fn wire(topic: &str, record: &Record) -> WireRecord {
     }
 }
 
+/// What definitions are taken up into.
+pub struct Installing {
+    /// The installed workflows.
+    pub registry: Arc<RwLock<Registry>>,
+    /// Every version of them.
+    pub versions: Arc<Versions>,
+    /// The subjects that they name.
+    pub subjects: Subjects,
+    /// Set to end it.
+    pub stop: Arc<StopSignal>,
+}
+
+impl Installing {
+    /// Brings one workflow to what is installed, once its subjects are known; nothing is changed if it is over before.
+    fn take_up(&self, installed: &Installed, id: &WorkflowId, is_over: &dyn Fn() -> bool) {
+        settle(self, installed, id, is_over);
+        if !is_over() {
+            self.versions.take_up(installed, id);
+            install(installed, id, &self.registry, &self.subjects);
+        }
+    }
+}
+
 /// Follows the `workflows` topic and keeps a registry as it says. `caught_up` is called once everything that was there is installed. What
 /// is installed stays whatever becomes of the topic.
 pub fn start_following(
     (clients, topic): (ClientSettings, String),
     system: Arc<SystemTopics>,
-    (registry, versions): (Arc<RwLock<Registry>>, Arc<Versions>),
-    stop: Arc<StopSignal>,
+    installing: Installing,
     mut caught_up: impl FnMut(bool) + Send + 'static,
 ) -> std::io::Result<TopicFollower> {
+    let stop = installing.stop.clone();
     let follow = move |clients: &ClientSettings, topic: &str, is_over: &dyn Fn() -> bool| {
-        follow(clients, topic, (&registry, &versions), &mut caught_up, is_over)
+        follow(clients, topic, &installing, &mut caught_up, is_over)
     };
     TopicFollower::start("definitions", (clients, topic), system, stop, follow, || ())
 }
@@ -197,16 +231,18 @@ pub fn start_following(
 fn follow(
     clients: &ClientSettings,
     topic: &str,
-    (registry, versions): (&RwLock<Registry>, &Versions),
+    installing: &Installing,
     caught_up: &mut impl FnMut(bool),
     is_over: &dyn Fn() -> bool,
 ) -> Result<(), ReadError> {
     let mut installed = Installed::default();
     let mut reader = LogReader::open(clients, &[topic], log_reader::From::Beginning)?;
     reader.read_to_end(READ_TIMEOUT, |record| take_up(&mut installed, &record, |_| ()))?;
-    for id in &all_of(&installed, registry) {
-        versions.take_up(&installed, id);
-        install(&installed, id, registry);
+    for id in &all_of(&installed, &installing.registry) {
+        installing.take_up(&installed, id, is_over);
+    }
+    if is_over() {
+        return Ok(());
     }
     let mut touched = Vec::new();
     tracing::info!(workflows = installed.len(), "the definitions are installed");
@@ -215,8 +251,7 @@ fn follow(
         if let Some(record) = reader.poll(FOLLOW_POLL)? {
             take_up(&mut installed, &record, |id| touched.push(id.clone()));
             while let Some(id) = touched.pop() {
-                versions.take_up(&installed, &id);
-                install(&installed, &id, registry);
+                installing.take_up(&installed, &id, is_over);
             }
         }
     }
@@ -231,14 +266,27 @@ fn all_of(installed: &Installed, registry: &RwLock<Registry>) -> BTreeSet<Workfl
     installed.iter().map(|(id, _)| id).chain(known).cloned().collect()
 }
 
-/// Compiles the plan of a workflow from its definition; the error is for its author.
-pub fn compile(_: &Workflow, definition: &[u8]) -> Result<Arc<Plan>, String> {
-    definition::compile(definition).map_err(|refused| refused.to_string())
+/// Compiles the plan of a workflow from its definition, ready to run; the error is for its author.
+pub fn compile(subjects: &Subjects, definition: &[u8]) -> Result<Arc<Plan>, String> {
+    let plan = definition::compile(definition).map_err(|refused| refused.to_string())?;
+    plan.subjects().for_each(|subject| subject.bind(subjects.serializer(&subject.name)));
+    Ok(plan)
+}
+
+/// Waits until the registry has answered for every subject that the versions of a workflow name, those of the past too: executions that wait
+/// go on with the version that they began with.
+fn settle(installing: &Installing, installed: &Installed, id: &WorkflowId, is_over: &dyn Fn() -> bool) {
+    let versions = installed.get(id).into_iter().flat_map(|workflow| workflow.versions.values());
+    let writing = versions.filter(|it| memmem::find(&it.document, AVRO_FORMAT).is_some());
+    for plan in writing.filter_map(|it| definition::compile(&it.document).ok()) {
+        let names = plan.subjects().map(|subject| &subject.name);
+        installing.subjects.settle(names, is_over, &installing.stop);
+    }
 }
 
 /// Brings one workflow in the registry to what is installed. Lanes match under the same lock: it is held for the exchange only, what costs
 /// time happens before and after.
-fn install(installed: &Installed, id: &WorkflowId, registry: &RwLock<Registry>) {
+fn install(installed: &Installed, id: &WorkflowId, registry: &RwLock<Registry>, subjects: &Subjects) {
     let in_use = installed.get(id).map(|workflow| workflow.in_use());
     let replaced = match in_use {
         Some(Ok(Some(InUse { workflow, document }))) => {
@@ -252,7 +300,7 @@ fn install(installed: &Installed, id: &WorkflowId, registry: &RwLock<Registry>) 
             let runs =
                 |entry: Arc<Entry>| entry.is_compiled() && entry.workflow().content_hash != prepared.content_hash();
             if there.is_some_and(runs) {
-                prepared.compile(&compile);
+                prepared.compile(&|_, definition| compile(subjects, definition));
             }
             registry.write().unwrap_or_else(PoisonError::into_inner).install(prepared)
         }

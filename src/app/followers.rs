@@ -3,10 +3,12 @@
 use std::sync::{Arc, RwLock};
 use std::time::Duration;
 
+use super::definitions::{self, Installing};
+use super::subjects::Subjects;
 use super::topic_follower::TopicFollower;
 use super::topic_watch::SystemTopics;
 use super::versions::Versions;
-use super::{cluster, definitions, overrides};
+use super::{cluster, overrides};
 use crate::engine::registry::Registry;
 use crate::kafka::client::ClientSettings;
 use crate::lane::{Gates, StopSignal};
@@ -35,6 +37,8 @@ pub struct Followed<'a> {
     pub registry: &'a Arc<RwLock<Registry>>,
     /// Every version of them.
     pub versions: &'a Arc<Versions>,
+    /// The subjects that they name.
+    pub subjects: &'a Subjects,
     /// The gates of the connectors.
     pub gates: Arc<Gates>,
     /// Told when the definitions are read.
@@ -45,14 +49,14 @@ impl Followers {
     /// Starts them, and waits until both topics were read whole: a lane that starts before would match nothing, or call what must not be
     /// called. None if it was stopped before that.
     pub fn start(followed: Followed<'_>, stop: &Arc<StopSignal>) -> std::io::Result<Option<Followers>> {
-        let Followed { settings, clients, system, registry, versions, gates, health } = followed;
+        let Followed { settings, clients, system, registry, versions, subjects, gates, health } = followed;
+        let (registry, versions, subjects) = (registry.clone(), versions.clone(), subjects.clone());
         let (definitions_read, overrides_read) = (Arc::new(StopSignal::default()), Arc::new(StopSignal::default()));
         let (for_health, signal) = (health.clone(), definitions_read.clone());
         let definitions = definitions::start_following(
             (clients.clone(), cluster::topic(settings, "workflows")),
             system.clone(),
-            (registry.clone(), versions.clone()),
-            stop.clone(),
+            Installing { registry, versions, subjects, stop: stop.clone() },
             move |done| {
                 for_health.set_definitions_caught_up(done);
                 signal.set();

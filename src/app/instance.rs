@@ -10,6 +10,7 @@ use super::ledger::Ledger;
 use super::observer::{LaneObserver, Watcher};
 use super::refusals::Refusals;
 use super::sources::SourceTable;
+use super::subjects::Subjects;
 use super::waiting::SharedWaiting;
 use crate::codec::avro::Schemas;
 use crate::codec::record::Encoder;
@@ -38,6 +39,8 @@ pub struct Parts {
     pub schemas: Arc<dyn Schemas>,
     /// The installed workflows.
     pub registry: Arc<RwLock<Registry>>,
+    /// The subjects that they name.
+    pub subjects: Subjects,
     /// Who is asked whether all is well.
     pub health: Health,
     /// The numbers.
@@ -132,7 +135,7 @@ fn context(
     number: usize,
 ) -> LaneContext {
     let (for_decode, for_formats, encoder) = (shared.table.clone(), shared.table.clone(), parts.encoder.clone());
-    let for_readiness = shared.table.clone();
+    let (for_readiness, subjects) = (shared.table.clone(), parts.subjects.clone());
     let name: Arc<str> = format!("{}-{number}", parts.settings.instance).into();
     let observer = LaneObserver::new(
         number,
@@ -153,7 +156,7 @@ fn context(
         transaction_timeout: Duration::from_millis(parts.clients.transaction_timeout_ms()),
         identity: identity.clone(),
         registry: parts.registry.clone(),
-        compile: Box::new(definitions::compile),
+        compile: Box::new(move |_, definition| definitions::compile(&subjects, definition)),
         decode: Box::new(move |record| for_decode.decode(record)),
         is_ready: Box::new(move |record, was_understood| for_readiness.is_ready(record, was_understood)),
         encode: Box::new(move |subject, left| encoder.encode(subject, left)),

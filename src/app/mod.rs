@@ -22,6 +22,7 @@ pub mod refusals;
 pub mod run;
 pub mod schemas;
 pub mod sources;
+pub mod subjects;
 pub mod topic_follower;
 pub mod topic_watch;
 pub mod totals;

@@ -20,6 +20,7 @@ use super::purge::{Done, Purge};
 use super::record_reader::RecordReader;
 use super::record_schemas;
 use super::schemas;
+use super::subjects::Subjects;
 use super::topic_watch::{SystemTopics, TopicWatch, Watched};
 use super::versions::Versions;
 use super::waiting::SharedWaiting;
@@ -97,7 +98,8 @@ impl Running {
         let system = Arc::new(SystemTopics::new(known.system_ids));
         let schemas = schemas::of(&settings, runtime.handle(), &health)?;
         let registry = Arc::new(RwLock::new(Registry::new()));
-        let versions = Arc::new(Versions::default());
+        let subjects = Subjects::new(&settings, runtime.handle().clone(), health.clone())?;
+        let versions = Arc::new(versions_of(subjects.clone()));
         let done = Arc::new(Done::default());
         let waiting = Arc::new(SharedWaiting::new(
             &settings,
@@ -113,6 +115,7 @@ impl Running {
             system: &system,
             registry: &registry,
             versions: &versions,
+            subjects: &subjects,
             gates: waiting.gates(),
             health: &health,
         };
@@ -128,6 +131,7 @@ impl Running {
         }
         let parts = Parts {
             schemas,
+            subjects,
             settings,
             clients,
             encoder: known.encoder,
@@ -194,6 +198,10 @@ impl Running {
         self.runtime.block_on(self.admin.stop(ADMIN_STOP));
         if graceful { Ended::Gracefully } else { Ended::Late }
     }
+}
+
+fn versions_of(subjects: Subjects) -> Versions {
+    Versions::new(Box::new(move |document| definitions::compile(&subjects, document)))
 }
 
 /// The cluster, once it can be used, and the registry has the schemas of records, if they are written as Avro; None if it was stopped

@@ -45,7 +45,8 @@ pub fn client(settings: &RegistrySettings) -> Result<RegistryClient, RegistryErr
     })
 }
 
-fn compile(schema: &RegisteredSchema) -> Result<RecordSchema, String> {
+/// What records of a schema are read and written with; the error says why they are not.
+pub fn compile(schema: &RegisteredSchema) -> Result<RecordSchema, String> {
     let references: Vec<&str> = schema.references.iter().map(|it| &*it.text).collect();
     match schema.kind {
         SchemaKind::Avro => {

@@ -4,15 +4,20 @@ use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 
 use rustc_hash::FxHashMap;
 
-use super::definitions;
 use crate::definition::{Installed, VersionRecord};
 use crate::engine::owner::Definition;
+use crate::engine::plan::Plan;
 use crate::engine::workflow::WorkflowId;
 
 /// The versions, by workflow and name. Their documents are shared with whoever follows the topic; what they do is compiled when an
 /// execution first needs it.
-#[derive(Default)]
-pub struct Versions(RwLock<FxHashMap<WorkflowId, ByName>>);
+pub struct Versions {
+    all: RwLock<FxHashMap<WorkflowId, ByName>>,
+    compile: Box<Compile>,
+}
+
+/// Makes a plan of a document; the error is for its author.
+pub type Compile = dyn Fn(&[u8]) -> Result<Arc<Plan>, String> + Send + Sync;
 
 type ByName = FxHashMap<Arc<str>, Arc<Version>>;
 
@@ -22,9 +27,14 @@ struct Version {
 }
 
 impl Versions {
+    /// No versions yet.
+    pub fn new(compile: Box<Compile>) -> Versions {
+        Versions { all: RwLock::default(), compile }
+    }
+
     /// Takes up the versions of a workflow as they are installed.
     pub fn take_up(&self, installed: &Installed, id: &WorkflowId) {
-        let mut all = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        let mut all = self.all.write().unwrap_or_else(PoisonError::into_inner);
         let Some(workflow) = installed.get(id) else {
             all.remove(id);
             return;
@@ -42,15 +52,15 @@ impl Versions {
 
     /// A version, ready to run: None if it is not installed (yet); an error if this version of Tidegate cannot run it.
     pub fn find(&self, id: &WorkflowId, version: &str) -> Option<Result<Definition, String>> {
-        let found = self.0.read().unwrap_or_else(PoisonError::into_inner).get(id)?.get(version)?.clone();
-        Some(found.compiled.get_or_init(|| found.compile()).clone())
+        let found = self.all.read().unwrap_or_else(PoisonError::into_inner).get(id)?.get(version)?.clone();
+        Some(found.compiled.get_or_init(|| found.compile(&*self.compile)).clone())
     }
 }
 
 impl Version {
-    fn compile(&self) -> Result<Definition, String> {
+    fn compile(&self, compile: &Compile) -> Result<Definition, String> {
         let workflow = Arc::new(self.record.head().map_err(|error| error.to_string())?);
-        let plan = definitions::compile(&workflow, &self.record.document)?;
+        let plan = compile(&self.record.document)?;
         Ok(Definition { workflow, plan })
     }
 }

@@ -33,7 +33,9 @@ impl Installation {
     /// Installs what never matches.
     pub fn new(task: Task) -> Result<Installation, BenchError> {
         let registry = Arc::new(RwLock::new(Registry::new()));
-        let installation = Installation { task, registry, versions: Arc::default() };
+        let compile = |document: &[u8]| definition::compile(document).map_err(|refused| refused.to_string());
+        let versions = Arc::new(Versions::new(Box::new(compile)));
+        let installation = Installation { task, registry, versions };
         let mut definitions = Vec::new();
         match task {
             Task::Copy | Task::Limit(_) | Task::Requests { .. } | Task::Pass | Task::FanOut(_) => {}

@@ -87,7 +87,7 @@ pub fn encode(alert: &Alert, environment: &str, topic: &Arc<str>, encoding: Enco
     let id = format!("{}:{}:{}:{}", alert.instance, alert.subject, alert.name, alert.time_ms);
     let source = format!("/tidegate/{environment}/alerts");
     let headers: [(&str, &[u8]); 7] = [
-        ("content-type", encoding.content_type().as_bytes()),
+        ("content-type", encoding.content_type().name().as_bytes()),
         ("ce_specversion", b"1.0"),
         ("ce_id", id.as_bytes()),
         ("ce_source", source.as_bytes()),

@@ -5,8 +5,9 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::record::Shared;
+use super::record::{ContentType, Shared};
 use crate::engine::record::Produced;
+use crate::engine::run::ProducedRecord;
 use crate::engine::value::{Value, write_json};
 use crate::engine::wire::{Headers, WireRecord};
 
@@ -17,8 +18,8 @@ pub(super) struct Draft {
     key: Content,
     value: Content,
     headers: Vec<(Range<usize>, Option<Range<usize>>)>,
-    /// Whether it gets a content type of ours.
-    is_json: bool,
+    /// The content type that it gets.
+    content_type: Option<ContentType>,
     /// Whether it gets the event's trace context.
     passes_trace_on: bool,
     step: Option<usize>,
@@ -50,7 +51,7 @@ impl Draft {
             key: Content::write(&record.key, into),
             value: Content::write(&record.value, into),
             headers,
-            is_json: is_json(&record.value) && !sets("content-type"),
+            content_type: content_type(record).filter(|_| !sets("content-type")),
             passes_trace_on: !sets("traceparent") && !sets("tracestate"),
             step,
         }
@@ -60,8 +61,8 @@ impl Draft {
     pub(super) fn finish(self, block: &Bytes, shared: &Shared) -> WireRecord {
         let mut headers = Headers::over(block.clone(), self.headers.len() + 3);
         self.headers.into_iter().for_each(|(name, value)| headers.add(name, value));
-        if self.is_json {
-            shared.add_json(&mut headers);
+        if let Some(content_type) = self.content_type {
+            shared.add_content_type(content_type, &mut headers);
         }
         if self.passes_trace_on {
             shared.add_trace(&mut headers);
@@ -103,6 +104,11 @@ fn write(value: &Value, into: &mut Vec<u8>) -> Option<Range<usize>> {
     Some(start..into.len())
 }
 
-fn is_json(value: &Value) -> bool {
-    value.as_str().is_none() && !matches!(value, Value::Null | Value::Bytes(_))
+/// What it is, where we know.
+fn content_type(record: &ProducedRecord) -> Option<ContentType> {
+    match &record.value {
+        Value::Bytes(_) if record.is_avro => Some(ContentType::Avro),
+        Value::Null | Value::Bytes(_) => None,
+        value => value.as_str().is_none().then_some(ContentType::Json),
+    }
 }

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use serde_json::{Map, Value};
 
 use super::avro::{self, SchemaKey, WriterSchema, frame};
-use super::record::AVRO;
+use super::record::ContentType;
 use crate::engine::value::write_json;
 
 /// Fields that JSON has only where they say something.
@@ -23,7 +23,7 @@ pub fn schema_of<'a>(
 ) -> Option<(SchemaKey, Bytes)> {
     let mut is_avro = false;
     let looked = headers.into_iter().try_for_each(|(name, value)| {
-        is_avro |= name == b"content-type" && value == Some(AVRO.as_bytes());
+        is_avro |= name == b"content-type" && value == Some(ContentType::Avro.name().as_bytes());
         if name.starts_with(LETTER) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     });
     let value = value.filter(|_| is_avro && looked.is_continue())?;

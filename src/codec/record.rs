@@ -67,17 +67,31 @@ pub struct SchemaIds {
     pub alerts: u32,
 }
 
-/// The content type of JSON.
-pub(super) const JSON: &str = "application/json";
-/// The content type of Avro behind the id of its schema; there is no registered one for that.
-pub(super) const AVRO: &str = "application/avro";
+/// What values are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum ContentType {
+    /// JSON.
+    Json,
+    /// Avro behind the id of its schema; there is no registered type for that.
+    Avro,
+}
+
+impl ContentType {
+    /// As the header says it.
+    pub(super) const fn name(self) -> &'static str {
+        match self {
+            ContentType::Json => "application/json",
+            ContentType::Avro => "application/avro",
+        }
+    }
+}
 
 impl Encoding {
-    /// The content type of records that are written so.
-    pub(super) fn content_type(self) -> &'static str {
+    /// What records are that are written so.
+    pub(super) fn content_type(self) -> ContentType {
         match self {
-            Encoding::Json => JSON,
-            Encoding::Avro(_) => AVRO,
+            Encoding::Json => ContentType::Json,
+            Encoding::Avro(_) => ContentType::Avro,
         }
     }
 }
@@ -129,7 +143,7 @@ impl Encoder {
         bytes.push(b'/');
         bytes.extend_from_slice(workflow.as_bytes());
         let source = 0..bytes.len();
-        let shared = Shared::write(source, trace::context(record), self.encoding, &mut bytes);
+        let shared = Shared::write(source, trace::context(record), &mut bytes);
         Sheet { bytes, shared, encoding: self.encoding, times: Vec::new(), step_head: None }
     }
 }
@@ -167,14 +181,15 @@ struct Sheet {
 struct Finished {
     bytes: Bytes,
     shared: Shared,
+    /// Of system records.
+    content_type: ContentType,
 }
 
 /// The places of what the headers of all records of a subject have in common.
 pub(super) struct Shared {
     content_type: Range<usize>,
     json: Range<usize>,
-    /// The content type of system records.
-    system: Range<usize>,
+    avro: Range<usize>,
     version: (Range<usize>, Range<usize>),
     source: (Range<usize>, Range<usize>),
     id: Range<usize>,
@@ -186,22 +201,16 @@ pub(super) struct Shared {
 }
 
 impl Shared {
-    fn write(
-        source: Range<usize>,
-        trace: Option<trace::Context<'_>>,
-        encoding: Encoding,
-        into: &mut Vec<u8>,
-    ) -> Shared {
+    fn write(source: Range<usize>, trace: Option<trace::Context<'_>>, into: &mut Vec<u8>) -> Shared {
         let mut put = |bytes: &[u8]| {
             into.extend_from_slice(bytes);
             into.len() - bytes.len()..into.len()
         };
         let (parent, state) = trace.map_or((None, None), |(parent, state)| (Some(parent), state));
-        let json = put(JSON.as_bytes());
         Shared {
-            system: if encoding == Encoding::Json { json.clone() } else { put(encoding.content_type().as_bytes()) },
-            json,
             content_type: put(b"content-type"),
+            json: put(ContentType::Json.name().as_bytes()),
+            avro: put(ContentType::Avro.name().as_bytes()),
             version: (put(b"ce_specversion"), put(b"1.0")),
             source: (put(b"ce_source"), source),
             id: put(b"ce_id"),
@@ -213,9 +222,13 @@ impl Shared {
         }
     }
 
-    /// That the value is JSON.
-    pub(super) fn add_json(&self, headers: &mut Headers) {
-        headers.add(self.content_type.clone(), Some(self.json.clone()));
+    /// What the value is.
+    pub(super) fn add_content_type(&self, content_type: ContentType, headers: &mut Headers) {
+        let value = match content_type {
+            ContentType::Json => &self.json,
+            ContentType::Avro => &self.avro,
+        };
+        headers.add(self.content_type.clone(), Some(value.clone()));
     }
 
     /// The event's trace context, if it has one.
@@ -360,15 +373,15 @@ impl Sheet {
         if self.bytes.capacity() - self.bytes.len() > SPARE_BYTES {
             self.bytes.shrink_to_fit();
         }
-        Finished { bytes: self.bytes.into(), shared: self.shared }
+        Finished { content_type: self.encoding.content_type(), bytes: self.bytes.into(), shared: self.shared }
     }
 }
 
 impl Finished {
     fn record(&self, draft: SystemDraft) -> WireRecord {
-        let Finished { bytes, shared } = self;
+        let Finished { bytes, shared, .. } = self;
         let mut headers = Headers::over(bytes.clone(), 9);
-        headers.add(shared.content_type.clone(), Some(shared.system.clone()));
+        shared.add_content_type(self.content_type, &mut headers);
         add(&mut headers, &shared.version);
         headers.add(shared.id.clone(), Some(draft.id));
         add(&mut headers, &shared.source);

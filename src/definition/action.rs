@@ -9,6 +9,7 @@ use super::trigger::parsed;
 use super::{call, limits as definition_limits, wait};
 use crate::engine::expression::{Program, Template};
 use crate::engine::plan::{Action, ErrorClass, LogLevel, Produce};
+use crate::engine::serializer::Subject;
 use crate::engine::trigger::parse_topic;
 use crate::engine::value::Value;
 use crate::expression::Names;
@@ -156,7 +157,7 @@ fn case_name(reader: &mut Reader<'_>, name: &str, node: &Node) -> Option<Arc<str
 
 fn produce(reader: &mut Reader<'_>, node: &Node, names: &Names<'_>) -> Option<Action> {
     let what = "the config of a produce step";
-    let known = ["topic", "key", "value", "headers", "partition", "format"];
+    let known = ["topic", "key", "value", "headers", "partition", "format", "subject"];
     let fields = reader.fields(node, what, &known)?;
     let topic = reader.required(&fields, what, "topic", "TOPIC").and_then(|node| topic(reader, node, names));
     let key = fields.get("key").map(|node| reader.template(node, names));
@@ -166,10 +167,9 @@ fn produce(reader: &mut Reader<'_>, node: &Node, names: &Names<'_>) -> Option<Ac
     };
     let headers = fields.get("headers").map_or(Some(Vec::new()), |node| headers(reader, node, names));
     let partition = fields.get("partition").map(|node| partition(reader, node, names));
-    if let Some(node) = fields.get("format") {
-        check_format(reader, node);
-    }
+    let subject = subject(reader, &fields, topic.as_ref());
     Some(Action::Produce(Produce {
+        subject: subject?,
         topic: topic?,
         key: key.map_or(Some(None), |it| it.map(Some))?,
         value: value?,
@@ -212,12 +212,32 @@ fn partition(reader: &mut Reader<'_>, node: &Node, names: &Names<'_>) -> Option<
     reader.integer("partition", node, 0..=most).map(|_| Template::Literal(node.to_value()))
 }
 
-fn check_format(reader: &mut Reader<'_>, node: &Node) {
-    let choices = [("json", true), ("avro", false)];
-    if let Some(false) = reader.choice("format", node, &choices) {
-        let message = "this version does not write Avro";
-        reader.wrong::<()>(node.at, message, "write `format: json` or leave it out");
+/// The subject whose schema the value is written with, if it is Avro: the one that is named, else that of the topic (TopicNameStrategy).
+fn subject(reader: &mut Reader<'_>, fields: &Fields<'_>, topic: Option<&Template>) -> Option<Option<Subject>> {
+    let is_avro = match fields.get("format") {
+        Some(node) => reader.choice("format", node, &[("json", false), ("avro", true)])?,
+        None => false,
+    };
+    let Some(node) = fields.get("subject") else {
+        return match topic {
+            _ if !is_avro => Some(None),
+            Some(Template::Literal(Value::Text(topic))) => Some(Some(Subject::new(format!("{topic}-value")))),
+            Some(_) => {
+                let message = "the topic is an expression, so its subject is not known here";
+                reader.wrong(fields.get("format")?.at, message, "name the `subject` whose schema the value has")
+            }
+            None => None,
+        };
+    };
+    if !is_avro {
+        return reader.wrong(node.at, "`subject` is for `format: avro`", "write `format: avro`, or remove `subject`");
     }
+    let text = reader.text("subject", node, definition_limits::SUBJECT_BYTES)?;
+    if text.value.is_empty() || matches!(&*text.value, "." | "..") || text.value.contains("${{") {
+        let message = format!("{} cannot be the name of a subject", quote(&text.value));
+        return reader.wrong(node.at, message, "write a plain text, like orders-value; it cannot be an expression");
+    }
+    Some(Some(Subject::new(text.value.clone())))
 }
 
 fn log(reader: &mut Reader<'_>, node: &Node, names: &Names<'_>) -> Option<Action> {

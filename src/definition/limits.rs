@@ -16,6 +16,8 @@ pub const EXPRESSION_BYTES_PER_WORKFLOW: usize = 128 * 1024;
 pub const VERSION_BYTES: usize = 64;
 /// The longest name of a workflow, a step or a case: tables and labels must stay readable.
 pub const NAME_BYTES: usize = 256;
+/// The longest name of a subject of a schema registry: topics have at most 249 characters, full names of records far fewer than the rest.
+pub const SUBJECT_BYTES: usize = 1024;
 /// The longest description, and the longest text in `metadata`.
 pub const DESCRIPTION_BYTES: usize = 8 * 1024;
 /// Cases of one switch: they are tried one after the other.

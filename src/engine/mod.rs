@@ -19,6 +19,7 @@ pub mod workflow;
 pub mod registry;
 pub mod retry;
 pub mod run;
+pub mod serializer;
 
 pub mod execution;
 pub mod fan_out;

@@ -8,6 +8,7 @@ use std::time::Duration;
 use super::call::HttpCall;
 use super::expression::{Program, Template};
 use super::limits;
+use super::serializer::Subject;
 use super::value::Value;
 use super::workflow::WorkflowId;
 
@@ -199,8 +200,10 @@ pub struct Produce {
     pub topic: Template,
     /// The key; null and absent are a null key. Strings as they are, anything else as JSON.
     pub key: Option<Template>,
-    /// The value; null is a tombstone. Strings as they are, anything else as JSON.
+    /// The value; null is a tombstone. Strings as they are, anything else as JSON, unless a subject's schema says how.
     pub value: Template,
+    /// Whose schema the value is written with.
+    pub subject: Option<Subject>,
     /// Headers in order; a null value is a null header.
     pub headers: Vec<(Arc<str>, Template)>,
     /// The partition; else the key chooses as Java clients do (murmur2).
@@ -304,6 +307,14 @@ impl Plan {
     /// Indices of the steps in the order in which they run.
     pub fn order(&self) -> &[usize] {
         &self.order
+    }
+
+    /// The subjects whose schemas its steps write values with.
+    pub fn subjects(&self) -> impl Iterator<Item = &Subject> {
+        self.steps.iter().filter_map(|step| match &step.action {
+            Action::Produce(produce) => produce.subject.as_ref(),
+            _ => None,
+        })
     }
 
     /// The names of the connectors that its steps call, each once. Whether there are such connectors only the settings know.

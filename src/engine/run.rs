@@ -11,6 +11,7 @@ use std::sync::Arc;
 use super::expression::{Budget, EvaluationError, Scope, StepStatus, StepView};
 use super::limits;
 use super::plan::{Action, Dependency, ErrorClass, LogLevel, OnError, Plan, Produce, Step};
+use super::serializer::Unserialized;
 use super::value::Value;
 
 /// What one run of a plan did.
@@ -76,6 +77,8 @@ pub struct ProducedRecord {
     pub key: Value,
     /// The value; null is a tombstone.
     pub value: Value,
+    /// Whether the value is Avro behind the id of its schema.
+    pub is_avro: bool,
     /// The headers in order; a null value is a null header.
     pub headers: Vec<(Arc<str>, Value)>,
 }
@@ -346,9 +349,15 @@ fn produced(produce: &Produce, scope: &Scope<'_>, budget: &mut Budget) -> Result
     };
     let key = produce.key.as_ref().map_or(Ok(Value::Null), |key| key.render(scope, budget))?;
     let value = produce.value.render(scope, budget)?;
+    let serialized = match &produce.subject {
+        // A tombstone has no schema.
+        Some(subject) if !matches!(value, Value::Null) => subject.serialize(&value)?,
+        _ => None,
+    };
+    let (value, is_avro) = serialized.map_or((value, false), |bytes| (Value::Bytes(bytes), true));
     let headers: Result<Vec<_>, EvaluationError> =
         produce.headers.iter().map(|(name, value)| Ok((name.clone(), value.render(scope, budget)?))).collect();
-    Ok(ProducedRecord { topic, partition, key, value, headers: headers? })
+    Ok(ProducedRecord { topic, partition, key, value, is_avro, headers: headers? })
 }
 
 fn topic_name(value: Value) -> Result<Arc<str>, StepError> {
@@ -408,6 +417,12 @@ impl StepError {
     /// An error whose message is cut to what a record carries.
     pub fn new(class: ErrorClass, message: String, cause: FailureCause) -> StepError {
         StepError { class, message: cut(message), cause }
+    }
+}
+
+impl From<Unserialized> for StepError {
+    fn from(error: Unserialized) -> StepError {
+        StepError::new(error.class, error.message, FailureCause::Step)
     }
 }
 

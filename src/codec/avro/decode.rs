@@ -150,7 +150,7 @@ impl<'s> Reading<'s> {
             other => {
                 let text = self.shown(other)?;
                 match other {
-                    Node::Decimal(scale, _, true) => number(&text, *scale)?,
+                    Node::Decimal(scale, _, precision) if *precision <= DOUBLE_DIGITS => number(&text, *scale)?,
                     _ => return self.push_text(&text),
                 }
             }

@@ -74,7 +74,7 @@ pub fn read(header: Option<&[u8]>, bytes: &Bytes) -> Result<(SchemaKey, Bytes), 
 }
 
 /// Begins a record whose schema has an id.
-pub(super) fn write(into: &mut Vec<u8>, id: u32) {
+pub fn write(into: &mut Vec<u8>, id: u32) {
     into.push(BY_ID);
     into.extend_from_slice(&id.to_be_bytes());
 }

@@ -3,6 +3,7 @@
 //! ```text
 //!  bytes, headers ─▶ frame ─▶ which schema, and the datum ──┐
 //!  text of a schema ─▶ schema: parsed, vetted, compiled ────┴─▶ decode ─▶ Value
+//!                                                    └───── Value ─▶ encode ─▶ datum
 //! ```
 //!
 //! The schema that a record was written with decides its fields; there is no reader's schema. What is read is never trusted: a datum of a
@@ -14,14 +15,17 @@ use std::sync::Arc;
 
 mod datum;
 mod decode;
+mod encode;
 pub mod frame;
 mod logical;
 mod schema;
 #[cfg(test)]
 mod tests;
+mod underlying;
 
 pub(super) use datum::Datum;
 pub use decode::decode;
+pub use encode::encode;
 pub use frame::SchemaKey;
 pub use schema::{Refused, WriterSchema};
 

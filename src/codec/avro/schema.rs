@@ -8,8 +8,11 @@ use std::sync::Arc;
 
 use apache_avro::Schema;
 use apache_avro::schema::{InnerDecimalSchema, Name, UuidSchema};
+use bytes::Bytes;
 
+use crate::codec::json::{self, Limits};
 use crate::engine::limits;
+use crate::engine::value::Value;
 
 /// The longest text of a schema, its references included; those of whole industries have less.
 pub const SCHEMA_BYTES: usize = 1024 * 1024;
@@ -40,6 +43,8 @@ pub struct WriterSchema {
     pub(super) root: u32,
     /// Names of fields and symbols. A datum may have each of them a million times, and holds it once.
     pub(super) constants: Vec<Arc<str>>,
+    /// What fields of records are where a writer has no value, by the record's place and the field's number.
+    pub(super) defaults: HashMap<(u32, u32), Value>,
     name: Option<Arc<str>>,
 }
 
@@ -70,8 +75,8 @@ pub(super) enum Node {
     TimeLong(i64),
     /// A moment: how many of it make a second, and whether it says nothing of a time zone.
     Timestamp(i64, bool),
-    /// Digits behind the point, how many bytes there are if that is fixed, and whether a double holds all of them.
-    Decimal(u32, Option<usize>, bool),
+    /// Digits behind the point, how many bytes there are if that is fixed, and how many digits it has at most.
+    Decimal(u32, Option<usize>, usize),
     BigDecimal,
     /// Sixteen bytes.
     Uuid,
@@ -115,8 +120,8 @@ impl WriterSchema {
 
     fn parse_here(text: &str, references: &[&str]) -> Result<WriterSchema, Refused> {
         let wrong = |error: apache_avro::Error| Refused(format!("the schema cannot be read: {error}"));
-        let text = without_defaults(text)?;
-        let references: Vec<String> = references.iter().map(|it| without_defaults(it)).collect::<Result<_, _>>()?;
+        let text = with_defaults_apart(text)?;
+        let references: Vec<String> = references.iter().map(|it| with_defaults_apart(it)).collect::<Result<_, _>>()?;
         let (schema, others) = match &references[..] {
             [] => (Schema::parse_str(&text).map_err(wrong)?, Vec::new()),
             _ => Schema::parse_str_with_list(&text, references).map_err(wrong)?,
@@ -127,9 +132,9 @@ impl WriterSchema {
         }
         let root = compiler.compile(&schema, 0)?;
         let name = schema.name().map(|name| name.fullname(None).into());
-        let Compiler { mut nodes, constants, .. } = compiler;
+        let Compiler { mut nodes, constants, defaults, .. } = compiler;
         find_least(&mut nodes, root)?;
-        Ok(WriterSchema { nodes, root, constants, name })
+        Ok(WriterSchema { nodes, root, constants, defaults, name })
     }
 
     /// The full name of the record, enum or fixed that it describes; None of any other type.
@@ -138,22 +143,29 @@ impl WriterSchema {
     }
 }
 
-/// The text without what only those need who read with another schema. Older writers left defaults there that the library does not take.
-fn without_defaults(text: &str) -> Result<String, Refused> {
-    fn strip(value: &mut serde_json::Value) {
+/// The name under which defaults of fields are kept from the library.
+const DEFAULT: &str = "tidegate.default";
+
+/// The text with defaults under a name of ours: older writers left some there that the library does not take, and no record that is read
+/// needs one.
+fn with_defaults_apart(text: &str) -> Result<String, Refused> {
+    fn set_apart(value: &mut serde_json::Value) {
         match value {
             serde_json::Value::Object(fields) => {
-                fields.remove("default");
-                fields.values_mut().for_each(strip);
+                let default = fields.remove("default");
+                fields.values_mut().for_each(set_apart);
+                // That of an enum is what readers make of a symbol that they do not know.
+                let default = default.filter(|_| !fields.contains_key("symbols"));
+                fields.extend(default.map(|default| (DEFAULT.to_owned(), default)));
             }
-            serde_json::Value::Array(items) => items.iter_mut().for_each(strip),
+            serde_json::Value::Array(items) => items.iter_mut().for_each(set_apart),
             _ => {}
         }
     }
     let read = serde_json::from_str(text);
     let mut value: serde_json::Value =
         read.map_err(|error| Refused(format!("the schema cannot be read: it is no JSON: {error}")))?;
-    strip(&mut value);
+    set_apart(&mut value);
     Ok(value.to_string())
 }
 
@@ -183,6 +195,7 @@ struct Compiler<'a> {
     /// Where named types are defined. The library has given each its full name.
     defined: HashMap<String, &'a Schema>,
     compiled: HashMap<String, u32>,
+    defaults: HashMap<(u32, u32), Value>,
 }
 
 impl<'a> Compiler<'a> {
@@ -229,8 +242,10 @@ impl<'a> Compiler<'a> {
                     return self.referred(&record.name, depth);
                 };
                 let mut fields = Vec::with_capacity(record.fields.len());
-                for field in &record.fields {
+                for (number, field) in record.fields.iter().enumerate() {
                     let name = self.constant(&field.name)?;
+                    let default = field.custom_attributes.get(DEFAULT).and_then(default_value);
+                    self.defaults.extend(default.map(|default| ((place, number as u32), default)));
                     fields.push((name, self.compile(&field.schema, depth + 1)?));
                 }
                 self.nodes[place as usize] = Node::Record(fields.into());
@@ -297,6 +312,11 @@ impl<'a> Compiler<'a> {
     }
 }
 
+/// A default as a value. One that nests deeper than any value is none: it is of no use to whoever reads.
+fn default_value(default: &serde_json::Value) -> Option<Value> {
+    json::parse(Bytes::from(default.to_string()), &Limits::default()).ok()
+}
+
 fn within(depth: usize) -> Result<(), Refused> {
     if depth <= SCHEMA_DEPTH {
         return Ok(());
@@ -334,7 +354,7 @@ fn of_scalar(schema: &Schema) -> Result<Node, Refused> {
             };
             let scale = u32::try_from(decimal.scale).ok().filter(|_| decimal.scale <= DECIMAL_SCALE);
             let wrong = || Refused(format!("a decimal has the scale {}; it may have {DECIMAL_SCALE}", decimal.scale));
-            Node::Decimal(scale.ok_or_else(wrong)?, size, decimal.precision <= DOUBLE_DIGITS)
+            Node::Decimal(scale.ok_or_else(wrong)?, size, decimal.precision)
         }
         Schema::BigDecimal => Node::BigDecimal,
         Schema::Uuid(UuidSchema::Fixed(fixed)) if fixed.size == 16 => Node::Uuid,

@@ -1,5 +1,7 @@
 //! Data that the library has written, data that nobody should have, and schemas.
 
+mod encoded;
+
 use std::time::{Duration, Instant};
 
 use apache_avro::reader::datum::GenericDatumReader;

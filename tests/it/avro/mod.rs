@@ -2,6 +2,7 @@
 
 mod mutated;
 mod outages;
+mod produced;
 mod real;
 mod records;
 mod written;

@@ -142,7 +142,14 @@ fn small_outputs_stay_whole_beside_a_large_one() {
 fn check_produced(headers: Vec<(&str, Value)>, value: Value, expected: &str) {
     let event = event(&[(b"ce_traceparent", Some(PARENT))]);
     let headers = headers.into_iter().map(|(name, value)| (name.into(), value)).collect();
-    let record = ProducedRecord { topic: "fulfilment".into(), partition: Some(5), key: Value::Int(7), value, headers };
+    let record = ProducedRecord {
+        topic: "fulfilment".into(),
+        partition: Some(5),
+        key: Value::Int(7),
+        value,
+        is_avro: false,
+        headers,
+    };
     let records = encode(&event, vec![Output::Produced(Produced { record, event: event.clone() })]);
     assert_eq!(show(&records[0]), expected);
 }

@@ -397,6 +397,32 @@ fn cases_are_checked() {
 }
 
 #[test]
+fn the_subject_of_a_produce_step_is_checked() {
+    check_step_config("produce", "topic: a\nvalue: 1\nformat: avro\nsubject: com.example.OrderPaid", &[]);
+    check_step_config("produce", "topic: a\nvalue: 1\nformat: avro", &[]);
+    check_step_config(
+        "produce",
+        "topic: \"${{ event.type }}\"\nvalue: 1\nformat: avro",
+        &[
+            "10:17: the topic is an expression, so its subject is not known here; name the `subject` whose schema the value has",
+        ],
+    );
+    check_step_config(
+        "produce",
+        "topic: a\nvalue: 1\nsubject: b",
+        &["10:18: `subject` is for `format: avro`; write `format: avro`, or remove `subject`"],
+    );
+    check_step_config(
+        "produce",
+        "topic: a\nvalue: 1\nformat: avro\nsubject: \"${{ event.type }}-value\"",
+        &[
+            "11:18: \"${{ event.type }}-value\" cannot be the name of a subject; write a plain text, like orders-value; it cannot be an \
+             expression",
+        ],
+    );
+}
+
+#[test]
 fn the_config_of_each_step_is_checked() {
     check_step_config(
         "transform",
@@ -428,7 +454,6 @@ fn the_config_of_each_step_is_checked() {
         "topic: a\nvalue: null\npartition: -1\nformat: avro\nheaders: [a]",
         &[
             "10:20: `partition` is the number -1, which is out of range; write a number from 0 to 2147483647",
-            "11:17: this version does not write Avro; write `format: json` or leave it out",
             "12:18: `headers` is a list, not an object; write an object: `{name: value}`",
         ],
     );

@@ -426,6 +426,7 @@ fn produce(topic: &str) -> NamedStep {
         topic: Template::Literal(Value::text(topic)),
         key: None,
         value: Template::Literal(Value::Null),
+        subject: None,
         headers: Vec::new(),
         partition: None,
     };

@@ -73,6 +73,11 @@ impl Registry {
         self.lock().schemas.insert(format!("/schemas/{key}"), (text.to_owned(), kind));
     }
 
+    /// From now on a subject has this schema, under the id that is returned.
+    pub fn has(&self, subject: &str, text: &str) -> u32 {
+        self.lock().register(subject, text)
+    }
+
     /// From now on a subject has this schema, and takes no other one.
     pub fn keeps(&self, subject: &str, text: &str) {
         let mut inner = self.lock();
@@ -125,6 +130,12 @@ impl Inner {
     }
 
     fn get(&self, path: &str) -> Result<Value, (u32, &'static str)> {
+        if let Some(subject) = path.strip_prefix("/subjects/").and_then(|it| it.strip_suffix("/versions/latest")) {
+            let versions = self.subjects.get(subject).ok_or((40401, "Subject not found"))?;
+            let (schema, id) = versions.last().ok_or((40402, "Version not found"))?;
+            let text = schema.to_string();
+            return Ok(json!({ "subject": subject, "version": versions.len(), "id": id, "schema": text }));
+        }
         let (text, kind) = self.schemas.get(path).ok_or((40403, "Schema not found"))?;
         Ok(json!({ "schema": text, "schemaType": kind }))
     }
