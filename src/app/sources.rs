@@ -4,11 +4,11 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::codec::avro::Schemas;
-use crate::codec::event::Format;
+use crate::codec::event::{AvroFormat, Format};
 use crate::codec::plain::{Locator, Places, Pointer};
 use crate::engine::event::{Event, SourceRecord, Undecodable};
 use crate::kafka::start::Start;
-use crate::settings::{self, PlaceSettings, Settings, SourceFormat, SourceSettings, TopicSelector};
+use crate::settings::{self, AvroSettings, PlaceSettings, Settings, SourceFormat, SourceSettings, TopicSelector};
 
 /// Topics whose source is remembered; a pattern may find new ones for ever.
 const TOPICS_KEPT: usize = 100_000;
@@ -109,7 +109,9 @@ fn source(settings: &SourceSettings, schemas: &Arc<dyn Schemas>) -> Source {
     let format = match &settings.format {
         SourceFormat::CloudEvents => Format::CloudEvents,
         SourceFormat::Json(it) => Format::Json(places(it)),
-        SourceFormat::Avro(it) => Format::Avro(places(it), schemas.clone()),
+        SourceFormat::Avro(AvroSettings { places: it, has_keys }) => {
+            Format::Avro(AvroFormat { places: places(it), schemas: schemas.clone(), has_keys: *has_keys })
+        }
     };
     let start = match settings.start {
         settings::Start::Latest => Start::Latest,

@@ -72,6 +72,8 @@ fn binary(record: &SourceRecord, headers: &Headers<'_>, content_type: &str) -> R
         source: required_header(headers.source, "ce_source")?.into(),
         subject: headers.subject.map(|value| utf8(value, "ce_subject")).transpose()?.map(Arc::from),
         time: headers.time.map(|value| utf8(value, "ce_time")).transpose()?.map(Arc::from),
+        schema: None,
+        key: None,
         data: match record.value_bytes() {
             None => Value::Null,
             // What has neither bytes nor a type is how producers without null values say that there is no data.
@@ -164,6 +166,8 @@ fn structured(record: &SourceRecord, content_type: &str) -> Result<Attributes, S
         source: required(fields.source, "source")?.into(),
         subject: attribute(fields.subject, "subject")?.map(Arc::from),
         time: attribute(fields.time, "time")?.map(Arc::from),
+        schema: None,
+        key: None,
         data: structured_data(&fields)?,
     })
 }

@@ -24,8 +24,19 @@ pub enum Format {
     CloudEvents,
     /// Plain JSON, with the places of type, id and data.
     Json(Places),
-    /// Avro in Confluent's wire format, with the same places in what the record is, and where schemas are found.
-    Avro(Places, Arc<dyn Schemas>),
+    /// Avro in Confluent's wire format.
+    Avro(AvroFormat),
+}
+
+/// How the events of a source in Avro are written.
+#[derive(Clone, Debug)]
+pub struct AvroFormat {
+    /// Where things are found in what the record is.
+    pub places: Places,
+    /// Where schemas are found.
+    pub schemas: Arc<dyn Schemas>,
+    /// Whether keys are Avro too; else they are bytes.
+    pub has_keys: bool,
 }
 
 impl Format {
@@ -43,12 +54,14 @@ impl Format {
     pub fn is_ready(&self, record: &SourceRecord, was_understood: bool) -> bool {
         match self {
             Format::CloudEvents | Format::Json(_) => true,
-            Format::Avro(_, schemas) => plain::schema_of(record).is_none_or(|key| match schemas.find(key) {
-                Found::Later => false,
-                // Its schema is one that there is, whoever names others.
-                Found::Unasked(_) => !was_understood,
-                Found::Here(_) | Found::Not(_) => true,
-            }),
+            Format::Avro(format) => {
+                plain::schemas_of(record, format.has_keys).all(|key| match format.schemas.find(key) {
+                    Found::Later => false,
+                    // Its schema is one that there is, whoever names others.
+                    Found::Unasked(_) => !was_understood,
+                    Found::Here(_) | Found::Not(_) => true,
+                })
+            }
         }
     }
 
@@ -57,11 +70,11 @@ impl Format {
         let understood = few_headers(&record).and_then(|()| match self {
             Format::CloudEvents => cloudevents::read(&record),
             Format::Json(places) => plain::read_json(&record, places),
-            Format::Avro(places, schemas) => plain::read_avro(&record, places, &**schemas),
+            Format::Avro(format) => plain::read_avro(&record, format),
         });
         match understood.and_then(Attributes::short) {
-            Ok(Attributes { id, kind, source, subject, time, data }) => {
-                Ok(Event { record, id, kind, source, subject, time, data })
+            Ok(Attributes { id, kind, source, subject, time, schema, key, data }) => {
+                Ok(Event { record, id, kind, source, subject, time, schema, key, data })
             }
             Err(message) => Err((record, Undecodable { message: run::cut(message) })),
         }
@@ -76,6 +89,8 @@ pub(super) struct Attributes {
     pub source: Arc<str>,
     pub subject: Option<Arc<str>>,
     pub time: Option<Arc<str>>,
+    pub schema: Option<Arc<str>>,
+    pub key: Option<Value>,
     pub data: Value,
 }
 
@@ -98,6 +113,7 @@ impl Attributes {
             ("source", self.source.len()),
             ("subject", length(&self.subject)),
             ("time", length(&self.time)),
+            ("schema", length(&self.schema)),
         ];
         lengths.into_iter().find(|(_, length)| *length > ATTRIBUTE_BYTES)
     }

@@ -2,8 +2,10 @@
 
 use std::sync::Arc;
 
-use super::avro::{self, Found, RecordSchema, Schemas, frame};
-use super::event::{Attributes, parse, utf8};
+use bytes::Bytes;
+
+use super::avro::{self, Found, RecordSchema, SchemaKey, Schemas, frame};
+use super::event::{Attributes, AvroFormat, parse, utf8};
 use crate::engine::event::SourceRecord;
 use crate::engine::value::{Value, ValueRef, View};
 
@@ -82,9 +84,22 @@ pub(super) fn read_json(record: &SourceRecord, places: &Places) -> Result<Attrib
 }
 
 /// Understands a record that names its schema, which must have been found.
-pub(super) fn read_avro(record: &SourceRecord, places: &Places, schemas: &dyn Schemas) -> Result<Attributes, String> {
+pub(super) fn read_avro(record: &SourceRecord, format: &AvroFormat) -> Result<Attributes, String> {
     let bytes = record.value_bytes().ok_or("the value is null, but an Avro record is expected")?;
-    let (key, datum) = frame::read(record.header(frame::VALUE_HEADER), &bytes)?;
+    let (document, schema) = read_part(record.header(frame::VALUE_HEADER), &bytes, &*format.schemas)?;
+    let mut attributes = attributes(record, &format.places, &document, schema.as_ref())?;
+    attributes.schema = schema;
+    if let Some(key) = record.key().filter(|_| format.has_keys) {
+        let bytes = Bytes::copy_from_slice(key);
+        let read = read_part(record.header(frame::KEY_HEADER), &bytes, &*format.schemas);
+        attributes.key = Some(read.map_err(|what| format!("the key: {what}"))?.0);
+    }
+    Ok(attributes)
+}
+
+/// A value or a key that names its schema, and the full name of that.
+fn read_part(header: Option<&[u8]>, bytes: &Bytes, schemas: &dyn Schemas) -> Result<(Value, Option<Arc<str>>), String> {
+    let (key, datum) = frame::read(header, bytes)?;
     let schema = match schemas.find(key) {
         Found::Here(schema) => schema,
         Found::Not(why) | Found::Unasked(why) => return Err(format!("its schema has the {key}: {why}")),
@@ -93,16 +108,19 @@ pub(super) fn read_avro(record: &SourceRecord, places: &Places, schemas: &dyn Sc
     match &*schema {
         RecordSchema::Avro(schema) => {
             let document = avro::decode(schema, &datum).map_err(|what| format!("{what}; its schema has the {key}"))?;
-            attributes(record, places, &document, schema.name())
+            Ok((document, schema.name().cloned()))
         }
-        RecordSchema::Json => attributes(record, places, &parse(datum)?, None),
+        RecordSchema::Json => Ok((parse(datum)?, None)),
     }
 }
 
-/// The schema that an Avro record names, if it names one.
-pub(super) fn schema_of(record: &SourceRecord) -> Option<frame::SchemaKey> {
-    let bytes = record.value_bytes()?;
-    frame::read(record.header(frame::VALUE_HEADER), &bytes).ok().map(|(key, _)| key)
+/// The schemas that an Avro record names: that of its value, and that of its key if keys have one.
+pub(super) fn schemas_of(record: &SourceRecord, has_keys: bool) -> impl Iterator<Item = SchemaKey> {
+    let named = |header: &str, bytes: &Bytes| frame::read(record.header(header), bytes).ok().map(|(key, _)| key);
+    let of_value = record.value_bytes().and_then(|bytes| named(frame::VALUE_HEADER, &bytes));
+    let key = record.key().filter(|_| has_keys);
+    let of_key = key.and_then(|key| named(frame::KEY_HEADER, &Bytes::copy_from_slice(key)));
+    of_value.into_iter().chain(of_key)
 }
 
 fn attributes(
@@ -118,7 +136,8 @@ fn attributes(
         None => Arc::default(),
     };
     let data = places.data.find(document).ok_or_else(|| format!("there is no data at {}", places.data.text))?;
-    Ok(Attributes { id, kind, source: Arc::default(), subject: None, time: None, data: data.to_value() })
+    let (source, data) = (Arc::default(), data.to_value());
+    Ok(Attributes { id, kind, source, subject: None, time: None, schema: None, key: None, data })
 }
 
 fn missing(what: &str, place: &Locator) -> String {

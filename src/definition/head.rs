@@ -8,7 +8,7 @@ use serde_json::value::RawValue;
 
 use super::document::is_version;
 use super::json;
-use crate::engine::trigger::{ClauseError, Pattern, SourcePattern, Trigger, TypePattern, parse_topic};
+use crate::engine::trigger::{ClauseError, Pattern, SourcePattern, Trigger, TypePattern, parse_schema, parse_topic};
 use crate::engine::workflow::{ContentHash, Status, Workflow, WorkflowId};
 
 /// Why the head of a definition could not be read: it was not applied by `tidegate apply`, or by a version that knew more.
@@ -41,9 +41,10 @@ struct Head<'a> {
 #[derive(Deserialize)]
 struct TriggerHead<'a> {
     #[serde(borrow)]
-    event: Cow<'a, str>,
+    event: Option<Cow<'a, str>>,
     topic: Option<Cow<'a, str>>,
     source: Option<Cow<'a, str>>,
+    schema: Option<Cow<'a, str>>,
     #[serde(borrow, rename = "match")]
     pattern: Option<&'a RawValue>,
 }
@@ -71,7 +72,11 @@ pub(super) fn parse_status(name: &str) -> Option<Status> {
 
 fn trigger(head: &TriggerHead<'_>) -> Result<Trigger, HeadError> {
     let clause = |field| move |error: ClauseError| wrong(field, error.message);
-    let mut trigger = Trigger::on(TypePattern::parse(&head.event).map_err(clause("event"))?);
+    // Whoever names a schema may leave the type out.
+    let event = head.event.as_deref().or_else(|| head.schema.is_some().then_some("*"));
+    let event = event.ok_or_else(|| wrong("triggers", "one has no event"))?;
+    let mut trigger = Trigger::on(TypePattern::parse(event).map_err(clause("event"))?);
+    trigger.schema = head.schema.as_deref().map(parse_schema).transpose().map_err(clause("schema"))?;
     trigger.topic = head.topic.as_deref().map(parse_topic).transpose().map_err(clause("topic"))?;
     trigger.source = head.source.as_deref().map(SourcePattern::parse).transpose().map_err(clause("source"))?;
     trigger.pattern = head.pattern.map(pattern).transpose()?;

@@ -4,10 +4,10 @@ use super::node::{Node, Text};
 use super::reader::Reader;
 use crate::engine::expression::Program;
 use crate::engine::limits;
-use crate::engine::trigger::{ClauseError, Pattern, SourcePattern, Trigger, TypePattern, parse_topic};
+use crate::engine::trigger::{ClauseError, Pattern, SourcePattern, Trigger, TypePattern, parse_schema, parse_topic};
 use crate::expression::Names;
 
-const FIELDS: [&str; 5] = ["event", "topic", "source", "match", "where"];
+const FIELDS: [&str; 6] = ["event", "topic", "source", "schema", "match", "where"];
 
 /// Reads the list of triggers, each with its `where`.
 pub(super) fn read_all(reader: &mut Reader<'_>, node: &Node) -> Vec<(Trigger, Option<Program>)> {
@@ -27,16 +27,22 @@ pub(super) fn read_all(reader: &mut Reader<'_>, node: &Node) -> Vec<(Trigger, Op
 fn read(reader: &mut Reader<'_>, node: &Node) -> Option<(Trigger, Option<Program>)> {
     let what = "the trigger";
     let fields = reader.fields(node, what, &FIELDS)?;
-    let event = reader
-        .required(&fields, what, "event", "orders.paid")
-        .and_then(|node| clause(reader, "event", node, TypePattern::parse));
+    // Whoever names a schema may leave the type out, which most often is the same.
+    let event = match fields.get("event") {
+        None if fields.get("schema").is_some() => TypePattern::parse("*").ok(),
+        _ => reader
+            .required(&fields, what, "event", "orders.paid")
+            .and_then(|node| clause(reader, "event", node, TypePattern::parse)),
+    };
     let topic = fields.get("topic").map(|node| clause(reader, "topic", node, parse_topic));
     let source = fields.get("source").map(|node| clause(reader, "source", node, SourcePattern::parse));
+    let schema = fields.get("schema").map(|node| clause(reader, "schema", node, parse_schema));
     let pattern = fields.get("match").map(|node| pattern(reader, node));
     let condition = fields.get("where").map(|node| reader.condition("where", node, &Names::of_trigger()));
     let mut trigger = Trigger::on(event?);
     trigger.topic = topic.map_or(Some(None), |it| it.map(Some))?;
     trigger.source = source.map_or(Some(None), |it| it.map(Some))?;
+    trigger.schema = schema.map_or(Some(None), |it| it.map(Some))?;
     trigger.pattern = pattern.map_or(Some(None), |it| it.map(Some))?;
     Some((trigger, condition.map_or(Some(None), |it| it.map(Some))?))
 }

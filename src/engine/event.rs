@@ -139,6 +139,10 @@ pub struct Event {
     pub subject: Option<Arc<str>>,
     /// The event's own time, RFC 3339, as written.
     pub time: Option<Arc<str>>,
+    /// The full name of the schema that it was written with, where it names one.
+    pub schema: Option<Arc<str>>,
+    /// The decoded key, where the source says that keys are more than bytes.
+    pub key: Option<Value>,
     /// The decoded payload.
     pub data: Value,
 }

@@ -8,7 +8,7 @@ use crate::engine::expression::{Expression, Kind, Load, Root, Segment};
 use crate::engine::value::Value;
 
 /// The fields of `event`.
-const EVENT: [(&str, Root); 11] = [
+const EVENT: [(&str, Root); 12] = [
     ("id", Root::EventId),
     ("type", Root::EventType),
     ("source", Root::EventSource),
@@ -17,6 +17,7 @@ const EVENT: [(&str, Root); 11] = [
     ("topic", Root::EventTopic),
     ("partition", Root::EventPartition),
     ("offset", Root::EventOffset),
+    ("schema", Root::EventSchema),
     ("key", Root::EventKey),
     ("headers", Root::EventHeaders),
     ("data", Root::EventData),
@@ -105,7 +106,7 @@ impl<'a> Names<'a> {
         let mut segments = path.segments.clone();
         segments.push((Segment::Field(name.into()), at));
         let target = self.resolve(Path { name: path.name, at: path.at, segments })?;
-        let optional = path.name == "event" && matches!(name, "subject" | "time" | "key");
+        let optional = path.name == "event" && matches!(name, "subject" | "time" | "schema" | "key");
         Ok(Some(if optional {
             let null = Expression { at: target.at, kind: Kind::Literal(Value::Null) };
             let at = target.at;

@@ -27,7 +27,7 @@ pub use kafka::KafkaSettings;
 pub use mistake::{Mistake, Mistakes, Place, nearest};
 pub use reference::References;
 pub use secret::Secret;
-pub use source::{Locator, PlaceSettings, SourceFormat, SourceSettings, Start, TopicSelector};
+pub use source::{AvroSettings, Locator, PlaceSettings, SourceFormat, SourceSettings, Start, TopicSelector};
 
 use document::{Document, MistakeList, Reader, SETTINGS_BYTES, Section, Text};
 use reference::Resolver;

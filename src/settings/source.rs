@@ -57,7 +57,16 @@ pub enum SourceFormat {
     /// Plain JSON with configured places.
     Json(PlaceSettings),
     /// Avro with configured places; its schemas are in the registry.
-    Avro(PlaceSettings),
+    Avro(AvroSettings),
+}
+
+/// How a source in Avro is understood.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AvroSettings {
+    /// Where the event's parts are in what a record is.
+    pub places: PlaceSettings,
+    /// Whether keys are Avro too. Default: they are bytes.
+    pub has_keys: bool,
 }
 
 /// Where an event's parts are in a record that has no envelope.
@@ -199,6 +208,9 @@ fn read_format(section: &mut Section<'_, '_>) -> Option<SourceFormat> {
             }
         }
     }
+    if let Some(text) = section.text("key").filter(|_| format != FormatName::Avro) {
+        section.mistake(text.place, "`key` is for format `avro`", "remove `key`; keys are bytes");
+    }
     match format {
         FormatName::CloudEvents => Some(SourceFormat::CloudEvents),
         FormatName::Json => read_json(section).map(SourceFormat::Json),
@@ -206,13 +218,14 @@ fn read_format(section: &mut Section<'_, '_>) -> Option<SourceFormat> {
     }
 }
 
-fn read_avro(section: &mut Section<'_, '_>) -> Option<PlaceSettings> {
+fn read_avro(section: &mut Section<'_, '_>) -> Option<AvroSettings> {
+    let keys = section.choice("key", &[("bytes", false), ("avro", true)]);
     let has_kind = section.text("type").is_some();
     let kind = section.parsed("type", avro_locator);
     let id = section.parsed("id", locator);
     let data = section.parsed("data", |data| json_pointer(data).map(|()| data.to_owned())).unwrap_or_default();
     let kind = if has_kind { kind? } else { Locator::SchemaName };
-    Some(PlaceSettings { kind, id, data })
+    Some(AvroSettings { places: PlaceSettings { kind, id, data }, has_keys: keys.is_some_and(|(it, _)| it) })
 }
 
 /// Where the type of an Avro record is: it may be in its schema, too.

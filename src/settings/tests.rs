@@ -253,9 +253,13 @@ fn the_type_of_an_avro_record_is_its_schemas_name_if_nothing_else_is_said() {
         let text = format!("[[sources]]\ntopic = \"a\"\nformat = \"avro\"\n{more}{REGISTRY}");
         accepted(&text, &[]).sources[0].format.clone()
     };
-    let places = |kind, id, data: &str| SourceFormat::Avro(PlaceSettings { kind, id, data: data.into() });
+    let places = |kind, id, data: &str| {
+        let places = PlaceSettings { kind, id, data: data.into() };
+        SourceFormat::Avro(AvroSettings { places, has_keys: false })
+    };
     assert_eq!(format(""), places(Locator::SchemaName, None, ""));
     assert_eq!(format("type = \"schema:name\""), places(Locator::SchemaName, None, ""));
+    assert!(matches!(format("key = \"avro\""), SourceFormat::Avro(AvroSettings { has_keys: true, .. })));
     let pointer = |text: &str| Locator::Pointer(text.into());
     assert_eq!(
         format("type = \"/kind\"\nid = \"/id\"\ndata = \"/body\""),

@@ -18,7 +18,7 @@ fn the_event() {
     check("event.headers.empty", "null");
     check("event.headers.raw", r#""/wA=""#);
     check("event.headers", r#"{"content-type":"application/json","x":"last","empty":null,"raw":"/wA="}"#);
-    check("size(event)", "11");
+    check("size(event)", "12");
     check("event[event.id == 'e-1' ? 'topic' : 'id']", r#""webhooks""#);
     check_fails("event.headers.gone", "no such field `gone` in event.headers");
     check_fails("event.id.x", "no field `x` in event.id: it is string");

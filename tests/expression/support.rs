@@ -54,6 +54,8 @@ pub fn event(data: &str) -> Event {
         source: "https://shop.example.com".into(),
         subject: None,
         time: Some("2026-05-04T12:30:00Z".into()),
+        schema: None,
+        key: None,
         data: json_value(data),
     }
 }

@@ -14,12 +14,14 @@ struct Written {
     kind: String,
     topic: Option<&'static str>,
     source: Option<&'static str>,
+    schema: Option<&'static str>,
     pattern: Json,
 }
 
 impl Written {
     fn trigger(&self) -> Trigger {
-        trigger(&self.kind, self.topic, self.source, &self.pattern)
+        let trigger = trigger(&self.kind, self.topic, self.source, &self.pattern);
+        Trigger { schema: self.schema.map(Into::into), ..trigger }
     }
 }
 
@@ -130,11 +132,20 @@ fn written() -> impl Strategy<Value = Written> {
     let pattern = prop_oneof![
         1 => Just(Json::Null),
         4 => over_data().prop_map(|it| json!({ "data": it })),
+        1 => over_data().prop_map(|it| json!({ "key": it })),
         1 => envelope,
+        1 => leaf().prop_map(|it| json!({ "schema": it })),
     ];
     let topic = proptest::option::weighted(0.2, prop_oneof![Just("t1"), Just("t2")]);
     let source = proptest::option::weighted(0.2, prop_oneof![Just("s1"), Just("s*"), Just("s2*")]);
-    (kind, topic, source, pattern).prop_map(|(kind, topic, source, pattern)| Written { kind, topic, source, pattern })
+    let schema = proptest::option::weighted(0.2, prop_oneof![Just("ab"), Just("n.S")]);
+    (kind, topic, source, schema, pattern).prop_map(|(kind, topic, source, schema, pattern)| Written {
+        kind,
+        topic,
+        source,
+        schema,
+        pattern,
+    })
 }
 
 fn payload() -> impl Strategy<Value = Json> {
@@ -154,13 +165,17 @@ fn event_parts() -> impl Strategy<Value = EventParts<'static>> {
     let headers = proptest::collection::vec((Just("h"), bytes()), 0..3);
     let topic = prop_oneof![Just("t1"), Just("t2")];
     let source = prop_oneof![Just(""), Just("s1"), Just("s2x")];
-    (kind, topic, source, subject, bytes(), headers, payload()).prop_map(
-        |(kind, topic, source, subject, key, headers, data)| EventParts {
+    let schema = proptest::option::of(prop_oneof![Just("ab"), Just("n.S")]);
+    let keys = (bytes(), proptest::option::weighted(0.3, prop_oneof![payload(), scalar()]));
+    (kind, topic, source, subject, schema, keys, headers, payload()).prop_map(
+        |(kind, topic, source, subject, schema, (key, decoded_key), headers, data)| EventParts {
             kind,
             topic,
             source,
             subject,
+            schema,
             key,
+            decoded_key,
             headers,
             data,
         },
@@ -251,8 +266,13 @@ proptest! {
 
 /// Triggers that differ in one alternative for the field `x`, and events whose `x` is one value or a list of them.
 fn check_one_field(alternatives: Vec<(Json, bool)>, values: Vec<Vec<Json>>) {
-    let written =
-        |it| Written { kind: "a".into(), topic: None, source: None, pattern: json!({ "data": { "x": [it] } }) };
+    let written = |it| Written {
+        kind: "a".into(),
+        topic: None,
+        source: None,
+        schema: None,
+        pattern: json!({ "data": { "x": [it] } }),
+    };
     let triggers: Vec<_> = alternatives.into_iter().map(|(it, goes)| (written(it), goes)).collect();
     let event = |mut it: Vec<Json>| {
         let data = if it.len() == 1 { json!({ "x": it.swap_remove(0) }) } else { json!({ "x": it }) };
@@ -267,6 +287,7 @@ fn objects_with_many_named_fields_are_walked_by_their_own() {
         kind: "a".into(),
         topic: None,
         source: None,
+        schema: None,
         pattern: if it < 50 {
             json!({ "data": { format!("f{it}"): ["v"] } })
         } else {

@@ -60,7 +60,10 @@ pub struct EventParts<'a> {
     pub topic: &'a str,
     pub source: &'a str,
     pub subject: Option<&'a str>,
+    pub schema: Option<&'a str>,
     pub key: Option<&'a [u8]>,
+    /// What the key is, where it is more than bytes.
+    pub decoded_key: Option<Json>,
     pub headers: Vec<(&'a str, Option<&'a [u8]>)>,
     pub data: Json,
 }
@@ -72,7 +75,9 @@ impl Default for EventParts<'_> {
             topic: "webhooks",
             source: "https://shop.example.com",
             subject: None,
+            schema: None,
             key: None,
+            decoded_key: None,
             headers: Vec::new(),
             data: Json::Null,
         }
@@ -91,6 +96,8 @@ impl EventParts<'_> {
             source: self.source.into(),
             subject: self.subject.map(Arc::from),
             time: None,
+            schema: self.schema.map(Arc::from),
+            key: self.decoded_key.as_ref().map(decoded),
             data: decoded(&self.data),
         }
     }
@@ -114,6 +121,7 @@ pub fn trigger(kind: &str, topic: Option<&str>, source: Option<&str>, matching: 
         event: TypePattern::parse(kind).unwrap(),
         topic: topic.map(|it| parse_topic(it).unwrap()),
         source: source.map(|it| SourcePattern::parse(it).unwrap()),
+        schema: None,
         pattern: (!matching.is_null()).then(|| pattern(matching)),
     }
 }

@@ -400,6 +400,8 @@ impl Subject {
             source: "".into(),
             subject: None,
             time: None,
+            schema: None,
+            key: None,
             data: Value::Null,
         });
         let (event, message) = (Arc::new(event), run::cut(message.to_owned()));

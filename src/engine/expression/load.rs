@@ -41,7 +41,9 @@ pub enum Root {
     EventPartition,
     /// `event.offset`.
     EventOffset,
-    /// `event.key`: a string if it is UTF-8, else bytes; null for a null key.
+    /// `event.schema`: null if the event names none.
+    EventSchema,
+    /// `event.key`: what it is, where the source says how keys are written; else a string if it is UTF-8, or bytes; null for a null key.
     EventKey,
     /// `event.headers`, as an object; of headers with the same name the last one counts.
     EventHeaders,
@@ -119,6 +121,7 @@ impl Load {
             | Root::EventTopic
             | Root::EventPartition
             | Root::EventOffset
+            | Root::EventSchema
             | Root::EventKey
             | Root::EventHeaders
             | Root::EventHeader(_)
@@ -183,6 +186,7 @@ impl Load {
             | Root::EventTopic
             | Root::EventPartition
             | Root::EventOffset
+            | Root::EventSchema
             | Root::EventKey
             | Root::EventData
             | Root::StepOutput(_)
@@ -202,12 +206,13 @@ impl Load {
             Root::EventId => Operand::Shared(&event.id),
             Root::EventType => Operand::Shared(&event.kind),
             Root::EventSource => Operand::Shared(&event.source),
-            Root::EventSubject => event.subject.as_ref().map_or(Operand::Owned(Value::Null), Operand::Shared),
-            Root::EventTime => event.time.as_ref().map_or(Operand::Owned(Value::Null), Operand::Shared),
+            Root::EventSubject => optional_operand(event.subject.as_ref()),
+            Root::EventTime => optional_operand(event.time.as_ref()),
             Root::EventTopic => Operand::Shared(&event.record.origin.topic.name),
             Root::EventPartition => Operand::Owned(Value::Int(event.record.origin.partition.into())),
             Root::EventOffset => Operand::Owned(Value::Int(event.record.origin.offset)),
-            Root::EventKey => bytes_operand(event.record.key()),
+            Root::EventSchema => optional_operand(event.schema.as_ref()),
+            Root::EventKey => key_operand(event),
             Root::EventHeader(name) => match find_header(event, name) {
                 Some(value) => bytes_operand(value),
                 None => {
@@ -329,7 +334,18 @@ fn all_headers(event: &Event) -> Value {
 }
 
 /// How many fields `event` has as an object.
-const EVENT_FIELDS: usize = 11;
+const EVENT_FIELDS: usize = 12;
+
+fn optional_operand(text: Option<&Arc<str>>) -> Operand<'_> {
+    text.map_or(Operand::Owned(Value::Null), Operand::Shared)
+}
+
+fn key_operand(event: &Event) -> Operand<'_> {
+    match &event.key {
+        Some(key) => Operand::Borrowed(key.into()),
+        None => bytes_operand(event.record.key()),
+    }
+}
 
 fn whole_event(event: &Event) -> Value {
     let optional = |text: &Option<Arc<str>>| text.clone().map_or(Value::Null, Value::Text);
@@ -343,7 +359,8 @@ fn whole_event(event: &Event) -> Value {
         ("topic".into(), Value::Text(origin.topic.name.clone())),
         ("partition".into(), Value::Int(origin.partition.into())),
         ("offset".into(), Value::Int(origin.offset)),
-        ("key".into(), bytes_operand(event.record.key()).into_value()),
+        ("schema".into(), optional(&event.schema)),
+        ("key".into(), key_operand(event).into_value()),
         ("headers".into(), all_headers(event)),
         ("data".into(), event.data.clone()),
     ])

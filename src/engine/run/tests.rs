@@ -56,7 +56,8 @@ fn go(plan: &Plan, ended: &[EndedStep], waiting: &[usize]) -> Run {
     let topic = Arc::new(Topic { name: "t".into(), id: [0; 16] });
     let record = SourceRecord::new(Origin { topic, partition: 0, offset: 0 }, 0, None, None, std::iter::empty());
     let (id, kind, source) = ("1".into(), "a".into(), "/".into());
-    let event = Event { record, id, kind, source, subject: None, time: None, data: Value::Null };
+    let event =
+        Event { record, id, kind, source, subject: None, time: None, schema: None, key: None, data: Value::Null };
     let scope = Scope {
         event: &event,
         steps: &[],

@@ -30,6 +30,8 @@ pub enum ClauseName {
     Topic,
     /// `source`.
     Source,
+    /// `schema`.
+    Schema,
     /// `match`: the part of the pattern at this JSON pointer.
     Match(String),
 }
@@ -40,6 +42,7 @@ impl std::fmt::Display for ClauseName {
             ClauseName::Event => formatter.write_str("event"),
             ClauseName::Topic => formatter.write_str("topic"),
             ClauseName::Source => formatter.write_str("source"),
+            ClauseName::Schema => formatter.write_str("schema"),
             ClauseName::Match(pointer) => write!(formatter, "match{pointer}"),
         }
     }
@@ -69,6 +72,9 @@ impl Trigger {
         if let Some(expected) = self.source.as_ref().filter(|it| !it.matches(&event.source)) {
             let found = if event.source.is_empty() { "no source" } else { &event.source };
             note(ClauseName::Source, &expected.to_string(), found);
+        }
+        if let Some(expected) = self.schema.as_ref().filter(|it| event.schema.as_ref() != Some(it)) {
+            note(ClauseName::Schema, expected, event.schema.as_deref().unwrap_or("no schema"));
         }
         if let Some(pattern) = &self.pattern {
             explain_one(&pattern.root, &Subject::Event(event), "", &mut mismatches);

@@ -21,7 +21,7 @@ pub use explain::{ClauseName, Mismatch};
 pub use index::{Candidates, TriggerIndex, TriggerKey};
 pub use parse::PatternError;
 pub use pattern::Pattern;
-pub use type_pattern::{ClauseError, SourcePattern, TypePattern, parse_topic};
+pub use type_pattern::{ClauseError, SourcePattern, TypePattern, parse_schema, parse_topic};
 
 /// One trigger of a workflow: every clause must hold.
 #[derive(Clone, Debug)]
@@ -32,6 +32,8 @@ pub struct Trigger {
     pub topic: Option<Arc<str>>,
     /// Which CloudEvents sources count; None = all.
     pub source: Option<SourcePattern>,
+    /// The full name of the schema, if only one counts; [`parse_schema`] reads it.
+    pub schema: Option<Arc<str>>,
     /// What the event must hold; None = anything.
     pub pattern: Option<Pattern>,
 }
@@ -39,7 +41,7 @@ pub struct Trigger {
 impl Trigger {
     /// A trigger for every event of these types.
     pub fn on(event: TypePattern) -> Trigger {
-        Trigger { event, topic: None, source: None, pattern: None }
+        Trigger { event, topic: None, source: None, schema: None, pattern: None }
     }
 
     /// Whether every clause holds for the event.
@@ -47,6 +49,7 @@ impl Trigger {
         self.event.matches(&event.kind)
             && self.topic.as_ref().is_none_or(|topic| *topic == event.record.origin.topic.name)
             && self.source.as_ref().is_none_or(|source| source.matches(&event.source))
+            && self.schema.as_ref().is_none_or(|schema| event.schema.as_ref() == Some(schema))
             && self.pattern.as_ref().is_none_or(|pattern| pattern.matches(event))
     }
 }

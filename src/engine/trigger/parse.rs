@@ -173,9 +173,11 @@ impl Parser {
 
     fn root_clause(&mut self, name: &str, value: &Value, place: &Place<'_>) -> Option<Clause> {
         match name {
-            "data" if value.is_map() => self.object(value, place, Level::Data).map(Clause::Object),
+            "data" | "key" if value.is_map() => self.object(value, place, Level::Data).map(Clause::Object),
             "headers" => self.object(value, place, Level::Headers).map(Clause::Object),
-            _ if name == "data" || TEXT_ROOTS.contains(&name) => self.leaf(value, place).map(Clause::Leaf),
+            _ if matches!(name, "data" | "key") || TEXT_ROOTS.contains(&name) => {
+                self.leaf(value, place).map(Clause::Leaf)
+            }
             "detail" => self.wrong(place, "the payload is called `data` here; write `data` instead of `detail`"),
             _ => self.wrong(place, format!("unknown field {name:?}; a pattern begins with {}", ROOTS.join(", "))),
         }

@@ -5,9 +5,9 @@ use crate::engine::event::Event;
 use crate::engine::value::Value;
 
 /// What a pattern may begin with.
-pub(super) const ROOTS: [&str; 7] = ["data", "id", "type", "source", "subject", "key", "headers"];
+pub(super) const ROOTS: [&str; 8] = ["data", "id", "type", "source", "subject", "schema", "key", "headers"];
 /// The roots that are one text, without fields of their own.
-pub(super) const TEXT_ROOTS: [&str; 5] = ["id", "type", "source", "subject", "key"];
+pub(super) const TEXT_ROOTS: [&str; 5] = ["id", "type", "source", "subject", "schema"];
 /// The name under which the index files a trigger's topic; no pattern can begin with it.
 pub(super) const TOPIC_ROOT: &str = "topic";
 
@@ -76,7 +76,11 @@ fn root<'a>(event: &'a Event, name: &str) -> Subject<'a> {
         "type" => Subject::Text(&event.kind),
         "source" => Subject::Text(&event.source),
         "subject" => event.subject.as_deref().map_or(Subject::Missing, Subject::Text),
-        "key" => event.record.key().map_or(Subject::Missing, Subject::Bytes),
+        "schema" => event.schema.as_deref().map_or(Subject::Missing, Subject::Text),
+        "key" => match &event.key {
+            Some(key) => Subject::Value(key.clone()),
+            None => event.record.key().map_or(Subject::Missing, Subject::Bytes),
+        },
         "headers" => Subject::Headers(event),
         TOPIC_ROOT => Subject::Text(&event.record.origin.topic.name),
         _ => Subject::Missing,

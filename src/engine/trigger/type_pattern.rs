@@ -199,6 +199,24 @@ pub fn parse_topic(text: &str) -> Result<Arc<str>, ClauseError> {
     Ok(text.into())
 }
 
+/// Reads the full name of a schema: namespace and name, as [Avro](https://avro.apache.org/docs/1.12.0/specification/#names) has them.
+pub fn parse_schema(text: &str) -> Result<Arc<str>, ClauseError> {
+    check_length("schema", text)?;
+    let is_name = |part: &str| {
+        let begins = part.starts_with(|first: char| first.is_ascii_alphabetic() || first == '_');
+        begins && part.bytes().all(|it| it.is_ascii_alphanumeric() || it == b'_')
+    };
+    let mut offset = 0;
+    for part in text.split('.') {
+        if !is_name(part) {
+            let message = "a schema's full name is namespace and name, like com.example.OrderPaid: letters, digits and `_`, with dots between";
+            return Err(wrong(offset, message));
+        }
+        offset += part.len() + 1;
+    }
+    Ok(text.into())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

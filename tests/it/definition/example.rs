@@ -135,7 +135,7 @@ fn event(line: &Json, offset: i64) -> Option<Event> {
         _ => (&value["id"], &value["type"], &value["source"], &value["data"]),
     };
     let (id, kind, source) = (id.as_str()?.into(), kind.as_str()?.into(), source.as_str().unwrap_or("").into());
-    Some(Event { record, id, kind, source, subject: None, time: None, data: convert(data) })
+    Some(Event { record, id, kind, source, subject: None, time: None, schema: None, key: None, data: convert(data) })
 }
 
 fn convert(json: &Json) -> Value {

@@ -193,6 +193,13 @@ fn the_outermost_fields_are_checked() {
 
 #[test]
 fn triggers_are_checked() {
+    check_trigger("{schema: com.example.OrderPaid}", &[]);
+    check_trigger(
+        "{schema: com..example}",
+        &[
+            "4:18: a schema's full name is namespace and name, like com.example.OrderPaid: letters, digits and `_`, with dots between",
+        ],
+    );
     check_trigger("{}", &["4:5: the trigger has no `event`; add `event: orders.paid`"]);
     check_trigger("evnt: a\nevent: a", &["4:5: the trigger has no field \"evnt\"; did you mean `event`?"]);
     check_trigger(
@@ -212,7 +219,7 @@ fn triggers_are_checked() {
         &[
             "7:9: \"DE\" must be in a list of alternatives; write [\"DE\"]",
             "8:34: \"many\" is no number",
-            "9:7: unknown field \"dta\"; a pattern begins with data, id, type, source, subject, key, headers",
+            "9:7: unknown field \"dta\"; a pattern begins with data, id, type, source, subject, schema, key, headers",
         ],
     );
     check(

@@ -16,6 +16,7 @@ status: paused
 triggers:
   - {event: orders.paid, topic: webhooks, source: \"https://shop*\", match: {data: {country: [DE, {prefix: U}]}}}
   - {event: orders.*}
+  - {schema: com.example.OrderPaid}
 config: {timeout: 5m, vars: {rate: 1.0, list: [1, -2, 18446744073709551615, 1.5e300, null, true, \"\\u0001\\\"\\\\é\"]}}
 steps:
   - {id: b, type: log, dependencies: [a], config: {message: hi}}
@@ -30,7 +31,7 @@ fn canonical_json_is_sorted_and_tight() {
         r#""rate":1.0}},"id":"order-paid","status":"paused","steps":[{"config":{"message":"hi"},"dependencies":["a"],"#,
         r#""id":"b","type":"log"},{"config":{"output":{"x":[1,{"y":"z"}]}},"id":"a","type":"transform"}],"#,
         r#""triggers":[{"event":"orders.paid","match":{"data":{"country":["DE",{"prefix":"U"}]}},"#,
-        r#""source":"https://shop*","topic":"webhooks"},{"event":"orders.*"}],"version":"1.2.0"}"#,
+        r#""source":"https://shop*","topic":"webhooks"},{"event":"orders.*"},{"schema":"com.example.OrderPaid"}],"version":"1.2.0"}"#,
     );
     assert_eq!(canonical, expected);
 }

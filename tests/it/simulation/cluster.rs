@@ -182,6 +182,7 @@ impl Shared {
                     event: TypePattern::parse(event).unwrap(),
                     topic: None,
                     source: None,
+                    schema: None,
                     pattern: None,
                 }],
             };
@@ -380,7 +381,17 @@ pub fn read(event: Event) -> Result<Event, (SourceRecord, Undecodable)> {
 /// The event of a record, whose value is the event's type.
 pub fn decode(record: SourceRecord) -> Event {
     let kind = String::from_utf8_lossy(record.value().unwrap_or_default()).trim_end_matches('!').into();
-    Event { record, id: "".into(), kind, source: "".into(), subject: None, time: None, data: Value::Null }
+    Event {
+        record,
+        id: "".into(),
+        kind,
+        source: "".into(),
+        subject: None,
+        time: None,
+        schema: None,
+        key: None,
+        data: Value::Null,
+    }
 }
 
 /// What the workflows do, by the first word of their ids.

@@ -49,7 +49,7 @@ pub(super) fn event(offset: i64) -> Arc<Event> {
 pub(super) fn decode(record: SourceRecord) -> Result<Event, (SourceRecord, Undecodable)> {
     let nothing = || Arc::from("");
     let (id, kind, source) = (nothing(), nothing(), nothing());
-    Ok(Event { record, id, kind, source, subject: None, time: None, data: Value::Null })
+    Ok(Event { record, id, kind, source, subject: None, time: None, schema: None, key: None, data: Value::Null })
 }
 
 /// The first of so many workflows, called a, b …, behind the one that is done.

@@ -80,9 +80,10 @@ impl<'a> Access<'a> {
     pub fn of(trigger: &'a Trigger) -> Access<'a> {
         let mut clauses = Clauses::default();
         let mut ways = Vec::new();
-        if let Some(topic) = &trigger.topic {
-            let leaf = Leaf { literals: [Literal::Text(topic.clone())].into(), tests: Box::default() };
-            ways.push(clauses.add(&[TOPIC_ROOT.into()], Cow::Owned(leaf)));
+        for (root, text) in [(TOPIC_ROOT, &trigger.topic), ("schema", &trigger.schema)] {
+            let Some(text) = text else { continue };
+            let leaf = Leaf { literals: [Literal::Text(text.clone())].into(), tests: Box::default() };
+            ways.push(clauses.add(&[root.into()], Cow::Owned(leaf)));
         }
         if let Some(source) = &trigger.source {
             let leaf = match source {
