@@ -9,10 +9,10 @@ use super::definitions;
 use super::ledger::Ledger;
 use super::observer::{LaneObserver, Watcher};
 use super::refusals::Refusals;
+use super::schemas::SourceSchemas;
 use super::sources::SourceTable;
 use super::subjects::Subjects;
 use super::waiting::SharedWaiting;
-use crate::codec::avro::Schemas;
 use crate::codec::record::Encoder;
 use crate::engine::execution::{Identity, StepResults};
 use crate::engine::registry::Registry;
@@ -36,7 +36,7 @@ pub struct Parts {
     /// How many partitions the journal has.
     pub journal_partitions: u16,
     /// Where the schemas of Avro records are found.
-    pub schemas: Arc<dyn Schemas>,
+    pub schemas: SourceSchemas,
     /// The installed workflows.
     pub registry: Arc<RwLock<Registry>>,
     /// The subjects that they name.

@@ -21,6 +21,7 @@ pub mod record_schemas;
 pub mod refusals;
 pub mod run;
 pub mod schemas;
+pub mod seen_schemas;
 pub mod sources;
 pub mod subjects;
 pub mod topic_follower;

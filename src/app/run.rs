@@ -19,7 +19,7 @@ use super::problems::{REGISTRY, TOPICS};
 use super::purge::{Done, Purge};
 use super::record_reader::RecordReader;
 use super::record_schemas;
-use super::schemas;
+use super::schemas::SourceSchemas;
 use super::subjects::Subjects;
 use super::topic_watch::{SystemTopics, TopicWatch, Watched};
 use super::versions::Versions;
@@ -96,7 +96,7 @@ impl Running {
         let reader = RecordReader::new(&settings);
         let alerts = AlertWriter::start(clients.clone(), target, reader, &health, metrics.clone())?;
         let system = Arc::new(SystemTopics::new(known.system_ids));
-        let schemas = schemas::of(&settings, runtime.handle(), &health)?;
+        let schemas = SourceSchemas::new(&settings, runtime.handle(), &health)?;
         let registry = Arc::new(RwLock::new(Registry::new()));
         let subjects = Subjects::new(&settings, runtime.handle().clone(), health.clone())?;
         let versions = Arc::new(versions_of(subjects.clone()));

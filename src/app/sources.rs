@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use super::schemas::SourceSchemas;
 use crate::codec::avro::Schemas;
 use crate::codec::event::{AvroFormat, Format};
 use crate::codec::plain::{Locator, Places, Pointer};
@@ -33,8 +34,9 @@ struct Source {
 
 impl SourceTable {
     /// The sources of the settings, which have checked them, and where the schemas of Avro records are found.
-    pub fn new(settings: &Settings, schemas: &Arc<dyn Schemas>) -> SourceTable {
-        let sources = settings.sources.iter().map(|settings| source(settings, schemas)).collect();
+    pub fn new(settings: &Settings, schemas: &SourceSchemas) -> SourceTable {
+        let sources = settings.sources.iter().enumerate();
+        let sources = sources.map(|(number, settings)| source(settings, schemas.of(number))).collect();
         let may_wait = settings.sources.iter().any(|source| matches!(source.format, SourceFormat::Avro(_)));
         SourceTable { sources, may_wait, seen: Mutex::default() }
     }
@@ -105,12 +107,12 @@ impl SourceTable {
     }
 }
 
-fn source(settings: &SourceSettings, schemas: &Arc<dyn Schemas>) -> Source {
+fn source(settings: &SourceSettings, schemas: Arc<dyn Schemas>) -> Source {
     let format = match &settings.format {
         SourceFormat::CloudEvents => Format::CloudEvents,
         SourceFormat::Json(it) => Format::Json(places(it)),
         SourceFormat::Avro(AvroSettings { places: it, has_keys }) => {
-            Format::Avro(AvroFormat { places: places(it), schemas: schemas.clone(), has_keys: *has_keys })
+            Format::Avro(AvroFormat { places: places(it), schemas, has_keys: *has_keys })
         }
     };
     let start = match settings.start {
@@ -131,6 +133,7 @@ fn locator(locator: &settings::Locator) -> Locator {
         settings::Locator::Header(name) => Locator::Header(name.clone()),
         settings::Locator::Constant(text) => Locator::Const(Arc::from(text.as_str())),
         settings::Locator::SchemaName => Locator::SchemaName,
+        settings::Locator::SchemaSubject => Locator::SchemaSubject,
     }
 }
 

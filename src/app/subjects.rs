@@ -12,7 +12,7 @@ use tokio::runtime::Handle;
 
 use super::problems::REGISTRY;
 use super::schemas;
-use crate::codec::avro::{self, RecordSchema, SchemaKey, frame};
+use crate::codec::avro::{self, Language, SchemaKey, frame};
 use crate::codec::json;
 use crate::engine::plan::ErrorClass;
 use crate::engine::serializer::{Serializer, Unserialized};
@@ -63,7 +63,7 @@ enum State {
 #[derive(Debug)]
 struct Newest {
     id: u32,
-    schema: RecordSchema,
+    language: Language,
 }
 
 /// Serializes nothing, and says why.
@@ -177,7 +177,7 @@ impl Subject {
         }
         let schema = client.fetch(SchemaKey::Id(latest.id)).await?;
         Ok(match schemas::compile(&schema) {
-            Ok(schema) => State::Here(Arc::new(Newest { id: latest.id, schema })),
+            Ok(schema) => State::Here(Arc::new(Newest { id: latest.id, language: schema.language })),
             Err(why) => State::Not(why.into()),
         })
     }
@@ -197,15 +197,15 @@ impl Serializer for Subject {
         };
         let mut bytes = Vec::new();
         frame::write(&mut bytes, newest.id);
-        match &newest.schema {
-            RecordSchema::Avro(schema) => avro::encode(schema, value, &mut bytes).map_err(|what| Unserialized {
+        match &newest.language {
+            Language::Avro(schema) => avro::encode(schema, value, &mut bytes).map_err(|what| Unserialized {
                 class: ErrorClass::Permanent,
                 message: format!(
                     "the value does not fit the schema of the subject {name} with id {}: {what}",
                     newest.id
                 ),
             })?,
-            RecordSchema::Json => json::write(value, &mut bytes),
+            Language::Json => json::write(value, &mut bytes),
         }
         Ok(bytes.into())
     }

@@ -7,7 +7,7 @@ use apache_avro::writer::datum::GenericDatumWriter;
 use apache_avro::{AvroResult, Schema};
 
 use super::BenchError;
-use crate::codec::avro::{Found, RecordSchema, SchemaKey, Schemas, WriterSchema};
+use crate::codec::avro::{Found, Language, RecordSchema, SchemaKey, Schemas, WriterSchema};
 use crate::codec::event::{AvroFormat, Format};
 use crate::codec::plain::{Locator, Places, Pointer};
 
@@ -71,7 +71,7 @@ pub fn format() -> Result<Format, BenchError> {
     let schema = WriterSchema::parse(SCHEMA, &[]).map_err(|refused| BenchError::Option(refused.to_string()))?;
     let header = |name: &str| Locator::Header(name.to_owned());
     let places = Places { kind: header("ce_type"), id: Some(header("ce_id")), data: Pointer::default() };
-    let schemas = Arc::new(OneSchema(Arc::new(RecordSchema::Avro(schema))));
+    let schemas = Arc::new(OneSchema(Arc::new(RecordSchema { language: Language::Avro(schema), subject: None })));
     Ok(Format::Avro(AvroFormat { places, schemas, has_keys: false }))
 }
 

@@ -11,9 +11,8 @@ use super::args::{Common, OutputFormat, Simulate};
 use super::output::{document, green, line, red};
 use super::{DONE, setup};
 use crate::app::events_file;
-use crate::app::schemas::NoSchemas;
+use crate::app::schemas::SourceSchemas;
 use crate::app::sources::SourceTable;
-use crate::codec::avro::Schemas;
 use crate::definition::{Definition, read_files};
 use crate::engine::event::{Event, Origin, SourceRecord, Topic};
 use crate::engine::expression::{Budget, Scope};
@@ -31,8 +30,7 @@ pub(super) fn run(common: &Common, args: &Simulate) -> anyhow::Result<u8> {
     let origin = Origin { topic: Arc::new(Topic { name: record.topic, id: [0; 16] }), partition: 0, offset: 0 };
     let headers = record.headers.iter();
     let record = SourceRecord::new(origin, -1, record.key.as_deref(), record.value.as_deref(), headers);
-    let schemas: Arc<dyn Schemas> = Arc::new(NoSchemas);
-    let told = match SourceTable::new(&settings, &schemas).decode(record) {
+    let told = match SourceTable::new(&settings, &SourceSchemas::nowhere()).decode(record) {
         Err((_, undecodable)) => json!({ "deadLetter": { "reason": "decode", "message": undecodable.message } }),
         Ok(event) => {
             let workflows: Vec<Value> = definitions.iter().map(|definition| workflow(definition, &event)).collect();

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::avro::{self, Found, RecordSchema, SchemaKey, Schemas, frame};
+use super::avro::{self, Found, Language, RecordSchema, SchemaKey, Schemas, frame};
 use super::event::{Attributes, AvroFormat, parse, utf8};
 use crate::engine::event::SourceRecord;
 use crate::engine::value::{Value, ValueRef, View};
@@ -31,6 +31,8 @@ pub enum Locator {
     Const(Arc<str>),
     /// The full name of the record's schema; JSON documents have none.
     SchemaName,
+    /// A subject that has the record's schema.
+    SchemaSubject,
 }
 
 /// A JSON pointer (RFC 6901); the default points to the whole document.
@@ -87,8 +89,8 @@ pub(super) fn read_json(record: &SourceRecord, places: &Places) -> Result<Attrib
 pub(super) fn read_avro(record: &SourceRecord, format: &AvroFormat) -> Result<Attributes, String> {
     let bytes = record.value_bytes().ok_or("the value is null, but an Avro record is expected")?;
     let (document, schema) = read_part(record.header(frame::VALUE_HEADER), &bytes, &*format.schemas)?;
-    let mut attributes = attributes(record, &format.places, &document, schema.as_ref())?;
-    attributes.schema = schema;
+    let mut attributes = attributes(record, &format.places, &document, Some(&schema))?;
+    attributes.schema = schema.name().cloned();
     if let Some(key) = record.key().filter(|_| format.has_keys) {
         let bytes = Bytes::copy_from_slice(key);
         let read = read_part(record.header(frame::KEY_HEADER), &bytes, &*format.schemas);
@@ -97,21 +99,25 @@ pub(super) fn read_avro(record: &SourceRecord, format: &AvroFormat) -> Result<At
     Ok(attributes)
 }
 
-/// A value or a key that names its schema, and the full name of that.
-fn read_part(header: Option<&[u8]>, bytes: &Bytes, schemas: &dyn Schemas) -> Result<(Value, Option<Arc<str>>), String> {
+/// A value or a key that names its schema, and that.
+fn read_part(
+    header: Option<&[u8]>,
+    bytes: &Bytes,
+    schemas: &dyn Schemas,
+) -> Result<(Value, Arc<RecordSchema>), String> {
     let (key, datum) = frame::read(header, bytes)?;
     let schema = match schemas.find(key) {
         Found::Here(schema) => schema,
         Found::Not(why) | Found::Unasked(why) => return Err(format!("its schema has the {key}: {why}")),
         Found::Later => return Err(format!("its schema has the {key}, and is not known yet")),
     };
-    match &*schema {
-        RecordSchema::Avro(schema) => {
-            let document = avro::decode(schema, &datum).map_err(|what| format!("{what}; its schema has the {key}"))?;
-            Ok((document, schema.name().cloned()))
+    let document = match &schema.language {
+        Language::Avro(schema) => {
+            avro::decode(schema, &datum).map_err(|what| format!("{what}; its schema has the {key}"))?
         }
-        RecordSchema::Json => Ok((parse(datum)?, None)),
-    }
+        Language::Json => parse(datum)?,
+    };
+    Ok((document, schema))
 }
 
 /// The schemas that an Avro record names: that of its value, and that of its key if keys have one.
@@ -127,7 +133,7 @@ fn attributes(
     record: &SourceRecord,
     places: &Places,
     document: &Value,
-    schema: Option<&Arc<str>>,
+    schema: Option<&RecordSchema>,
 ) -> Result<Attributes, String> {
     let kind = locate(&places.kind, (record, schema), document, "type")?;
     let kind = kind.ok_or_else(|| missing("type", &places.kind))?;
@@ -146,19 +152,25 @@ fn missing(what: &str, place: &Locator) -> String {
         Locator::Header(name) => format!("the event's {what} is missing: there is no header {name}"),
         Locator::Const(_) => format!("the event's {what} is empty"),
         Locator::SchemaName => format!("the event's {what} is missing: its schema is of a type that has no name"),
+        Locator::SchemaSubject => {
+            format!(
+                "the event's {what} is missing: its registry tells no subject of its schema, as of none that a GUID names"
+            )
+        }
     }
 }
 
 /// The text at a place; None if there is nothing, null or an empty text. Whole numbers count as text: many ids are numbers.
 fn locate(
     place: &Locator,
-    (record, schema): (&SourceRecord, Option<&Arc<str>>),
+    (record, schema): (&SourceRecord, Option<&RecordSchema>),
     document: &Value,
     what: &str,
 ) -> Result<Option<Arc<str>>, String> {
     let text: Option<Arc<str>> = match place {
         Locator::Const(text) => Some(text.clone()),
-        Locator::SchemaName => schema.cloned(),
+        Locator::SchemaName => schema.and_then(RecordSchema::name).cloned(),
+        Locator::SchemaSubject => schema.and_then(|schema| schema.subject.clone()),
         Locator::Header(name) => record.header(name).map(|value| utf8(value, name)).transpose()?.map(Arc::from),
         Locator::Pointer(pointer) => match pointer.find(document).map(ValueRef::view) {
             None | Some(View::Null) => None,

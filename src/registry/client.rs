@@ -14,7 +14,7 @@ use schema_registry_converter::schema_registry_common as common;
 
 use super::answer::Bounded;
 use super::compatibility::Compatibility;
-use super::endpoint::{Endpoint, Question, parse};
+use super::endpoint::{Endpoint, Question, Referred, parse};
 use super::failure::{Failure, FetchError, RegistryError};
 use super::schema::RegisteredSchema;
 use super::{references, subject, trust};
@@ -40,6 +40,8 @@ pub struct Registry {
     pub headers: Vec<(String, String)>,
     /// How long one question to one URL may take, with its connection and its body.
     pub timeout: Duration,
+    /// Whether schemas are told with a subject that has them. That is one question more for each, and none of the GUID of a schema is answered.
+    pub tells_subjects: bool,
 }
 
 impl fmt::Debug for Registry {
@@ -56,6 +58,7 @@ pub struct RegistryClient {
     preferred: AtomicUsize,
     /// For what the client of the registry does not ask.
     plain: ClientWithMiddleware,
+    tells_subjects: bool,
 }
 
 /// The latest version of a subject.
@@ -110,7 +113,8 @@ impl RegistryClient {
         let plain = builder().timeout(registry.timeout).build();
         let plain = plain.map_err(|_| RegistryError::Client("TLS cannot be set up".into()))?;
         let plain = reqwest_middleware::ClientBuilder::new(plain).with(Bounded).build();
-        Ok(RegistryClient { endpoints, preferred: AtomicUsize::new(0), plain })
+        let tells_subjects = registry.tells_subjects;
+        Ok(RegistryClient { endpoints, preferred: AtomicUsize::new(0), plain, tells_subjects })
     }
 
     /// A schema, with all that it refers to. It takes one question, and one for each reference.
@@ -121,11 +125,15 @@ impl RegistryClient {
     pub async fn fetch(&self, key: SchemaKey) -> Result<RegisteredSchema, FetchError> {
         let what = format!("schema {key}");
         let mut outages = Outages::default();
-        for (index, endpoint) in self.in_turn() {
+        for (index, endpoint) in self.endpoints_in_turn() {
             match endpoint.ask(Question::Schema(key)).await {
                 Ok(found) => {
                     self.prefer(index);
-                    return references::resolved(self, key, found).await;
+                    let mut resolved = references::resolved(self, key, found).await?;
+                    if let (true, None, SchemaKey::Id(id)) = (self.tells_subjects, &resolved.subject, key) {
+                        resolved.subject = self.subject(id).await?.map(Into::into);
+                    }
+                    return Ok(resolved);
                 }
                 Err(failure) if failure.is_no_schema() => {
                     self.prefer(index);
@@ -162,7 +170,7 @@ impl RegistryClient {
 
     /// Whether one of the URLs answers as a registry does.
     pub async fn answers(&self) -> bool {
-        for (index, endpoint) in self.in_turn() {
+        for (index, endpoint) in self.endpoints_in_turn() {
             if endpoint.is_registry().await {
                 self.prefer(index);
                 return true;
@@ -193,21 +201,7 @@ impl RegistryClient {
     pub async fn registered(&self, subject: &str, text: &str) -> Result<Option<u32>, FetchError> {
         let encoded = subject::encoded(subject).map_err(FetchError::Refused)?;
         let what = format!("looking for a schema under subject {subject}");
-        let mut outages = Outages::default();
-        for (index, endpoint) in self.in_turn() {
-            let settled = match endpoint.registered(&self.plain, &encoded, text).await {
-                Ok(id) => Ok(Some(id)),
-                Err(failure) if failure.is_no_version() || failure.is_no_schema() => Ok(None),
-                Err(failure) if failure.is_refused() => Err(refused(&what, endpoint, &failure)),
-                Err(failure) => {
-                    outages.add(endpoint, &failure);
-                    continue;
-                }
-            };
-            self.prefer(index);
-            return settled;
-        }
-        Err(outages.of(&what))
+        self.in_turn(&what, |endpoint| endpoint.registered(&self.plain, &encoded, text)).await
     }
 
     /// Whether an Avro schema may follow the latest version of a subject.
@@ -219,7 +213,7 @@ impl RegistryClient {
         let encoded = subject::encoded(subject).map_err(FetchError::Refused)?;
         let what = format!("the compatibility of a schema with subject {subject}");
         let mut outages = Outages::default();
-        for (index, endpoint) in self.in_turn() {
+        for (index, endpoint) in self.endpoints_in_turn() {
             let settled = match endpoint.is_compatible(&self.plain, &encoded, text).await {
                 Ok(verdict) => Ok(verdict),
                 Err(failure) if failure.is_no_version() => Ok(Compatibility::Unregistered),
@@ -243,7 +237,7 @@ impl RegistryClient {
     pub async fn latest(&self, subject: &str) -> Result<Option<Latest>, FetchError> {
         let encoded = subject::encoded(subject).map_err(FetchError::Refused)?;
         let what = format!("the latest version of subject {subject}");
-        let found = self.ask(&what, Question::Version { subject: &encoded, version: None }).await?;
+        let found = self.ask(&what, Question::Latest { subject: &encoded }).await?;
         let Some(found) = found else { return Ok(None) };
         let Some(version) = found.version else {
             return Err(FetchError::Outage(format!(
@@ -253,24 +247,30 @@ impl RegistryClient {
         Ok(Some(Latest { id: found.id, version, text: found.schema.into() }))
     }
 
-    /// A certain version of a subject; None if there is none.
-    pub(super) async fn version(
-        &self,
-        subject: &str,
-        version: u32,
-    ) -> Result<Option<common::RegisteredSchema>, FetchError> {
+    /// A certain version of a subject, also if it was deleted; None if there is none.
+    pub(super) async fn version(&self, subject: &str, version: u32) -> Result<Option<Referred>, FetchError> {
         let encoded = subject::encoded(subject).map_err(FetchError::Refused)?;
         let what = format!("version {version} of subject {subject}");
-        self.ask(&what, Question::Version { subject: &encoded, version: Some(version) }).await
+        self.in_turn(&what, |endpoint| endpoint.version(&self.plain, &encoded, version)).await
     }
 
-    /// Puts a question about a subject to the URLs in turn. None says that there is no such subject or version.
-    async fn ask(&self, what: &str, question: Question<'_>) -> Result<Option<common::RegisteredSchema>, FetchError> {
+    /// A subject that has the schema of an id, the first one of several; None if there is none.
+    async fn subject(&self, id: u32) -> Result<Option<String>, FetchError> {
+        let what = format!("the subjects of schema id {id}");
+        let found = self.in_turn(&what, |endpoint| endpoint.subjects(&self.plain, id)).await?;
+        Ok(found.into_iter().flatten().min())
+    }
+
+    /// Asks the URLs in turn for something about subjects. None says that there is no such subject, version or schema.
+    async fn in_turn<'a, T, F>(&'a self, what: &str, ask: impl Fn(&'a Endpoint) -> F) -> Result<Option<T>, FetchError>
+    where
+        F: Future<Output = Result<T, Failure>>,
+    {
         let mut outages = Outages::default();
-        for (index, endpoint) in self.in_turn() {
-            let settled = match endpoint.ask(question).await {
+        for (index, endpoint) in self.endpoints_in_turn() {
+            let settled = match ask(endpoint).await {
                 Ok(found) => Ok(Some(found)),
-                Err(failure) if failure.is_no_version() => Ok(None),
+                Err(failure) if failure.is_no_version() || failure.is_no_schema() => Ok(None),
                 Err(failure) if failure.is_refused() => Err(refused(what, endpoint, &failure)),
                 Err(failure) => {
                     outages.add(endpoint, &failure);
@@ -283,8 +283,13 @@ impl RegistryClient {
         Err(outages.of(what))
     }
 
+    /// Puts a question about a subject to the URLs in turn. None says that there is no such subject or version.
+    async fn ask(&self, what: &str, question: Question<'_>) -> Result<Option<common::RegisteredSchema>, FetchError> {
+        self.in_turn(what, |endpoint| endpoint.ask(question)).await
+    }
+
     /// The endpoints with their places, that which answered last first.
-    fn in_turn(&self) -> impl Iterator<Item = (usize, &Endpoint)> {
+    fn endpoints_in_turn(&self) -> impl Iterator<Item = (usize, &Endpoint)> {
         let first = self.preferred.load(Ordering::Relaxed);
         let places = (first..self.endpoints.len()).chain(0..first);
         places.filter_map(|index| Some((index, self.endpoints.get(index)?)))

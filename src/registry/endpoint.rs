@@ -10,6 +10,7 @@ use reqwest::header::CONTENT_TYPE;
 use reqwest_middleware::ClientWithMiddleware;
 use schema_registry_converter::async_impl::schema_registry as client;
 use schema_registry_converter::schema_registry_common as common;
+use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::compatibility::{self, Compatibility};
@@ -25,10 +26,20 @@ const MEDIA_TYPE: &str = "application/vnd.schemaregistry.v1+json";
 pub(super) enum Question<'a> {
     /// A schema by its key.
     Schema(SchemaKey),
-    /// A version of a subject, the latest if it says none; with the subject encoded for a path.
-    Version { subject: &'a str, version: Option<u32> },
+    /// The latest version of a subject, encoded for a path.
+    Latest { subject: &'a str },
     /// An Avro schema to be registered under a subject, encoded for a path.
     Register { subject: &'a str, text: &'a str },
+}
+
+/// A schema that another one refers to, as a registry tells it.
+#[derive(Debug, Deserialize)]
+pub(super) struct Referred {
+    /// Its text.
+    pub schema: String,
+    /// What it refers to itself.
+    #[serde(default)]
+    pub references: Vec<common::RegisteredReference>,
 }
 
 /// One URL of a registry.
@@ -67,9 +78,7 @@ impl Endpoint {
             Question::Schema(key @ SchemaKey::Guid(_)) => {
                 client::get_schema_by_guid(&key::guid(key).unwrap_or_default(), settings).await
             }
-            Question::Version { subject, version } => {
-                client::get_schema_by_subject_and_version(settings, subject, version).await
-            }
+            Question::Latest { subject } => client::get_schema_by_subject_and_version(settings, subject, None).await,
             Question::Register { subject, text } => {
                 let supplied = common::SuppliedSchema::new(None, common::SchemaType::Avro, text.to_owned());
                 client::post_schema(settings, subject.to_owned(), supplied).await
@@ -97,6 +106,29 @@ impl Endpoint {
         let answer: Option<Value> = serde_json::from_slice(&body).ok();
         let id = answer.and_then(|it| it.get("id")?.as_u64()?.try_into().ok());
         id.ok_or_else(Failure::of_no_registry)
+    }
+
+    /// A version of a subject, encoded for a path, also if it was deleted. The client of the registry asks for those that were not.
+    pub async fn version(
+        &self,
+        plain: &ClientWithMiddleware,
+        subject: &str,
+        version: u32,
+    ) -> Result<Referred, Failure> {
+        let path = format!("subjects/{subject}/versions/{version}?deleted=true");
+        serde_json::from_slice(&self.get(plain, &path).await?).map_err(|_| Failure::of_no_registry())
+    }
+
+    /// The subjects that have the schema of an id, also if it was deleted there. The client of the registry cannot ask that.
+    pub async fn subjects(&self, plain: &ClientWithMiddleware, id: u32) -> Result<Vec<String>, Failure> {
+        let body = self.get(plain, &format!("schemas/ids/{id}/subjects?deleted=true")).await?;
+        serde_json::from_slice(&body).map_err(|_| Failure::of_no_registry())
+    }
+
+    async fn get(&self, plain: &ClientWithMiddleware, path: &str) -> Result<Bytes, Failure> {
+        let failed = |error| Failure::of_call(&error, self.timeout_ms);
+        let answer = plain.get(format!("{}/{path}", self.url)).send().await.map_err(failed)?;
+        answer.bytes().await.map_err(|error| failed(error.into()))
     }
 
     /// Posts an Avro schema.

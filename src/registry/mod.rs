@@ -28,7 +28,8 @@ mod trust;
 
 pub use answer::ANSWER_BYTES;
 pub use cache::{
-    CacheLimits, Compile, LOOK_UPS, Look, Outage, SEEN, SchemaCache, UNKNOWN_FOR, UNKNOWN_PER_WINDOW, UNKNOWN_WINDOW,
+    ASKERS, CacheLimits, Compile, LOOK_UPS, Look, Outage, SEEN, SchemaCache, UNKNOWN_FOR, UNKNOWN_PER_WINDOW,
+    UNKNOWN_WINDOW,
 };
 pub use client::{Latest, Registry, RegistryClient, URLS};
 pub use compatibility::Compatibility;

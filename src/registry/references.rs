@@ -7,6 +7,7 @@ use std::vec;
 use schema_registry_converter::schema_registry_common as common;
 
 use super::client::RegistryClient;
+use super::endpoint::Referred;
 use super::failure::FetchError;
 use super::schema::{Reference, RegisteredSchema, SchemaKind};
 use crate::codec::avro::SchemaKey;
@@ -79,9 +80,9 @@ async fn child(
     client: &RegistryClient,
     key: SchemaKey,
     reference: &common::RegisteredReference,
-) -> Result<common::RegisteredSchema, FetchError> {
+) -> Result<Referred, FetchError> {
     let common::RegisteredReference { subject, version, .. } = reference;
-    // Versions that are referred to cannot be deleted before what refers to them, but after it: records outlive both.
+    // Versions that are referred to can be deleted after what refers to them was: records outlive both.
     client.version(subject, *version).await?.ok_or_else(|| {
         FetchError::Unknown(format!(
             "schema {key} refers to version {version} of subject {}, which its registry does not have; register it again there",

@@ -91,6 +91,8 @@ pub enum Locator {
     Constant(String),
     /// The full name of the record's Avro schema.
     SchemaName,
+    /// A subject that has the record's schema, the first one of several.
+    SchemaSubject,
 }
 
 /// Where a new group starts on a topic.
@@ -115,6 +117,8 @@ const SOURCES: usize = 1000;
 const CONFIRMATIONS: usize = 1000;
 /// What is written for [`Locator::SchemaName`].
 const SCHEMA_NAME: &str = "schema:name";
+/// What is written for [`Locator::SchemaSubject`].
+const SCHEMA_SUBJECT: &str = "schema:subject";
 /// The longest pattern. Its compiled form is bounded by the library.
 const PATTERN_BYTES: usize = 1024;
 
@@ -230,10 +234,14 @@ fn read_avro(section: &mut Section<'_, '_>) -> Option<AvroSettings> {
 
 /// Where the type of an Avro record is: it may be in its schema, too.
 fn avro_locator(text: &str) -> Result<Locator, (&'static str, String)> {
-    if text == SCHEMA_NAME {
-        return Ok(Locator::SchemaName);
+    match text {
+        SCHEMA_NAME => return Ok(Locator::SchemaName),
+        SCHEMA_SUBJECT => return Ok(Locator::SchemaSubject),
+        _ => {}
     }
-    let or = |remedy: String| format!("{remedy}, or {SCHEMA_NAME} for the full name of the record's schema");
+    let of_schema =
+        format!("{SCHEMA_NAME} or {SCHEMA_SUBJECT} for the full name or the subject of the record's schema");
+    let or = |remedy: String| format!("{remedy}, or {of_schema}");
     locator(text).map_err(|(what, remedy)| (what, or(remedy)))
 }
 

@@ -258,7 +258,7 @@ fn the_type_of_an_avro_record_is_its_schemas_name_if_nothing_else_is_said() {
         SourceFormat::Avro(AvroSettings { places, has_keys: false })
     };
     assert_eq!(format(""), places(Locator::SchemaName, None, ""));
-    assert_eq!(format("type = \"schema:name\""), places(Locator::SchemaName, None, ""));
+    assert_eq!(format("type = \"schema:subject\""), places(Locator::SchemaSubject, None, ""));
     assert!(matches!(format("key = \"avro\""), SourceFormat::Avro(AvroSettings { has_keys: true, .. })));
     let pointer = |text: &str| Locator::Pointer(text.into());
     assert_eq!(
@@ -269,7 +269,7 @@ fn the_type_of_an_avro_record_is_its_schemas_name_if_nothing_else_is_said() {
         &format!("{KAFKA}[[sources]]\ntopic = \"a\"\nformat = \"avro\"\ntype = \"kind\"{REGISTRY}"),
         &[],
         &[
-            "tidegate.toml:6:8: `type` is `kind`: a JSON pointer starts with /; write \"/kind\", or schema:name for the full name of the record's schema",
+            "tidegate.toml:6:8: `type` is `kind`: a JSON pointer starts with /; write \"/kind\", or schema:name or schema:subject for the full name or the subject of the record's schema",
         ],
     );
 }

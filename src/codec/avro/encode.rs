@@ -129,7 +129,8 @@ impl<'s> Writing<'s, '_> {
         let mut first = None;
         for (number, branch) in branches.iter().enumerate() {
             length(self.into, number);
-            match self.value(*branch, value, from, depth + 1) {
+            // A union is no level of the value, and has none as a branch.
+            match self.value(*branch, value, from, depth) {
                 Ok(()) => return Ok(()),
                 Err(misfit) if first.is_none() && !matches!(self.schema.nodes[*branch as usize], Node::Null) => {
                     first = Some(misfit);
@@ -275,7 +276,7 @@ impl<'s> Writing<'s, '_> {
     fn decimal(&mut self, node: &Node, digits: &str) -> Result<(), Misfit> {
         let Some(number) = Decimal::parse(digits) else { return wrong(node, View::Text(digits)) };
         let Node::Decimal(scale, size, precision) = node else {
-            let scale = number.scale();
+            let scale = number.written_scale();
             let mut whole = Vec::new();
             bytes(&mut whole, &number.unscaled(scale).0);
             length(&mut whole, scale);

@@ -35,9 +35,28 @@ pub trait Schemas: Debug + Send + Sync {
     fn find(&self, key: SchemaKey) -> Found;
 }
 
-/// What records of a schema are read with. Those of several languages may lie in one topic, framed alike.
+/// What records of a schema are read with.
 #[derive(Debug)]
-pub enum RecordSchema {
+pub struct RecordSchema {
+    /// The language of the schema. Those of several may lie in one topic, framed alike.
+    pub language: Language,
+    /// A subject that has it, where a source asks for that.
+    pub subject: Option<Arc<str>>,
+}
+
+impl RecordSchema {
+    /// Its full name, if it has one.
+    pub fn name(&self) -> Option<&Arc<str>> {
+        match &self.language {
+            Language::Avro(schema) => schema.name(),
+            Language::Json => None,
+        }
+    }
+}
+
+/// The language of a schema, with what its records are read with.
+#[derive(Debug)]
+pub enum Language {
     /// They are Avro.
     Avro(WriterSchema),
     /// They are JSON, and whoever wrote them has seen to it that they fit their JSON Schema.

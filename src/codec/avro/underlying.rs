@@ -85,7 +85,6 @@ pub(super) struct Decimal<'t> {
     is_negative: bool,
     /// Without zeros before them; empty if the number is less than 1.
     whole: &'t str,
-    /// Without zeros behind them.
     behind: &'t str,
 }
 
@@ -96,24 +95,29 @@ impl Decimal<'_> {
             Some(rest) => (true, rest),
             None => (false, text),
         };
-        let (whole, behind) = digits.split_once('.').unwrap_or((digits, "0"));
+        let (whole, behind) = digits.split_once('.').map_or((digits, None), |(whole, behind)| (whole, Some(behind)));
         let are_digits = |it: &str| !it.is_empty() && it.bytes().all(|it| it.is_ascii_digit());
-        if text.len() > DECIMAL_TEXT || !are_digits(whole) || !are_digits(behind) {
+        if text.len() > DECIMAL_TEXT || !are_digits(whole) || !behind.is_none_or(are_digits) {
             return None;
         }
-        Some(Decimal { is_negative, whole: whole.trim_start_matches('0'), behind: behind.trim_end_matches('0') })
+        Some(Decimal { is_negative, whole: whole.trim_start_matches('0'), behind: behind.unwrap_or_default() })
     }
 
-    /// How many digits it has behind the point.
-    pub(super) fn scale(&self) -> usize {
+    /// How many digits are written behind the point.
+    pub(super) fn written_scale(&self) -> usize {
         self.behind.len()
     }
 
-    /// Its unscaled value with so many digits behind the point, which must be as many as it has, or more: big-endian in two's complement,
+    /// How many digits it needs behind the point.
+    pub(super) fn scale(&self) -> usize {
+        self.behind.trim_end_matches('0').len()
+    }
+
+    /// Its unscaled value with so many digits behind the point, which must be as many as it needs, or more: big-endian in two's complement,
     /// as short as can be. The number of its digits too.
     pub(super) fn unscaled(&self, scale: usize) -> (Vec<u8>, usize) {
         let zeros = "0".repeat(scale.saturating_sub(self.behind.len()));
-        let digits = [self.whole, self.behind, &zeros].concat();
+        let digits = [self.whole, &self.behind[..scale.min(self.behind.len())], &zeros].concat();
         let digits = digits.trim_start_matches('0');
         let mut bytes = magnitude(digits);
         if self.is_negative {

@@ -25,11 +25,6 @@ impl Flood {
         self.recent.len()
     }
 
-    /// How many were when it was last counted, and since: never less than there are now.
-    pub fn counted(&self) -> usize {
-        self.recent.len()
-    }
-
     /// Until when there are too many.
     pub fn until(&self) -> Option<Instant> {
         let oldest = self.recent.front().filter(|_| self.recent.len() >= UNKNOWN_PER_WINDOW);

@@ -26,9 +26,11 @@ pub const LOOK_UPS: usize = 8;
 pub const UNKNOWN_FOR: Duration = Duration::from_secs(30);
 /// The period of [`UNKNOWN_PER_WINDOW`].
 pub const UNKNOWN_WINDOW: Duration = Duration::from_secs(60);
-/// The most look-ups within [`UNKNOWN_WINDOW`] that may find a schema unknown. Keys are chosen by whoever writes records: more than these
+/// The most look-ups of one asker within [`UNKNOWN_WINDOW`] that may find a schema unknown. Keys are chosen by whoever writes records: more than these
 /// are no schemas that are late, but a flood, which must not reach the registry. Each of them asks twice: see [`CacheLimits::ask_again`].
 pub const UNKNOWN_PER_WINDOW: usize = 10;
+/// The most askers. Others count as the last one.
+pub const ASKERS: usize = 1_000;
 /// The most keys that [`SchemaCache::seen`] tells and [`SchemaCache::warm`] takes: they are written down and asked for one by one.
 pub const SEEN: usize = 256;
 
@@ -116,9 +118,10 @@ impl<T: Send + Sync + 'static> SchemaCache<T> {
         SchemaCache { shared: Arc::new(Shared { client, runtime, compile, on_settled, ask_again, state }) }
     }
 
-    /// What is known of a schema. It starts a look-up if one is due, and never waits for it.
-    pub fn look(&self, key: SchemaKey, now: Instant) -> Look<T> {
-        let (look, due) = self.shared.lock().look(key, now);
+    /// What is known of a schema. It starts a look-up if one is due, and never waits for it. Each asker, a source say, has a number of its own,
+    /// from 0 and less than [`ASKERS`]: what one has asked for that is unknown does not keep others from asking.
+    pub fn look(&self, key: SchemaKey, asker: usize, now: Instant) -> Look<T> {
+        let (look, due) = self.shared.lock().look(key, asker, now);
         if let Some(due) = due {
             let flight = Flight::new(self.shared.clone(), due);
             self.shared.runtime.spawn(flight.made());
@@ -147,7 +150,7 @@ impl<T: Send + Sync + 'static> SchemaCache<T> {
     }
 
     /// Looks schemas up before records need them, at most [`SEEN`], one after another in their order. It returns at once, and ends early
-    /// at an outage or when too many are unknown: it saves time where it can, and nothing depends on it.
+    /// at an outage or when one is unknown, as those of another registry are: it saves time where it can, and nothing depends on it.
     pub fn warm(&self, keys: Vec<SchemaKey>) {
         let shared = self.shared.clone();
         self.shared.runtime.spawn(async move {

@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use super::flood::Flood;
 use super::pause::Pause;
-use super::{CacheLimits, LOOK_UPS, Look, Outage, SEEN, UNKNOWN_FOR, UNKNOWN_PER_WINDOW, UNKNOWN_WINDOW};
+use super::{ASKERS, CacheLimits, LOOK_UPS, Look, Outage, SEEN, UNKNOWN_FOR, UNKNOWN_PER_WINDOW, UNKNOWN_WINDOW};
 use crate::codec::avro::SchemaKey;
 
 /// What an entry costs beside the text of its schema.
@@ -16,6 +16,8 @@ const ENTRY_BYTES: usize = 256;
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Start {
     pub key: SchemaKey,
+    /// Who asks; None for a warm start.
+    asker: Option<usize>,
     /// The failed attempts before it.
     attempt: u32,
 }
@@ -75,12 +77,15 @@ pub(super) struct State<T> {
     under_way: HashSet<SchemaKey>,
     /// Look-ups that have ended since the last call with a time: [`LOOK_UPS`], and those of warm starts.
     arrived: Vec<Arrival<T>>,
-    flood: Flood,
+    /// Of each asker that has asked for something unknown.
+    floods: HashMap<usize, Flood>,
     pause: Pause,
     /// The key whose look-up failed last.
     failed: Option<SchemaKey>,
     /// Another one was turned away since because of the outage.
     is_waited_for: bool,
+    /// A warm start has met a schema that the registry does not know.
+    is_cold: bool,
 }
 
 impl<T> State<T> {
@@ -93,15 +98,17 @@ impl<T> State<T> {
             unknown: HashMap::new(),
             under_way: HashSet::new(),
             arrived: Vec::new(),
-            flood: Flood::default(),
+            floods: HashMap::new(),
             pause: Pause::default(),
             failed: None,
             is_waited_for: false,
+            is_cold: false,
         }
     }
 
     /// What is known of a schema, and the look-up that is to be started.
-    pub fn look(&mut self, key: SchemaKey, now: Instant) -> (Look<T>, Option<Start>) {
+    pub fn look(&mut self, key: SchemaKey, asker: usize, now: Instant) -> (Look<T>, Option<Start>) {
+        let asker = asker.min(ASKERS - 1);
         self.take_in(now);
         if let Some(look) = self.known(key, now) {
             return (look, None);
@@ -125,31 +132,34 @@ impl<T> State<T> {
                 return wait(Some(now));
             }
         }
-        let unknown = self.flood.count(now);
-        if let Some(until) = self.flood.until() {
+        let flood = self.floods.entry(asker).or_default();
+        let unknown = flood.count(now);
+        if let Some(until) = flood.until() {
             return (Look::Flooded { until, message: flooded(key) }, None);
         }
         // Each that is under way may turn out to be unknown.
         if unknown + self.under_way.len() >= UNKNOWN_PER_WINDOW {
             return wait(None);
         }
-        (Look::Pending { until: None }, Some(self.start(key)))
+        (Look::Pending { until: None }, Some(self.start(key, Some(asker))))
     }
 
-    /// Whether a schema is looked up at a warm start. It has no time, so all that was unknown counts.
+    /// Whether a schema is looked up at a warm start.
     pub fn warm(&mut self, key: SchemaKey) -> Due {
         let has_arrived = self.arrived.iter().any(|it| it.start.key == key);
         let is_known = self.entries.contains_key(&key) || self.unknown.contains_key(&key);
         if is_known || has_arrived || self.under_way.contains(&key) {
             return Due::Needless;
         }
-        let is_outage = self.arrived.iter().any(|it| matches!(it.brought, Brought::Outage(_)));
-        let arrived = self.arrived.iter().filter(|it| matches!(it.brought, Brought::Unknown(_))).count();
-        let unknown = self.flood.counted() + arrived + self.under_way.len();
-        if is_outage || self.pause.outage().is_some() || unknown >= UNKNOWN_PER_WINDOW {
+        let ends = |it: &Arrival<T>| match it.brought {
+            Brought::Outage(_) => true,
+            Brought::Unknown(_) => it.start.asker.is_none(),
+            Brought::Known(..) | Brought::Refused(_) => false,
+        };
+        if self.is_cold || self.pause.outage().is_some() || self.arrived.iter().any(ends) {
             return Due::Ended;
         }
-        Due::Start(self.start(key))
+        Due::Start(self.start(key, None))
     }
 
     /// A look-up has ended.
@@ -169,7 +179,10 @@ impl<T> State<T> {
                 }
                 Brought::Unknown(message) => {
                     self.pause.answered();
-                    self.flood.add(now);
+                    match start.asker {
+                        Some(asker) => self.floods.entry(asker).or_default().add(now),
+                        None => self.is_cold = true,
+                    }
                     self.unknown.retain(|_, it| now < it.until);
                     self.unknown.insert(start.key, Unknown { until: now + UNKNOWN_FOR, message });
                 }
@@ -218,9 +231,9 @@ impl<T> State<T> {
         Some(Look::Unknown(unknown.message.clone()))
     }
 
-    fn start(&mut self, key: SchemaKey) -> Start {
+    fn start(&mut self, key: SchemaKey, asker: Option<usize>) -> Start {
         self.under_way.insert(key);
-        Start { key, attempt: self.pause.attempt() }
+        Start { key, asker, attempt: self.pause.attempt() }
     }
 
     /// Keeps what the registry has, and lets go what was used least recently. Finding it takes a walk over all, which is little beside

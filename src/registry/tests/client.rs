@@ -66,7 +66,8 @@ fn reference(name: &str) -> serde_json::Value {
 async fn referring(edges: Vec<(String, Vec<String>)>) -> Server {
     Server::start(move |asked| {
         let path = asked.line.trim_start_matches("GET ");
-        let name = match path.strip_prefix("/subjects/").and_then(|it| it.strip_suffix("%2Fs/versions/1")) {
+        let name = match path.strip_prefix("/subjects/").and_then(|it| it.strip_suffix("%2Fs/versions/1?deleted=true"))
+        {
             Some(name) => name,
             None if path == "/schemas/ids/1?deleted=true" => "root",
             None => return unknown(40401),
@@ -318,6 +319,28 @@ async fn whether_a_subject_has_a_schema_is_told() {
     outage(Server::saying(404, "").await.client().registered("s", "x").await, &["answered 404"]);
     let (down, up) = (Server::saying(503, "").await, Server::saying(200, r#"{"id":7}"#).await);
     assert_eq!(client(&[&down.url, &up.url], &[]).registered("s", "x").await, Ok(Some(7)), "the next one is asked");
+}
+
+#[tokio::test]
+async fn a_schema_is_told_with_a_subject_that_has_it_where_that_is_wanted() {
+    let subjects = r#"["orders-value","com.example.Order"]"#.to_owned();
+    let server = Server::start(move |asked| match asked.line.as_str() {
+        "GET /schemas/ids/1/subjects?deleted=true" => Reply::Answer(200, subjects.clone()),
+        "GET /schemas/ids/2/subjects?deleted=true" => unknown(40403),
+        "GET /schemas/ids/3/subjects?deleted=true" => Reply::Answer(503, String::new()),
+        _ => schema("\"int\""),
+    })
+    .await;
+    let wanted = Registry { tells_subjects: true, ..registry(&[&server.url], &[]) };
+    let client = RegistryClient::new(&wanted).unwrap();
+    let subject = async |key| client.fetch(key).await.map(|it| it.subject.map(|it| it.to_string()));
+    assert_eq!(subject(SchemaKey::Id(1)).await, Ok(Some("com.example.Order".to_owned())));
+    assert_eq!(subject(SchemaKey::Id(2)).await, Ok(None));
+    outage(subject(SchemaKey::Id(3)).await, &["the subjects of schema id 3", "answered 503"]);
+    assert_eq!(subject(SchemaKey::Guid(7)).await, Ok(None), "no registry tells that");
+    assert_eq!(server.lines().len(), 7);
+    assert_eq!(server.client().fetch(SchemaKey::Id(1)).await.unwrap().subject, None);
+    assert_eq!(server.lines().len(), 8, "nobody asks who does not want to know");
 }
 
 #[tokio::test]

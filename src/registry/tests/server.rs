@@ -98,6 +98,7 @@ pub fn registry(urls: &[&str], headers: &[(&str, &str)]) -> Registry {
         urls: urls.iter().map(|it| (*it).to_owned()).collect(),
         headers: headers.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect(),
         timeout: Duration::from_secs(10),
+        tells_subjects: false,
     }
 }
 

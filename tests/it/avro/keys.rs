@@ -1,11 +1,11 @@
-//! Keys in Avro, and triggers that name a schema.
+//! Keys in Avro, triggers that name a schema, and types by subject.
 
 use rdkafka::message::{Header, Headers as _, Message as _, OwnedHeaders};
 use rdkafka::producer::BaseRecord;
 
 use apache_avro::types::Value;
 
-use super::{PAID, PAID_2, datum, framed, order};
+use super::{PAID, PAID_2, datum, framed, order, send};
 use crate::exactly_once::records::wait_for_delivery;
 use crate::exactly_once::world::World;
 use crate::support::broker::TestBroker;
@@ -100,4 +100,29 @@ fn keys_are_read_with_their_schema_and_triggers_name_one() {
     let why = String::from_utf8_lossy(why.value.unwrap()).into_owned();
     assert!(why.contains("the key: the record begins with the byte 0x6b"), "{why}");
     drop(instance);
+}
+
+#[test]
+fn the_type_of_an_event_may_be_the_subject_of_its_schema() {
+    let Some(broker) = TestBroker::own() else { return };
+    let registry = Registry::start();
+    let (paid, shipped) = (registry.has("shop.paid", PAID), registry.has("shop.shipped", PAID_2));
+    registry.knows("ids/1", PAID, "AVRO");
+    let out = broker.topic("out", 1);
+    let by_subject = workflow("by-subject", "event: shop.paid", &out);
+    let workflows = [by_subject.replace("event.key == null ? 'none' : event.key.country", "event.key")];
+    let mut world = World::with(&broker, &workflows, &registry.settings());
+    world.format = "format = \"avro\"\ntype = \"schema:subject\"\nid = \"/id\"".into();
+    let records = [
+        (0, framed(paid, &datum(PAID, order(0, 1_000, None)))),
+        (1, framed(shipped, &datum(PAID_2, order(1, 1_000, Some(None))))),
+        (2, framed(1, &datum(PAID, order(2, 1_000, None)))),
+    ];
+    send(&broker.producer(&[]), &world.source, &records, None);
+    let _instance = world.instance("alone");
+    world.wait_for(&world.topic("dead-letters"), 1);
+    world.wait_for(&out, 1);
+    let written = broker.committed(&out);
+    let text = String::from_utf8(written[0].payload().unwrap().to_vec()).unwrap();
+    assert_eq!((written.len(), &*text), (1, "by-subject shop.paid com.example.OrderPaid 0"), "keys are bytes");
 }

@@ -153,3 +153,29 @@ fn partitions_that_were_given_away_meanwhile_and_came_back_are_read_on() {
     assert!(first.is_alive());
     assert_eq!(world.log_lines_with("first", "starts again"), 0, "the lane had to start again");
 }
+
+#[test]
+fn what_was_seen_last_is_asked_for_before_records_need_it() {
+    let Some(broker) = TestBroker::own() else { return };
+    let registry = Registry::start();
+    registry.knows("ids/7", PAID, "AVRO");
+    let data_dir = tempfile::tempdir().unwrap();
+    let settings = registry.settings();
+    let mut world = World::with(&broker, &[workflow("paid", "com.example.*", NOTE)], &settings);
+    world.format = FORMAT.into();
+    let folder = data_dir.path().to_str().unwrap();
+    let start = || world.instance_with("alone", &[("TIDEGATE_DATA_DIR", folder)]);
+    let mut instance = start();
+    send(&broker.producer(&[]), &world.source, &records(7, 0..10), None);
+    world.wait_for(&world.topic("executions"), 10);
+    wait::until("it is written down", || data_dir.path().join("schemas.json").exists().then_some(()));
+    instance.kill();
+    let asked = || registry.asked().iter().filter(|path| path.ends_with("/schemas/ids/7")).count();
+    let before = asked();
+    instance = start();
+    wait::until("it is asked for, although no record needs it", || (asked() > before).then_some(()));
+    send(&broker.producer(&[]), &world.source, &records(7, 10..20), None);
+    world.wait_for(&world.topic("executions"), 20);
+    assert_eq!(asked(), before + 1, "once");
+    assert!(instance.is_alive());
+}

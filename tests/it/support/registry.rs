@@ -130,6 +130,11 @@ impl Inner {
     }
 
     fn get(&self, path: &str) -> Result<Value, (u32, &'static str)> {
+        if let Some(id) = path.strip_prefix("/schemas/ids/").and_then(|it| it.strip_suffix("/subjects")) {
+            let has = |versions: &Vec<(Value, u32)>| versions.iter().any(|(_, it)| it.to_string() == id);
+            let subjects: Vec<&String> = self.subjects.iter().filter(|(_, it)| has(it)).map(|(it, _)| it).collect();
+            return Ok(json!(subjects));
+        }
         if let Some(subject) = path.strip_prefix("/subjects/").and_then(|it| it.strip_suffix("/versions/latest")) {
             let versions = self.subjects.get(subject).ok_or((40401, "Subject not found"))?;
             let (schema, id) = versions.last().ok_or((40402, "Version not found"))?;

@@ -122,9 +122,7 @@ proptest! {
         let big = logical("bytes", "big-decimal");
         let datum = encoded(&big, &Value::text(&*shown)).unwrap();
         let back = read(&schema(&big), datum).unwrap();
-        let trimmed = if behind.is_empty() { shown.clone() } else { shown.trim_end_matches('0').trim_end_matches('.').to_owned() };
-        let trimmed = if trimmed == "-0" { "0".to_owned() } else { trimmed };
-        prop_assert_eq!(back.trim_matches('"'), trimmed);
+        prop_assert_eq!(back.trim_matches('"'), shown);
     }
 }
 
@@ -209,10 +207,10 @@ fn unions_within_each_other_end() {
     assert!(encoded(&text, &value(&json)).is_ok(), "the innermost is a string of a B");
     let started = Instant::now();
     let list = (0..60).fold("null".to_owned(), |inner, _| format!(r#"{{"next":{inner}}}"#));
-    assert!(encoded(LIST, &value(&list)).is_err(), "a union is a level too");
-    let list = (0..30).fold("null".to_owned(), |inner, _| format!(r#"{{"next":{inner}}}"#));
     let datum = encoded(LIST, &value(&list)).unwrap();
-    assert_eq!(read(&schema(LIST), datum).as_deref(), Ok(&*list));
+    assert_eq!(read(&schema(LIST), datum).as_deref(), Ok(&*list), "a union is no level");
+    let deep = (0..110).fold(Value::Null, |inner, _| Value::map(vec![("next".into(), inner)]));
+    assert!(encoded(LIST, &deep).unwrap_err().contains("nests deeper than 100 levels"));
     // One that fits nowhere is tried twice as often on every level.
     let twice = r#"{"type":"record","name":"T","fields":[{"name":"next","type":["null","string","T",
         {"type":"record","name":"U","fields":[{"name":"next","type":["T","U","int"]}]}]}]}"#;
