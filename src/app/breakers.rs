@@ -5,13 +5,12 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::record_reader::RecordReader;
 use super::{overrides, problems};
 use crate::codec::alert::AlertState;
 use crate::codec::breaker_override::BreakerOverride;
 use crate::engine::value::milliseconds_text;
 use crate::kafka::client::ClientSettings;
-use crate::kafka::log_reader::{From, LogReader, ReadError};
+use crate::kafka::log_reader::{From, LogReader, LogRecord, ReadError};
 
 /// How many alerts are looked at from the end of each partition: more than instances have said of breakers since they were compacted.
 const ALERTS: i64 = 100_000;
@@ -36,11 +35,12 @@ pub struct Said {
     pub since: String,
 }
 
-/// What is known of those of the connectors that `is_known` names, if anything is.
+/// What is known of those of the connectors that `is_known` names, if anything is. `translate` makes JSON of alerts in Avro.
 pub fn read(
-    (clients, records): (&ClientSettings, &mut RecordReader),
+    clients: &ClientSettings,
     (control, alerts): (&str, &str),
     is_known: impl Fn(&str) -> bool,
+    mut translate: impl FnMut(&mut LogRecord),
 ) -> Result<BTreeMap<String, Breaker>, ReadError> {
     let mut found: BTreeMap<String, Breaker> = BTreeMap::new();
     for (connector, wanted) in overrides::read(clients, control, &is_known)? {
@@ -48,9 +48,7 @@ pub fn read(
     }
     let mut reader = LogReader::open(clients, &[alerts], From::Tail(ALERTS))?;
     reader.read_to_end(READ_WITHIN, |mut record| {
-        if let Err(error) = records.translate(&mut record) {
-            tracing::warn!(cause = error, "what an instance has said cannot be read");
-        }
+        translate(&mut record);
         let Some(alert) = record.value.as_deref().and_then(AlertState::decode) else { return };
         if alert.name == problems::BREAKER && is_known(&alert.subject) {
             let state = if alert.state == "raised" { "open" } else { "closed" };

@@ -7,20 +7,19 @@ use std::time::Duration;
 use bytes::Bytes;
 use memchr::memmem;
 
+use super::installing::{Installing, TakingUp};
 use super::subjects::Subjects;
 use super::topic_follower::TopicFollower;
 use super::topic_watch::SystemTopics;
-use super::versions::Versions;
-use crate::definition::{self, Change, ChangeKind, Definition, InUse, Installed, Record, plan_apply};
+use crate::definition::{self, Change, ChangeKind, Definition, Installed, Record, plan_apply};
 use crate::engine::plan::Plan;
-use crate::engine::registry::{Entry, Prepared, Registry};
+use crate::engine::registry::Registry;
 use crate::engine::wire::WireRecord;
-use crate::engine::workflow::{Status, Workflow, WorkflowId};
+use crate::engine::workflow::{Status, WorkflowId};
 use crate::kafka::admin::{Admin, AdminError};
 use crate::kafka::client::{ClientError, ClientSettings};
 use crate::kafka::log_reader::{self, LogReader, LogRecord, ReadError};
 use crate::kafka::transaction::{WriteError, Writer};
-use crate::lane::StopSignal;
 use crate::settings::{ConnectorKind, Settings};
 
 /// How long reading the whole topic may take.
@@ -31,7 +30,7 @@ const FOLLOW_POLL: Duration = Duration::from_millis(250);
 /// What the definition of a workflow holds that calls something.
 const CONNECTOR_FIELD: &[u8] = b"\"connector\"";
 /// What the definition of a workflow holds that writes Avro.
-const AVRO_FORMAT: &[u8] = b"\"avro\"";
+pub(super) const AVRO_FORMAT: &[u8] = b"\"avro\"";
 /// Workflows in use that cannot be gone on with, of which a start tells.
 const PROBLEMS_SHOWN: usize = 20;
 
@@ -190,29 +189,6 @@ fn wire(topic: &str, record: &Record) -> WireRecord {
     }
 }
 
-/// What definitions are taken up into.
-pub struct Installing {
-    /// The installed workflows.
-    pub registry: Arc<RwLock<Registry>>,
-    /// Every version of them.
-    pub versions: Arc<Versions>,
-    /// The subjects that they name.
-    pub subjects: Subjects,
-    /// Set to end it.
-    pub stop: Arc<StopSignal>,
-}
-
-impl Installing {
-    /// Brings one workflow to what is installed, once its subjects are known; nothing is changed if it is over before.
-    fn take_up(&self, installed: &Installed, id: &WorkflowId, is_over: &dyn Fn() -> bool) {
-        settle(self, installed, id, is_over);
-        if !is_over() {
-            self.versions.take_up(installed, id);
-            install(installed, id, &self.registry, &self.subjects);
-        }
-    }
-}
-
 /// Follows the `workflows` topic and keeps a registry as it says. `caught_up` is called once everything that was there is installed. What
 /// is installed stays whatever becomes of the topic.
 pub fn start_following(
@@ -238,21 +214,25 @@ fn follow(
     let mut installed = Installed::default();
     let mut reader = LogReader::open(clients, &[topic], log_reader::From::Beginning)?;
     reader.read_to_end(READ_TIMEOUT, |record| take_up(&mut installed, &record, |_| ()))?;
+    let mut taking = TakingUp::new(installing);
     for id in &all_of(&installed, &installing.registry) {
-        installing.take_up(&installed, id, is_over);
-    }
-    if is_over() {
-        return Ok(());
+        taking.take_up(&installed, id);
     }
     let mut touched = Vec::new();
-    tracing::info!(workflows = installed.len(), "the definitions are installed");
-    caught_up(true);
+    let mut is_caught_up = false;
     while !is_over() {
+        // Events that come before a workflow is in use are not its events: a start waits for all that are to be.
+        if !is_caught_up && taking.is_in_use_as_installed() {
+            tracing::info!(workflows = installed.len(), "the definitions are installed");
+            caught_up(true);
+            is_caught_up = true;
+        }
         if let Some(record) = reader.poll(FOLLOW_POLL)? {
             take_up(&mut installed, &record, |id| touched.push(id.clone()));
-            while let Some(id) = touched.pop() {
-                installing.take_up(&installed, &id, is_over);
-            }
+        }
+        touched.extend(taking.due());
+        while let Some(id) = touched.pop() {
+            taking.take_up(&installed, &id);
         }
     }
     Ok(())
@@ -271,54 +251,4 @@ pub fn compile(subjects: &Subjects, definition: &[u8]) -> Result<Arc<Plan>, Stri
     let plan = definition::compile(definition).map_err(|refused| refused.to_string())?;
     plan.subjects().for_each(|subject| subject.bind(subjects.serializer(&subject.name)));
     Ok(plan)
-}
-
-/// Waits until the registry has answered for every subject that the versions of a workflow name, those of the past too: executions that wait
-/// go on with the version that they began with.
-fn settle(installing: &Installing, installed: &Installed, id: &WorkflowId, is_over: &dyn Fn() -> bool) {
-    let versions = installed.get(id).into_iter().flat_map(|workflow| workflow.versions.values());
-    let writing = versions.filter(|it| memmem::find(&it.document, AVRO_FORMAT).is_some());
-    for plan in writing.filter_map(|it| definition::compile(&it.document).ok()) {
-        let names = plan.subjects().map(|subject| &subject.name);
-        installing.subjects.settle(names, is_over, &installing.stop);
-    }
-}
-
-/// Brings one workflow in the registry to what is installed. Lanes match under the same lock: it is held for the exchange only, what costs
-/// time happens before and after.
-fn install(installed: &Installed, id: &WorkflowId, registry: &RwLock<Registry>, subjects: &Subjects) {
-    let in_use = installed.get(id).map(|workflow| workflow.in_use());
-    let replaced = match in_use {
-        Some(Ok(Some(InUse { workflow, document }))) => {
-            let there = registry.read().unwrap_or_else(PoisonError::into_inner).get(id).cloned();
-            if there.as_ref().is_some_and(|entry| is_same(entry, &workflow)) {
-                return;
-            }
-            let prepared = Prepared::new(Arc::new(workflow), document);
-            // What ran before will run again: a lane that compiled it at the next event would hold up all that comes behind. The rest is
-            // compiled when it is first matched, since most of a large installation never is.
-            let runs =
-                |entry: Arc<Entry>| entry.is_compiled() && entry.workflow().content_hash != prepared.content_hash();
-            if there.is_some_and(runs) {
-                prepared.compile(&|_, definition| compile(subjects, definition));
-            }
-            registry.write().unwrap_or_else(PoisonError::into_inner).install(prepared)
-        }
-        // A pointer may come before its version within one transaction; the version brings it in.
-        Some(Ok(None)) | None => Ok(registry.write().unwrap_or_else(PoisonError::into_inner).remove(id)),
-        // What was installed before stays.
-        Some(Err(error)) => {
-            tracing::warn!(workflow = id.as_str(), cause = %error, "a workflow is not in use as installed");
-            return;
-        }
-    };
-    match replaced {
-        Ok(replaced) => drop(replaced),
-        Err(error) => tracing::error!(workflow = id.as_str(), cause = %error, "a workflow cannot be installed"),
-    }
-}
-
-fn is_same(entry: &Entry, wanted: &Workflow) -> bool {
-    let there = entry.workflow();
-    entry.status() == wanted.status && there.version == wanted.version && there.content_hash == wanted.content_hash
 }

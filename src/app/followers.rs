@@ -3,7 +3,8 @@
 use std::sync::{Arc, RwLock};
 use std::time::Duration;
 
-use super::definitions::{self, Installing};
+use super::definitions;
+use super::installing::Installing;
 use super::subjects::Subjects;
 use super::topic_follower::TopicFollower;
 use super::topic_watch::SystemTopics;

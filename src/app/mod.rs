@@ -9,6 +9,7 @@ pub mod dev;
 pub mod events_file;
 pub mod followers;
 pub mod group_watch;
+pub mod installing;
 pub mod instance;
 pub mod ledger;
 pub mod observer;

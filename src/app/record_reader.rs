@@ -1,6 +1,7 @@
 //! Reads records of ours whichever way they were written: those in Avro become what they would have been in JSON.
 
 use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
 
 use tokio::runtime::Runtime;
 
@@ -8,18 +9,30 @@ use super::schemas;
 use crate::codec::avro::{SchemaKey, WriterSchema};
 use crate::codec::readable;
 use crate::kafka::log_reader::LogRecord;
-use crate::registry::RegistryClient;
+use crate::registry::{FetchError, RegistryClient};
 use crate::settings::{RegistrySettings, Settings};
 
 /// The most schemas that are kept: more than there are versions of ours. Ids are chosen by whoever writes to the topics.
 const SCHEMAS: usize = 256;
+/// After how long a registry is asked again that gave no answer.
+const ASK_AGAIN: Duration = Duration::from_secs(5);
 
 /// Turns records in Avro into JSON. The registry is asked when one comes.
 #[derive(Debug)]
 pub struct RecordReader {
     registry: Option<RegistrySettings>,
     client: Option<(Runtime, RegistryClient)>,
-    known: BTreeMap<SchemaKey, Result<WriterSchema, String>>,
+    known: BTreeMap<SchemaKey, Known>,
+}
+
+/// What is known of a schema.
+#[derive(Debug)]
+enum Known {
+    Here(Box<WriterSchema>),
+    /// It cannot be used; why.
+    Not(String),
+    /// The registry gave no answer; why, and when.
+    Away(String, Instant),
 }
 
 impl RecordReader {
@@ -36,10 +49,7 @@ impl RecordReader {
     pub fn translate(&mut self, record: &mut LogRecord) -> Result<(), String> {
         let headers = record.headers.iter().map(|(name, value)| (&name[..], value.as_deref()));
         let Some((key, datum)) = readable::schema_of(headers, record.value.as_deref()) else { return Ok(()) };
-        let json = match self.schema(key) {
-            Ok(schema) => readable::as_json(schema, &datum),
-            Err(why) => Err(why.clone()),
-        };
+        let json = self.schema(key).and_then(|schema| readable::as_json(schema, &datum));
         let json = json.map_err(|why| {
             let LogRecord { topic, partition, offset, .. } = record;
             format!("the record {topic}-{partition} @{offset} is Avro and cannot be read: {why}")
@@ -48,29 +58,39 @@ impl RecordReader {
         Ok(())
     }
 
-    fn schema(&mut self, key: SchemaKey) -> Result<&WriterSchema, &String> {
-        if !self.known.contains_key(&key) {
+    fn schema(&mut self, key: SchemaKey) -> Result<&WriterSchema, String> {
+        // What stays an error is not asked again, an outage for a while.
+        let is_over = |it: &Known| matches!(it, Known::Away(_, since) if since.elapsed() >= ASK_AGAIN);
+        if self.known.get(&key).is_none_or(is_over) {
             if self.known.len() >= SCHEMAS {
                 self.known.clear();
             }
-            let schema = self.fetch(key);
+            let schema = match self.fetch(key) {
+                Ok(schema) => Known::Here(Box::new(schema)),
+                Err(FetchError::Outage(why)) => Known::Away(why, Instant::now()),
+                Err(FetchError::Unknown(why) | FetchError::Refused(why)) => Known::Not(why),
+            };
             self.known.insert(key, schema);
         }
-        self.known[&key].as_ref()
+        match &self.known[&key] {
+            Known::Here(schema) => Ok(schema),
+            Known::Not(why) | Known::Away(why, _) => Err(why.clone()),
+        }
     }
 
-    fn fetch(&mut self, key: SchemaKey) -> Result<WriterSchema, String> {
+    fn fetch(&mut self, key: SchemaKey) -> Result<WriterSchema, FetchError> {
+        let refused = FetchError::Refused;
         let Some(registry) = &self.registry else {
-            return Err("no schema registry is asked here; add [registry] to the settings".into());
+            return Err(refused("no schema registry is asked here; add [registry] to the settings".into()));
         };
         if self.client.is_none() {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-            let runtime = runtime.map_err(|error| error.to_string())?;
-            self.client = Some((runtime, schemas::client(registry).map_err(|error| error.to_string())?));
+            let runtime = runtime.map_err(|error| refused(error.to_string()))?;
+            self.client = Some((runtime, schemas::client(registry).map_err(|error| refused(error.to_string()))?));
         }
-        let Some((runtime, client)) = &self.client else { return Err("there is no client of the registry".into()) };
-        let schema = runtime.block_on(client.fetch(key)).map_err(|error| error.to_string())?;
+        let Some((runtime, client)) = &self.client else { return Err(refused("there is no client".into())) };
+        let schema = runtime.block_on(client.fetch(key))?;
         let references: Vec<&str> = schema.references.iter().map(|it| &*it.text).collect();
-        WriterSchema::parse(&schema.text, &references).map_err(|refused| refused.to_string())
+        WriterSchema::parse(&schema.text, &references).map_err(|why| refused(why.to_string()))
     }
 }

@@ -14,6 +14,9 @@ use crate::settings::{self, Settings};
 /// The pause before a registry is asked again.
 const RETRY_PAUSE: Duration = Duration::from_secs(2);
 
+/// How often it is looked whether a start that waits is to end.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
+
 /// The records that are written as Avro: their topics without prefix, and their schemas as they are now.
 const RECORDS: [(&str, &str); 3] = [
     ("step-results", include_str!("../../schemas/step-result/v1.avsc")),
@@ -139,9 +142,16 @@ pub fn wait_for(
     let client = schemas::client(registry)?;
     let mut last = String::new();
     loop {
-        match runtime.block_on(ids(&client, settings, registry.auto_register)) {
-            Ok(ids) => return Ok(Some(Encoding::Avro(ids))),
-            Err(error) => {
+        let asked = runtime.block_on(async {
+            tokio::select! {
+                asked = ids(&client, settings, registry.auto_register) => Some(asked),
+                () = stopped(stop) => None,
+            }
+        });
+        match asked {
+            None => return Ok(None),
+            Some(Ok(ids)) => return Ok(Some(Encoding::Avro(ids))),
+            Some(Err(error)) => {
                 let message = error.to_string();
                 if message != last {
                     told(&error);
@@ -152,6 +162,13 @@ pub fn wait_for(
         if stop.wait(RETRY_PAUSE) {
             return Ok(None);
         }
+    }
+}
+
+/// Returns when the signal is set.
+async fn stopped(stop: &StopSignal) {
+    while !stop.is_set() {
+        tokio::time::sleep(LOOK_EVERY).await;
     }
 }
 

@@ -98,7 +98,7 @@ impl Running {
         let system = Arc::new(SystemTopics::new(known.system_ids));
         let schemas = SourceSchemas::new(&settings, runtime.handle(), &health)?;
         let registry = Arc::new(RwLock::new(Registry::new()));
-        let subjects = Subjects::new(&settings, runtime.handle().clone(), health.clone())?;
+        let subjects = Subjects::new(&settings, runtime.handle(), health.clone())?;
         let versions = Arc::new(versions_of(subjects.clone()));
         let done = Arc::new(Done::default());
         let waiting = Arc::new(SharedWaiting::new(

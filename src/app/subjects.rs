@@ -1,23 +1,23 @@
 //! The subjects that produce steps name, with the schemas that values are written with: the newest of each, as the registry has it.
 //!
-//! A definition is not taken up before the registry has answered for each of its subjects, so that whoever runs it answers from memory. From
-//! then on they are asked for again now and then; a registry that is away changes nothing.
+//! A version of a definition is not run before the registry has answered for each of its subjects, so that whoever runs it answers from memory.
+//! From then on they are asked for again now and then. Nothing takes a schema away that is known: one that cannot be used, or a registry that is
+//! away, leaves the one before.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
 use tokio::runtime::Handle;
+use tokio::sync::Notify;
 
 use super::problems::REGISTRY;
 use super::schemas;
-use crate::codec::avro::{self, Language, SchemaKey, frame};
-use crate::codec::json;
+use crate::codec::avro::{self, Language, RecordSchema, SchemaKey, WriterSchema, frame};
 use crate::engine::plan::ErrorClass;
 use crate::engine::serializer::{Serializer, Unserialized};
 use crate::engine::value::Value;
-use crate::lane::StopSignal;
 use crate::registry::{FetchError, RegistryClient, RegistryError};
 use crate::settings::Settings;
 use crate::telemetry::health::Health;
@@ -25,8 +25,8 @@ use crate::telemetry::health::Health;
 /// The most subjects of an instance: each is asked for again and again. Steps that name more of them fail.
 const SUBJECTS: usize = 10_000;
 /// How often a subject is asked for again: by then its newest schema is used, or the first one of those that had none.
-const REFRESH_EVERY: Duration = Duration::from_secs(60);
-/// The pause before a registry is asked again for a subject of a definition that waits.
+const REFRESH_EVERY: Duration = Duration::from_secs(30);
+/// The pause before a registry is asked again for subjects of which it has said nothing yet.
 const RETRY_PAUSE: Duration = Duration::from_secs(1);
 /// What the problem is about.
 const SUBJECT: &str = "definitions";
@@ -39,15 +39,18 @@ pub struct Subjects(Arc<Shared>);
 struct Shared {
     /// None without a registry among the settings.
     client: Option<RegistryClient>,
-    runtime: Handle,
     health: Health,
     known: Mutex<BTreeMap<Arc<str>, Arc<Subject>>>,
+    /// Told when there is a subject of which nothing is known.
+    is_wanted: Notify,
 }
 
 #[derive(Debug)]
 struct Subject {
     name: Arc<str>,
     state: RwLock<State>,
+    /// The newest schema, if that is none to write with: it is not looked at again.
+    refused: Mutex<Option<u32>>,
 }
 
 #[derive(Clone, Debug)]
@@ -63,7 +66,7 @@ enum State {
 #[derive(Debug)]
 struct Newest {
     id: u32,
-    language: Language,
+    schema: WriterSchema,
 }
 
 /// Serializes nothing, and says why.
@@ -71,18 +74,16 @@ struct Newest {
 struct Refusing(&'static str);
 
 impl Subjects {
-    /// No subjects yet. The registry is asked on `runtime`, which must not be left from there.
+    /// No subjects yet. The registry is asked on `runtime`.
     ///
     /// # Errors
     ///
     /// The registry's settings can never work.
-    pub fn new(settings: &Settings, runtime: Handle, health: Health) -> Result<Subjects, RegistryError> {
+    pub fn new(settings: &Settings, runtime: &Handle, health: Health) -> Result<Subjects, RegistryError> {
         let client = settings.registry.as_ref().map(schemas::client).transpose()?;
-        let has_registry = client.is_some();
-        let subjects = Subjects(Arc::new(Shared { client, runtime, health, known: Mutex::default() }));
-        if has_registry {
-            subjects.0.runtime.spawn(refresh(subjects.clone()));
-        }
+        let shared = Shared { client, health, known: Mutex::default(), is_wanted: Notify::new() };
+        let subjects = Subjects(Arc::new(shared));
+        runtime.spawn(ask_on(subjects.clone()));
         Ok(subjects)
     }
 
@@ -97,25 +98,17 @@ impl Subjects {
         }
     }
 
-    /// Returns once the registry has answered for each of the subjects, or `is_over` says so, which is asked again when the signal is set. What
-    /// is wrong meanwhile is a problem.
-    pub fn settle<'a>(&self, names: impl Iterator<Item = &'a Arc<str>>, is_over: &dyn Fn() -> bool, stop: &StopSignal) {
-        let Some(client) = &self.0.client else { return };
-        let mut is_raised = false;
-        for subject in names.filter_map(|name| self.subject(name)) {
-            while matches!(subject.state(), State::Unasked) && !is_over() {
-                let Err(message) = self.0.runtime.block_on(subject.ask(client)) else { break };
-                if !is_raised {
-                    tracing::warn!(cause = message, "a definition waits for the schema registry before it is taken up");
-                }
-                self.0.health.raise(REGISTRY, SUBJECT, &message, SystemTime::now());
-                is_raised = true;
-                stop.wait(RETRY_PAUSE);
-            }
+    /// Whether the registry has answered for each of the subjects, or never will be asked. Those of which nothing is known are asked for from
+    /// now on.
+    pub fn are_settled<'a>(&self, names: impl Iterator<Item = &'a Arc<str>>) -> bool {
+        if self.0.client.is_none() {
+            return true;
         }
-        if is_raised {
-            self.0.health.clear(REGISTRY, SUBJECT, SystemTime::now());
+        let unasked = names.filter_map(|name| self.subject(name)).filter(|it| it.is_unasked()).count();
+        if unasked > 0 {
+            self.0.is_wanted.notify_one();
         }
+        unasked == 0
     }
 
     fn subject(&self, name: &Arc<str>) -> Option<Arc<Subject>> {
@@ -126,7 +119,8 @@ impl Subjects {
         if known.len() >= SUBJECTS {
             return None;
         }
-        let subject = Arc::new(Subject { name: name.clone(), state: RwLock::new(State::Unasked) });
+        let subject =
+            Arc::new(Subject { name: name.clone(), state: RwLock::new(State::Unasked), refused: Mutex::default() });
         known.insert(name.clone(), subject.clone());
         Some(subject)
     }
@@ -136,17 +130,47 @@ impl Subjects {
     }
 }
 
-/// Asks for all subjects again and again. Ends with its runtime.
-async fn refresh(subjects: Subjects) {
+/// Asks for subjects of which nothing is known, at once, and for all again and again. Ends with its runtime.
+async fn ask_on(subjects: Subjects) {
     let Some(client) = &subjects.0.client else { return };
+    let mut refreshed = Instant::now();
+    let mut is_raised = false;
     loop {
-        tokio::time::sleep(REFRESH_EVERY).await;
+        let pause = if is_raised { RETRY_PAUSE } else { REFRESH_EVERY.saturating_sub(refreshed.elapsed()) };
+        tokio::select! {
+            () = tokio::time::sleep(pause) => {}
+            () = subjects.0.is_wanted.notified(), if !is_raised => {}
+        }
+        let is_round = refreshed.elapsed() >= REFRESH_EVERY;
         let known: Vec<Arc<Subject>> = subjects.lock().values().cloned().collect();
-        for subject in known {
+        let mut outage = None;
+        for subject in known.iter().filter(|it| it.is_unasked()) {
             // The others would find nobody either.
-            if subject.ask(client).await.is_err() {
+            if let Err(message) = subject.ask(client).await {
+                outage = Some(message);
                 break;
             }
+        }
+        match outage {
+            Some(message) => {
+                if !is_raised {
+                    tracing::warn!(cause = message, "a definition waits for the schema registry before it is taken up");
+                }
+                subjects.0.health.raise(REGISTRY, SUBJECT, &message, SystemTime::now());
+                is_raised = true;
+                continue;
+            }
+            None if is_raised => subjects.0.health.clear(REGISTRY, SUBJECT, SystemTime::now()),
+            None => {}
+        }
+        is_raised = false;
+        if is_round {
+            for subject in known.iter().filter(|it| !it.is_unasked()) {
+                if subject.ask(client).await.is_err() {
+                    break;
+                }
+            }
+            refreshed = Instant::now();
         }
     }
 }
@@ -156,30 +180,63 @@ impl Subject {
         self.state.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    fn is_unasked(&self) -> bool {
+        matches!(self.state(), State::Unasked)
+    }
+
     /// Asks the registry. An error is an outage, and leaves what is known.
     async fn ask(&self, client: &RegistryClient) -> Result<(), String> {
-        let state = match self.newest(client).await {
-            Ok(state) => state,
+        let why = match self.newest(client).await {
+            Ok(None) => return Ok(()),
+            Ok(Some(newest)) => {
+                *self.state.write().unwrap_or_else(PoisonError::into_inner) = State::Here(Arc::new(newest));
+                return Ok(());
+            }
             Err(FetchError::Outage(message)) => return Err(message),
-            Err(FetchError::Unknown(message) | FetchError::Refused(message)) => State::Not(message.into()),
+            Err(FetchError::Unknown(message) | FetchError::Refused(message)) => message,
         };
-        *self.state.write().unwrap_or_else(PoisonError::into_inner) = state;
+        let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
+        match &*state {
+            State::Here(newest) => {
+                let (subject, id) = (&*self.name, newest.id);
+                tracing::warn!(
+                    subject,
+                    id,
+                    cause = why,
+                    "the newest schema of a subject cannot be used; the one before is"
+                );
+            }
+            State::Unasked | State::Not(_) => *state = State::Not(why.into()),
+        }
         Ok(())
     }
 
-    async fn newest(&self, client: &RegistryClient) -> Result<State, FetchError> {
+    /// The newest schema; None if that is known, with what is to be said of it.
+    async fn newest(&self, client: &RegistryClient) -> Result<Option<Newest>, FetchError> {
         let Some(latest) = client.latest(&self.name).await? else {
-            return Ok(State::Not("the registry has no schema of it; register one".into()));
+            return Err(FetchError::Unknown("the registry has no schema of it; register one".into()));
         };
-        let before = self.state();
-        if matches!(&before, State::Here(newest) if newest.id == latest.id) {
-            return Ok(before);
+        let is_here = matches!(self.state(), State::Here(newest) if newest.id == latest.id);
+        if is_here || *self.refused() == Some(latest.id) {
+            return Ok(None);
         }
         let schema = client.fetch(SchemaKey::Id(latest.id)).await?;
-        Ok(match schemas::compile(&schema) {
-            Ok(schema) => State::Here(Arc::new(Newest { id: latest.id, language: schema.language })),
-            Err(why) => State::Not(why.into()),
-        })
+        // Reading one takes its time, and a thread.
+        let compiled = tokio::task::spawn_blocking(move || schemas::compile(&schema)).await;
+        let why = match compiled {
+            Ok(Ok(RecordSchema { language: Language::Avro(schema), .. })) => {
+                return Ok(Some(Newest { id: latest.id, schema }));
+            }
+            Ok(Ok(_)) => "it is a JSON Schema, and the step writes Avro; leave `format` out to write JSON".to_owned(),
+            Ok(Err(why)) => why,
+            Err(_) => return Err(FetchError::Outage(format!("the schema of subject {} was not read", self.name))),
+        };
+        *self.refused() = Some(latest.id);
+        Err(FetchError::Refused(why))
+    }
+
+    fn refused(&self) -> MutexGuard<'_, Option<u32>> {
+        self.refused.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -197,16 +254,10 @@ impl Serializer for Subject {
         };
         let mut bytes = Vec::new();
         frame::write(&mut bytes, newest.id);
-        match &newest.language {
-            Language::Avro(schema) => avro::encode(schema, value, &mut bytes).map_err(|what| Unserialized {
-                class: ErrorClass::Permanent,
-                message: format!(
-                    "the value does not fit the schema of the subject {name} with id {}: {what}",
-                    newest.id
-                ),
-            })?,
-            Language::Json => json::write(value, &mut bytes),
-        }
+        avro::encode(&newest.schema, value, &mut bytes).map_err(|what| Unserialized {
+            class: ErrorClass::Permanent,
+            message: format!("the value does not fit the schema of the subject {name} with id {}: {what}", newest.id),
+        })?;
         Ok(bytes.into())
     }
 }

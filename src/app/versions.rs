@@ -32,16 +32,16 @@ impl Versions {
         Versions { all: RwLock::default(), compile }
     }
 
-    /// Takes up the versions of a workflow as they are installed.
-    pub fn take_up(&self, installed: &Installed, id: &WorkflowId) {
+    /// Takes up the versions of a workflow as they are installed, those that are ready; others are not there yet.
+    pub fn take_up(&self, installed: &Installed, id: &WorkflowId, is_ready: impl Fn(&str) -> bool) {
         let mut all = self.all.write().unwrap_or_else(PoisonError::into_inner);
         let Some(workflow) = installed.get(id) else {
             all.remove(id);
             return;
         };
         let known = all.entry(id.clone()).or_default();
-        known.retain(|version, _| workflow.versions.contains_key(version));
-        for (name, record) in &workflow.versions {
+        known.retain(|version, _| workflow.versions.contains_key(version) && is_ready(version));
+        for (name, record) in workflow.versions.iter().filter(|(version, _)| is_ready(version)) {
             let is_known = known.get(name).is_some_and(|it| it.record.content_hash == record.content_hash);
             if !is_known {
                 let version = Version { record: record.clone(), compiled: OnceLock::new() };

@@ -120,7 +120,7 @@ impl Installation {
         let mut installed = Installed::default();
         let record = VersionRecord { id: id.clone(), version: version.clone(), document, content_hash };
         installed.take_up(Record::Version(record));
-        self.versions.take_up(&installed, &id);
+        self.versions.take_up(&installed, &id, |_| true);
         self.versions.find(&id, &version);
     }
 }

@@ -8,9 +8,9 @@ use serde_json::{Value, json};
 
 use super::args::{Breaker, BreakerWish, Common, OutputFormat};
 use super::output::{rows, talk};
+use super::records::Readable;
 use super::{DONE, setup};
 use crate::app::breakers::{self, Said};
-use crate::app::record_reader::RecordReader;
 use crate::app::{cluster, overrides};
 use crate::codec::breaker_override::{BreakerOverride, TEXT_BYTES};
 use crate::engine::breaker::Override;
@@ -100,11 +100,10 @@ fn row(connector: &str, wanted: Option<&BreakerOverride>) -> Value {
 fn list(common: &Common, settings: &Settings, clients: &ClientSettings, topic: &str) -> anyhow::Result<()> {
     let is_known = |connector: &str| settings.connectors.contains_key(connector);
     let now_ms = now_ms();
-    let mut known = breakers::read(
-        (clients, &mut RecordReader::new(settings)),
-        (topic, &cluster::topic(settings, "alerts")),
-        is_known,
-    )?;
+    let mut readable = Readable::new(settings);
+    let mut known = breakers::read(clients, (topic, &cluster::topic(settings, "alerts")), is_known, |record| {
+        readable.translate(record);
+    })?;
     let mut told = Vec::new();
     for connector in settings.connectors.keys() {
         let breaker = known.remove(connector).unwrap_or_default();
@@ -119,7 +118,7 @@ fn list(common: &Common, settings: &Settings, clients: &ClientSettings, topic: &
     }
     let columns = ["connector", "override", "until", "by", "reason", "instance", "state", "since"];
     rows(common.output, &columns, &told);
-    Ok(())
+    readable.whole()
 }
 
 /// One line for each instance that said something, or one.

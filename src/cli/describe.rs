@@ -12,7 +12,6 @@ use super::output::document;
 use super::progress::Progress;
 use super::records::Readable;
 use super::{DONE, records, setup};
-use crate::app::record_reader::RecordReader;
 use crate::app::why::{self, Partition, Standing};
 use crate::app::{breakers, cluster, definitions};
 use crate::codec::journal;
@@ -183,8 +182,9 @@ fn waiting(
         BTreeMap::new()
     } else {
         let topics = ["control", "alerts"].map(|name| cluster::topic(settings, name));
-        let mut records = RecordReader::new(settings);
-        breakers::read((clients, &mut records), (&topics[0], &topics[1]), |connector| wanted.contains(connector))?
+        let mut readable = Readable::new(settings);
+        let is_wanted = |connector: &str| wanted.contains(connector);
+        breakers::read(clients, (&topics[0], &topics[1]), is_wanted, |record| readable.translate(record))?
     };
     let is_installed = |id: &WorkflowId, version: Option<&str>| {
         let Some(workflow) = installed.get(id) else { return false };
@@ -225,5 +225,6 @@ fn with_key(settings: &Settings, clients: &ClientSettings, topic: &str, key: &st
             found.push(record);
         }
     })?;
+    readable.whole()?;
     Ok(found)
 }

@@ -66,9 +66,11 @@ fn check_schemas(settings: &Settings, found: &mut Found<'_>) {
         })
     };
     match asked() {
-        Err(error) => {
-            found("registry", &format!("{error:#}"), "is the url of [registry] right, and reachable from here?")
-        }
+        Err(error) => found(
+            "registry",
+            &format!("{error:#}"),
+            "see that the url and the headers of [registry] are right, and that it is reachable from here",
+        ),
         Ok(schemas) => {
             for (RecordSchema { subject, .. }, registration) in schemas {
                 match registration {

@@ -26,6 +26,7 @@ const OFFSETS_PER_ROW: i64 = 4;
 
 pub(super) fn list(common: &Common, args: &Get) -> anyhow::Result<u8> {
     let (settings, clients) = setup::with_clients(common)?;
+    let (place, mut readable) = ((&settings, &clients), Readable::new(&settings));
     match args.kind {
         Kind::Workflows => {
             let installed = definitions::read_installed(&clients, &cluster::topic(&settings, "workflows"))?;
@@ -33,7 +34,7 @@ pub(super) fn list(common: &Common, args: &Get) -> anyhow::Result<u8> {
             rows(common.output, &["id", "version", "status", "versions"], &found.collect::<Vec<_>>());
         }
         Kind::Executions => {
-            let mut found = newest(&settings, &clients, "executions", args.limit, records::execution)?;
+            let mut found = newest(place, "executions", args.limit, &mut readable, records::execution)?;
             if common.output == OutputFormat::Table {
                 // A cell has no room for the whole event.
                 for told in found.iter_mut().filter_map(Value::as_object_mut) {
@@ -44,10 +45,11 @@ pub(super) fn list(common: &Common, args: &Get) -> anyhow::Result<u8> {
             rows(common.output, &["id", "workflowId", "workflowVersion", "status", "startTime", "event"], &found);
         }
         Kind::DeadLetters => {
-            let found = newest(&settings, &clients, "dead-letters", args.limit, records::letter_summary)?;
+            let found = newest(place, "dead-letters", args.limit, &mut readable, records::letter_summary)?;
             rows(common.output, &["id", "reason", "workflow", "step", "topic", "offset", "errorMessage"], &found);
         }
     }
+    readable.whole()?;
     Ok(DONE)
 }
 
@@ -60,10 +62,10 @@ pub(super) fn summary(id: &WorkflowId, workflow: &InstalledWorkflow) -> Value {
 
 /// The newest records of a topic, one per key, oldest first.
 fn newest(
-    settings: &Settings,
-    clients: &ClientSettings,
+    (settings, clients): (&Settings, &ClientSettings),
     topic: &str,
     limit: usize,
+    readable: &mut Readable,
     read: impl Fn(&LogRecord) -> Option<Value>,
 ) -> anyhow::Result<Vec<Value>> {
     let topic = cluster::topic(settings, topic);
@@ -71,7 +73,6 @@ fn newest(
     // Markers of transactions and older records of the same keys take offsets too.
     let offsets = i64::try_from(limit).unwrap_or(i64::MAX).saturating_mul(OFFSETS_PER_ROW);
     let mut reader = LogReader::open(clients, &[&topic], From::Tail(offsets))?;
-    let mut readable = Readable::new(settings);
     let mut newest = Newest { limit, found: HashMap::new() };
     let (mut progress, mut count) = (Progress::new(format!("reading {topic}")), 0);
     reader.read_to_end(SCAN_TIMEOUT, |mut record| {

@@ -21,6 +21,12 @@ impl Readable {
         Readable { records: RecordReader::new(settings), has_complained: false }
     }
 
+    /// Fails if something could not be shown.
+    pub(super) fn whole(&self) -> anyhow::Result<()> {
+        anyhow::ensure!(!self.has_complained, "not everything was shown: records in Avro could not be read");
+        Ok(())
+    }
+
     /// What cannot be read stays as it is, and is shown as nothing.
     pub(super) fn translate(&mut self, record: &mut LogRecord) {
         if let Err(error) = self.records.translate(record)

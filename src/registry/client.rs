@@ -272,6 +272,11 @@ impl RegistryClient {
                 Ok(found) => Ok(Some(found)),
                 Err(failure) if failure.is_no_version() || failure.is_no_schema() => Ok(None),
                 Err(failure) if failure.is_refused() => Err(refused(what, endpoint, &failure)),
+                // A subject that our credentials may not see, say. Whoever names one must not hold up all others.
+                Err(failure) if failure.may_be_of_one() && endpoint.is_registry().await => {
+                    let (url, said, remedy) = (&endpoint.url, failure.said(), failure.remedy());
+                    Err(FetchError::Unknown(format!("{what} is not told by the registry at {url}: {said}; {remedy}")))
+                }
                 Err(failure) => {
                     outages.add(endpoint, &failure);
                     continue;

@@ -1,8 +1,8 @@
 """Writes Avro records as Confluent's Python client does, schemas registered on the way.
 
-confluent_avro.py BOOTSTRAP REGISTRY TOPIC COUNT
+confluent_avro.py BOOTSTRAP REGISTRY TOPIC COUNT [NAME]
 
-The first half of the records has the first version of the schema, the second half the next one.
+NAME is that of the record's type, OrderPaid if none is given. The first half of the records has the first version of the schema, the second half the next one.
 """
 
 import datetime
@@ -12,7 +12,7 @@ import sys
 import uuid
 
 from confluent_kafka import Producer
-from confluent_kafka.schema_registry import SchemaRegistryClient
+from confluent_kafka.schema_registry import SchemaRegistryClient, record_subject_name_strategy
 from confluent_kafka.schema_registry.avro import AvroSerializer
 from confluent_kafka.serialization import MessageField, SerializationContext
 
@@ -20,6 +20,9 @@ CUSTOMER = {"type": "record", "name": "Customer", "fields": [
     {"name": "name", "type": "string"},
     {"name": "tier", "type": {"type": "enum", "name": "Tier", "symbols": ["GOLD", "SILVER"]}},
     {"name": "friends", "type": {"type": "array", "items": "Customer"}}]}
+
+# Types of several names lie in one topic.
+CONF = {"subject.name.strategy": record_subject_name_strategy}
 
 FIELDS = [
     {"name": "id", "type": "string"},
@@ -35,9 +38,9 @@ FIELDS = [
     {"name": "ratio", "type": ["null", "double"], "default": None}]
 
 
-def schema(version):
+def schema(name, version):
     fields = FIELDS if version == 1 else [{"name": "channel", "type": "string", "default": "web"}] + FIELDS
-    return json.dumps({"type": "record", "name": "OrderPaid", "namespace": "com.example", "fields": fields})
+    return json.dumps({"type": "record", "name": name, "namespace": "com.example", "fields": fields})
 
 
 def order(number, version):
@@ -62,8 +65,9 @@ def order(number, version):
 
 def main():
     bootstrap, registry, topic, count = sys.argv[1], sys.argv[2], sys.argv[3], int(sys.argv[4])
+    name = sys.argv[5] if len(sys.argv) > 5 else "OrderPaid"
     client = SchemaRegistryClient({"url": registry})
-    serializers = {version: AvroSerializer(client, schema(version)) for version in (1, 2)}
+    serializers = {version: AvroSerializer(client, schema(name, version), conf=CONF) for version in (1, 2)}
     producer = Producer({"bootstrap.servers": bootstrap})
     context = SerializationContext(topic, MessageField.VALUE)
     failed = []

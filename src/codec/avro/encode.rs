@@ -1,21 +1,28 @@
 //! A value to a datum: the other way round of [`decode`](super::decode), by the same program.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fmt::Display;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 
 use super::datum::{bytes, length, long};
-use super::schema::{Node, WriterSchema};
+use super::fit::{
+    self, NEVER, cut, exactness, is_number, is_of_bytes, kind, shown, units_of_moment, units_of_text, whole,
+};
+use super::schema::{DOUBLE_DIGITS, Node, WriterSchema};
 use super::underlying::{self, Decimal};
 use crate::engine::limits;
 use crate::engine::value::{MapView, Value, ValueRef, View};
 
 /// The most types that are tried for one value: branches of unions within each other are tried one after the other.
-const VISITS: usize = 4 * limits::DOCUMENT_NODES;
+const VISITS: usize = limits::DOCUMENT_NODES;
 /// Objects of more fields than this are looked through once, and not once for each field of the record.
 const FEW_FIELDS: usize = 16;
+/// The most digits of a number without a precision of its own: what is read has 128 bytes at most.
+const BIG_DECIMAL_DIGITS: usize = 300;
+/// The most names that a message lists.
+const SHOWN_NAMES: usize = 12;
 
 /// Writes a value as its schema says. `into` is as it was before if it does not fit.
 ///
@@ -23,8 +30,8 @@ const FEW_FIELDS: usize = 16;
 /// for dates, times, timestamps and durations, a number or digits for a decimal, the text of a UUID. Also bytes for bytes, a timestamp for a
 /// timestamp or a date, and whole numbers for whatever is one in the datum. What is finer than its unit is cut.
 ///
-/// An object has all fields of its record but those with a default, and no others, so that nothing is left out unseen. Of a union the first
-/// branch that fits is taken.
+/// An object has all fields of its record but those with a default, and no others, so that nothing is left out unseen. Of a union that branch is
+/// taken which takes the value as it is, a string before base64 and a double before a float say; else the first that fits.
 ///
 /// # Errors
 ///
@@ -32,7 +39,7 @@ const FEW_FIELDS: usize = 16;
 pub fn encode(schema: &WriterSchema, value: &Value, into: &mut Vec<u8>) -> Result<(), String> {
     let before = into.len();
     let mut writing = Writing { schema, into, start: before, visits: 0 };
-    writing.value(schema.root, value.into(), Origin::Value, 0).map_err(|Misfit { what, path }| {
+    writing.value(schema.root, value.into(), Origin::Value, 0).map_err(|Misfit { what, path, .. }| {
         into.truncate(before);
         let place: String = path.iter().rev().map(|name| format!("/{name}")).collect();
         if place.is_empty() { what } else { format!("{what}, in {place}") }
@@ -44,6 +51,8 @@ struct Misfit {
     what: String,
     /// The fields and items that it is in, the innermost first.
     path: Vec<String>,
+    /// Whether no other branch of a union is to be tried.
+    is_final: bool,
 }
 
 impl Misfit {
@@ -54,7 +63,12 @@ impl Misfit {
 }
 
 fn misfit<T>(what: impl Into<String>) -> Result<T, Misfit> {
-    Err(Misfit { what: what.into(), path: Vec::new() })
+    Err(Misfit { what: what.into(), path: Vec::new(), is_final: false })
+}
+
+/// A limit is reached.
+fn limit<T>(what: String) -> Result<T, Misfit> {
+    Err(Misfit { what, path: Vec::new(), is_final: true })
 }
 
 /// Where a value comes from.
@@ -77,13 +91,13 @@ impl<'s> Writing<'s, '_> {
     fn value(&mut self, place: u32, value: ValueRef<'_>, from: Origin, depth: usize) -> Result<(), Misfit> {
         self.visits += 1;
         if depth > limits::VALUE_DEPTH {
-            return misfit(format!("the value nests deeper than {} levels", limits::VALUE_DEPTH));
+            return limit(format!("the value nests deeper than {} levels", limits::VALUE_DEPTH));
         }
         if self.visits > VISITS {
-            return misfit(format!("the value fits only after more than {VISITS} types were tried; use fewer unions"));
+            return limit(format!("the value fits only after more than {VISITS} types were tried; use fewer unions"));
         }
         if self.into.len() - self.start > limits::EXECUTION_OUTPUT_BYTES {
-            return misfit(format!("the value has more than {} bytes in Avro", limits::EXECUTION_OUTPUT_BYTES));
+            return limit(format!("the value has more than {} bytes in Avro", limits::EXECUTION_OUTPUT_BYTES));
         }
         let schema: &'s WriterSchema = self.schema;
         match (&schema.nodes[place as usize], value.view()) {
@@ -114,7 +128,11 @@ impl<'s> Writing<'s, '_> {
                 let all = &schema.constants[symbols.start as usize..symbols.end as usize];
                 match all.iter().position(|it| &**it == text) {
                     Some(number) => length(self.into, number),
-                    None => return misfit(format!("`{}` is none of the symbols {}", cut(text), all.join(", "))),
+                    None => {
+                        let some: Vec<&str> = all.iter().take(SHOWN_NAMES).map(|it| &**it).collect();
+                        let more = if all.len() > some.len() { ", …" } else { "" };
+                        return misfit(format!("`{}` is none of the symbols {}{more}", cut(text), some.join(", ")));
+                    }
                 }
                 Ok(())
             }
@@ -123,26 +141,37 @@ impl<'s> Writing<'s, '_> {
     }
 
     fn union(&mut self, branches: &[u32], value: ValueRef<'_>, from: Origin, depth: usize) -> Result<(), Misfit> {
-        let is_null = |branch: &u32| matches!(self.schema.nodes[*branch as usize], Node::Null);
-        let others = branches.iter().filter(|branch| !is_null(branch)).count();
+        let view = value.view();
+        let exactness = |branch: u32| exactness(&self.schema.nodes[branch as usize], view);
+        let mut tried: Vec<(u8, usize, u32)> =
+            branches.iter().enumerate().map(|(number, branch)| (exactness(*branch), number, *branch)).collect();
+        // Those of the same exactness are tried in the order in which the schema has them.
+        tried.sort_unstable();
         let before = self.into.len();
-        let mut first = None;
-        for (number, branch) in branches.iter().enumerate() {
+        let mut misfits = 0;
+        let mut last = None;
+        for (_, number, branch) in tried.into_iter().filter(|(exactness, ..)| *exactness < NEVER) {
             length(self.into, number);
             // A union is no level of the value, and has none as a branch.
-            match self.value(*branch, value, from, depth) {
+            match self.value(branch, value, from, depth) {
                 Ok(()) => return Ok(()),
-                Err(misfit) if first.is_none() && !matches!(self.schema.nodes[*branch as usize], Node::Null) => {
-                    first = Some(misfit);
-                }
-                Err(_) => {}
+                Err(misfit) if misfit.is_final => return Err(misfit),
+                Err(misfit) => last = Some(misfit),
             }
+            misfits += 1;
             self.into.truncate(before);
         }
-        match first.filter(|_| others == 1) {
-            // Whoever writes a value where there may be none is told what is wrong with it.
-            Some(misfit) if !matches!(value.view(), View::Null) => Err(misfit),
-            _ => misfit(format!("{} fits none of the {} types of its union", kind(value.view()), branches.len())),
+        let is_null = |branch: &&u32| matches!(self.schema.nodes[**branch as usize], Node::Null);
+        let mut others = branches.iter().filter(|branch| !is_null(branch));
+        match (last.filter(|_| misfits == 1), others.next(), others.next(), view) {
+            // Whoever writes what only one branch may take is told what is wrong with it.
+            (Some(misfit), ..) => Err(misfit),
+            (None, Some(only), None, view) if misfits == 0 && !matches!(view, View::Null) => {
+                wrong(&self.schema.nodes[*only as usize], view)
+            }
+            (None, _, _, view) => {
+                misfit(format!("{} fits none of the {} types of its union", kind(view), branches.len()))
+            }
         }
     }
 
@@ -155,6 +184,8 @@ impl<'s> Writing<'s, '_> {
         depth: usize,
     ) -> Result<(), Misfit> {
         let schema: &'s WriterSchema = self.schema;
+        // What is looked through counts, since it is done again for every branch of a union.
+        self.visits += map.len();
         let index: Option<HashMap<&str, ValueRef<'_>>> = (map.len() > FEW_FIELDS).then(|| map.iter().collect());
         let mut found = 0;
         for (number, (name, node)) in fields.iter().enumerate() {
@@ -171,9 +202,11 @@ impl<'s> Writing<'s, '_> {
         if found == map.len() {
             return Ok(());
         }
-        let names: Vec<&str> = fields.iter().map(|(name, _)| &*schema.constants[*name as usize]).collect();
+        let names: HashSet<&str> = fields.iter().map(|(name, _)| &*schema.constants[*name as usize]).collect();
         let unknown = map.iter().find(|(name, _)| !names.contains(name)).map_or("", |(name, _)| name);
-        misfit(format!("the schema has no field `{}`; it has {}", cut(unknown), cut(&names.join(", "))))
+        let some: Vec<&str> = fields.iter().take(SHOWN_NAMES).map(|(it, _)| &*schema.constants[*it as usize]).collect();
+        let more = if fields.len() > some.len() { ", …" } else { "" };
+        misfit(format!("the schema has no field `{}`; it has {}{more}", cut(unknown), some.join(", ")))
     }
 
     fn scalar(&mut self, node: &Node, view: View<'_>, from: Origin) -> Result<(), Misfit> {
@@ -190,7 +223,7 @@ impl<'s> Writing<'s, '_> {
             }
             (Node::Text, View::Text(text)) => bytes(self.into, text.as_bytes()),
             (Node::Bytes | Node::Fixed(_), View::Bytes(raw)) => return self.raw(node, raw),
-            (Node::Bytes | Node::Fixed(_), View::Text(text)) if from == Origin::Default => {
+            (_, View::Text(text)) if from == Origin::Default && is_of_bytes(node) => {
                 let raw: Result<Vec<u8>, _> = text.chars().map(|it| u8::try_from(u32::from(it))).collect();
                 return match raw {
                     Ok(raw) => self.raw(node, &raw),
@@ -209,6 +242,13 @@ impl<'s> Writing<'s, '_> {
             (Node::Duration, View::Text(text)) => match underlying::duration(text) {
                 Some(parts) => self.into.extend_from_slice(&parts),
                 None => return wrong(node, view),
+            },
+            (Node::Duration, View::Duration(nanos)) => match u32::try_from(nanos / 1_000_000) {
+                Ok(ms) if nanos >= 0 => {
+                    self.into.extend_from_slice(&[0; 8]);
+                    self.into.extend_from_slice(&ms.to_le_bytes());
+                }
+                Ok(_) | Err(_) => return misfit("the duration is negative or longer than 49 days"),
             },
             (_, View::Text(text)) => match units_of_text(node, text) {
                 Some(units) => long(self.into, units),
@@ -244,6 +284,11 @@ impl<'s> Writing<'s, '_> {
                 View::Float(number) => number.to_string(),
                 _ => return wrong(node, view),
             };
+            let significant = digits.bytes().filter(u8::is_ascii_digit).skip_while(|it| *it == b'0').count();
+            if matches!(view, View::Float(_)) && significant > DOUBLE_DIGITS + 1 {
+                let what = "has more digits than a number of JSON holds exactly; pass it as text";
+                return misfit(format!("{digits} {what}"));
+            }
             return self.decimal(node, &digits);
         }
         let Some(number) = whole(view) else { return misfit(format!("{} is no whole number", shown(view))) };
@@ -263,12 +308,18 @@ impl<'s> Writing<'s, '_> {
     }
 
     fn raw(&mut self, node: &Node, raw: &[u8]) -> Result<(), Misfit> {
-        match node {
-            Node::Fixed(size) if *size != raw.len() => {
+        let size = match node {
+            Node::Fixed(size) | Node::Decimal(_, Some(size), _) => Some(*size),
+            Node::Uuid => Some(16),
+            Node::Duration => Some(12),
+            _ => None,
+        };
+        match size {
+            Some(size) if size != raw.len() => {
                 return misfit(format!("there are {} bytes, where the schema wants {size}", raw.len()));
             }
-            Node::Fixed(_) => self.into.extend_from_slice(raw),
-            _ => bytes(self.into, raw),
+            Some(_) => self.into.extend_from_slice(raw),
+            None => bytes(self.into, raw),
         }
         Ok(())
     }
@@ -277,8 +328,11 @@ impl<'s> Writing<'s, '_> {
         let Some(number) = Decimal::parse(digits) else { return wrong(node, View::Text(digits)) };
         let Node::Decimal(scale, size, precision) = node else {
             let scale = number.written_scale();
+            if number.digits(scale) > BIG_DECIMAL_DIGITS {
+                return misfit(format!("{} has more than {BIG_DECIMAL_DIGITS} digits", cut(digits)));
+            }
             let mut whole = Vec::new();
-            bytes(&mut whole, &number.unscaled(scale).0);
+            bytes(&mut whole, &number.unscaled(scale));
             length(&mut whole, scale);
             bytes(self.into, &whole);
             return Ok(());
@@ -287,10 +341,13 @@ impl<'s> Writing<'s, '_> {
         if number.scale() > scale {
             return misfit(format!("{} has more than the {scale} digits behind the point of its type", cut(digits)));
         }
-        let (unscaled, count) = number.unscaled(scale);
-        if count > precision {
+        if number.digits(scale) > precision {
             return misfit(format!("{} has more than the {precision} digits of its type", cut(digits)));
         }
+        if size.is_some_and(|size| size > limits::EXECUTION_OUTPUT_BYTES) {
+            return limit(format!("the type of a decimal has more than {} bytes", limits::EXECUTION_OUTPUT_BYTES));
+        }
+        let unscaled = number.unscaled(scale);
         match size.map(|size| underlying::widened(&unscaled, size)) {
             None => bytes(self.into, &unscaled),
             Some(Some(widened)) => self.into.extend_from_slice(&widened),
@@ -300,116 +357,6 @@ impl<'s> Writing<'s, '_> {
     }
 }
 
-/// Whether a type takes numbers.
-fn is_number(node: &Node) -> bool {
-    match node {
-        Node::Int
-        | Node::Long
-        | Node::Float
-        | Node::Double
-        | Node::Date
-        | Node::TimeInt(_)
-        | Node::TimeLong(_)
-        | Node::Timestamp(..)
-        | Node::Decimal(..)
-        | Node::BigDecimal => true,
-        Node::Null
-        | Node::Boolean
-        | Node::Bytes
-        | Node::Text
-        | Node::Fixed(_)
-        | Node::Enum(_)
-        | Node::Record(_)
-        | Node::Array(..)
-        | Node::Map(_)
-        | Node::Union(_)
-        | Node::Uuid
-        | Node::Duration => false,
-    }
-}
-
-fn units_of_text(node: &Node, text: &str) -> Option<i64> {
-    match node {
-        Node::Date => underlying::date(text).map(i64::from),
-        Node::TimeInt(per_second) | Node::TimeLong(per_second) => underlying::time(text, *per_second),
-        Node::Timestamp(per_second, is_local) => underlying::timestamp(text, *per_second, *is_local),
-        _ => None,
-    }
-}
-
-/// Of a moment in nanoseconds since the Unix epoch.
-fn units_of_moment(node: &Node, nanos: i64) -> Option<i64> {
-    const SECOND: i64 = 1_000_000_000;
-    match node {
-        Node::Date => Some(nanos.div_euclid(24 * 3_600 * SECOND)),
-        Node::Timestamp(per_second, _) => Some(nanos.div_euclid(SECOND / per_second)),
-        _ => None,
-    }
-}
-
-/// A whole number: those that arithmetic has made a fraction's type of are still whole.
-fn whole(view: View<'_>) -> Option<i64> {
-    /// Up to here a double holds every whole number.
-    const EXACT: f64 = 9_007_199_254_740_992.0;
-    match view {
-        View::Int(number) => Some(number),
-        View::UInt(number) => i64::try_from(number).ok(),
-        View::Float(number) => (number.fract() == 0.0 && number.abs() <= EXACT).then_some(number as i64),
-        _ => None,
-    }
-}
-
 fn wrong<T>(node: &Node, view: View<'_>) -> Result<T, Misfit> {
-    let wanted = match node {
-        Node::Null => "null",
-        Node::Boolean => "true or false",
-        Node::Int | Node::Long => "a whole number",
-        Node::Float | Node::Double => "a number",
-        Node::Bytes | Node::Fixed(_) => "bytes, or their base64",
-        Node::Text => "a string",
-        Node::Enum(_) => "the name of a symbol",
-        Node::Record(_) | Node::Map(_) => "an object",
-        Node::Array(..) => "a list",
-        Node::Union(_) => "what a branch of the union takes",
-        Node::Date => "a date like 2024-02-29",
-        Node::TimeInt(_) | Node::TimeLong(_) => "a time of day like 23:59:58.123",
-        Node::Timestamp(_, false) => "a timestamp like 2024-02-29T12:00:00Z",
-        Node::Timestamp(_, true) => "a local timestamp like 2024-02-29T12:00:00",
-        Node::Decimal(..) | Node::BigDecimal => "a decimal like -12.50",
-        Node::Uuid => "a UUID",
-        Node::Duration => "a duration like P1M2DT3.5S",
-    };
-    misfit(format!("{} is not {wanted}, as the schema has it", shown(view)))
-}
-
-/// A value in a message.
-fn shown(view: View<'_>) -> String {
-    match view {
-        View::Text(text) => format!("`{}`", cut(text)),
-        View::Bool(truth) => truth.to_string(),
-        View::Int(number) => number.to_string(),
-        View::UInt(number) => number.to_string(),
-        View::Float(number) => number.to_string(),
-        other => kind(other).to_owned(),
-    }
-}
-
-fn kind(view: View<'_>) -> &'static str {
-    match view {
-        View::Null => "null",
-        View::Bool(_) => "a truth value",
-        View::Int(_) | View::UInt(_) | View::Float(_) => "a number",
-        View::Text(_) => "a string",
-        View::Bytes(_) => "bytes",
-        View::Timestamp(_) => "a timestamp",
-        View::Duration(_) => "a duration",
-        View::List(_) => "a list",
-        View::Map(_) => "an object",
-    }
-}
-
-/// The start of a text, as much as a message has room for.
-fn cut(text: &str) -> &str {
-    const SHOWN: usize = 200;
-    &text[..text.floor_char_boundary(SHOWN)]
+    misfit(fit::wrong(node, view))
 }

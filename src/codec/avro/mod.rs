@@ -16,6 +16,7 @@ use std::sync::Arc;
 mod datum;
 mod decode;
 mod encode;
+mod fit;
 pub mod frame;
 mod logical;
 mod schema;

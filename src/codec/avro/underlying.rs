@@ -74,10 +74,12 @@ pub(super) fn duration(text: &str) -> Option<[u8; 12]> {
 /// Seconds with decimals or without.
 fn milliseconds(seconds: &str) -> Option<u64> {
     let (whole, behind) = seconds.split_once('.').unwrap_or((seconds, ""));
+    if !behind.bytes().all(|it| it.is_ascii_digit()) {
+        return None;
+    }
     let digits = behind.bytes().chain(*b"000").take(3);
     let part = digits.fold(0, |sum, digit| sum * 10 + u64::from(digit - b'0'));
-    let is_number = behind.bytes().all(|it| it.is_ascii_digit());
-    whole.parse::<u64>().ok().filter(|_| is_number)?.checked_mul(1_000)?.checked_add(part)
+    whole.parse::<u64>().ok()?.checked_mul(1_000)?.checked_add(part)
 }
 
 /// A decimal number.
@@ -113,9 +115,17 @@ impl Decimal<'_> {
         self.behind.trim_end_matches('0').len()
     }
 
+    /// How many digits its unscaled value has, with so many behind the point.
+    pub(super) fn digits(&self, scale: usize) -> usize {
+        if !self.whole.is_empty() {
+            return self.whole.len() + scale;
+        }
+        scale.saturating_sub(self.behind.len() - self.behind.trim_start_matches('0').len())
+    }
+
     /// Its unscaled value with so many digits behind the point, which must be as many as it needs, or more: big-endian in two's complement,
-    /// as short as can be. The number of its digits too.
-    pub(super) fn unscaled(&self, scale: usize) -> (Vec<u8>, usize) {
+    /// as short as can be. It takes the square of the number of digits.
+    pub(super) fn unscaled(&self, scale: usize) -> Vec<u8> {
         let zeros = "0".repeat(scale.saturating_sub(self.behind.len()));
         let digits = [self.whole, &self.behind[..scale.min(self.behind.len())], &zeros].concat();
         let digits = digits.trim_start_matches('0');
@@ -123,23 +133,33 @@ impl Decimal<'_> {
         if self.is_negative {
             negate(&mut bytes);
         }
-        (shortest(bytes), digits.len())
+        shortest(bytes)
     }
 }
 
 /// The bytes of a number of decimal digits, little-endian, with room for a sign.
 fn magnitude(digits: &str) -> Vec<u8> {
+    /// So many digits are added at once.
+    const GROUP: usize = 9;
     let mut bytes = vec![0_u8];
-    for digit in digits.bytes() {
-        let mut carry = u32::from(digit - b'0');
+    let mut rest = digits.as_bytes();
+    while !rest.is_empty() {
+        let (group, behind) = rest.split_at((rest.len() - 1) % GROUP + 1);
+        let (mut times, mut carry) = (1_u64, 0_u64);
+        for digit in group {
+            times *= 10;
+            carry = carry * 10 + u64::from(digit - b'0');
+        }
         for byte in &mut bytes {
-            let sum = u32::from(*byte) * 10 + carry;
+            let sum = u64::from(*byte) * times + carry;
             *byte = sum as u8;
             carry = sum >> 8;
         }
-        if carry > 0 {
+        while carry > 0 {
             bytes.push(carry as u8);
+            carry >>= 8;
         }
+        rest = behind;
     }
     bytes.push(0);
     bytes

@@ -322,6 +322,21 @@ async fn whether_a_subject_has_a_schema_is_told() {
 }
 
 #[tokio::test]
+async fn a_subject_that_is_kept_from_us_is_no_outage() {
+    let server = Server::start(|asked| match asked.line.as_str() {
+        "GET /subjects/secret/versions/latest" => {
+            Reply::Answer(403, r#"{"error_code":40301,"message":"not for you"}"#.to_owned())
+        }
+        _ => unknown(40403),
+    })
+    .await;
+    let told = server.client().latest("secret").await;
+    let Err(FetchError::Unknown(message)) = told else { panic!("{told:?}") };
+    assert!(message.contains("not for you") && message.contains("credentials"), "{message}");
+    outage(Server::saying(403, "").await.client().latest("secret").await, &["answered 403"]);
+}
+
+#[tokio::test]
 async fn a_schema_is_told_with_a_subject_that_has_it_where_that_is_wanted() {
     let subjects = r#"["orders-value","com.example.Order"]"#.to_owned();
     let server = Server::start(move |asked| match asked.line.as_str() {

@@ -1,5 +1,7 @@
 //! Values that produce steps write with the newest schema of a subject.
 
+use std::time::Duration;
+
 use rdkafka::message::{Headers as _, Message as _};
 
 use crate::exactly_once::records::send_data;
@@ -92,18 +94,73 @@ fn a_definition_waits_for_the_schemas_of_its_subjects_and_what_ran_before_goes_o
     send_data(&producer, &world.source, 5..10, data);
     world.wait_for(&out, 10);
     assert!(broker.committed(&out).iter().all(|it| paid(it.payload().unwrap(), schema).1 == 100));
-
-    // Its subject has no schema: that is an answer, and no reason to wait.
-    registry.answers(Mode::Up);
+    // What else is applied is taken up all the same.
+    let note = "id: note\nversion: 1.0.0\nstatus: active\ntriggers:\n  - event: a.x\nsteps:\n  - id: note\n    type: produce\n    config: { topic: \
+                LATER, value: note }\n";
+    world.apply(&note.replace("LATER", &later));
     let mut number = 10;
-    wait::until("the next version is in use", || {
-        send_data(&producer, &world.source, number..number + 1, data);
-        number += 1;
-        broker.committed(&world.topic("dead-letters")).last().map(|letter| {
-            let message = letter.headers().unwrap().iter().find(|it| it.key == "tidegate-dlq-error-class");
-            assert_eq!(message.unwrap().value, Some(&b"config"[..]));
+    let mut send_until = |what: &str, topic: &str| {
+        wait::until(what, || {
+            send_data(&producer, &world.source, number..number + 1, data);
+            number += 1;
+            broker.committed(topic).last().cloned()
         })
-    });
+    };
+    send_until("another workflow is in use", &later);
+    assert_eq!(broker.committed(&world.topic("dead-letters")).len(), 0);
+
+    // Its subject is kept from us: that is an answer, and no reason to wait.
+    registry.hides("other-value");
+    registry.answers(Mode::Up);
+    let letter = send_until("the next version is in use", &world.topic("dead-letters"));
+    let header = |name: &str| {
+        let found = letter.headers().unwrap().iter().find(|it| it.key == name).and_then(|it| it.value);
+        String::from_utf8(found.unwrap().to_vec()).unwrap()
+    };
+    assert_eq!(header("tidegate-dlq-error-class"), "config");
+    assert!(header("tidegate-dlq-error-message").contains("not for you"), "{}", header("tidegate-dlq-error-message"));
+}
+
+#[test]
+fn the_newest_schema_is_used_once_it_is_registered_unless_it_is_none_to_write_with() {
+    let Some(broker) = TestBroker::own() else { return };
+    let registry = Registry::start();
+    let out = broker.topic("out", 1);
+    let subject = format!("{out}-value");
+    let first = registry.has(&subject, PAID);
+    let world = World::with(&broker, &[workflow(&out, "", "1.0.0")], &registry.settings());
+    let _instance = world.instance("alone");
+    let producer = broker.producer(&[]);
+    let data = |_| "{\"amount\":1}".to_owned();
+    let mut number = 0;
+    let mut last = |what: &str, is_it: &dyn Fn(u32) -> bool| {
+        wait::within(
+            Duration::from_secs(100),
+            Duration::from_millis(500),
+            || what.to_owned(),
+            || {
+                send_data(&producer, &world.source, number..number + 1, data);
+                number += 1;
+                let records = broker.committed(&out);
+                let value = records.last()?.payload().unwrap();
+                is_it(u32::from_be_bytes(value[1..5].try_into().unwrap())).then_some(())
+            },
+        );
+    };
+    last("it is written with the first", &|id| id == first);
+    // Nobody can write with this one: the one before stays.
+    let endless = r#"{"type":"record","name":"Paid","namespace":"com.example","fields":[{"name":"a","type":"Paid"}]}"#;
+    registry.has(&subject, endless);
+    wait::within(
+        Duration::from_secs(100),
+        Duration::from_millis(500),
+        || "it is told",
+        || (world.log_lines_with("alone", "the newest schema of a subject cannot be used") > 0).then_some(()),
+    );
+    last("it is still written with the first", &|id| id == first);
+    let third = registry.has(&subject, &PAID.replace("channel", "way"));
+    last("it is written with the newest", &|id| id == third);
+    assert_eq!(broker.committed(&world.topic("dead-letters")).len(), 0);
 }
 
 #[test]

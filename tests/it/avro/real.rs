@@ -9,7 +9,8 @@ use crate::exactly_once::records::send_events;
 use crate::exactly_once::world::World;
 use crate::support::broker::{Kind, TestBroker};
 use crate::support::real_registry::RealRegistry;
-use crate::support::{skip, wait};
+use crate::support::registry::{Mode, Registry};
+use crate::support::{is_full, skip, wait};
 
 /// How long the registry says nothing.
 const AWAY: Duration = Duration::from_secs(10);
@@ -61,7 +62,7 @@ fn values_that_steps_write_are_read_by_confluents_client_as_it_wrote_them() {
     world.format = FORMAT.into();
     let write = ["confluent_avro.py", broker.bootstrap(), &registry.url(), &world.source, &count.to_string()];
     skip::part("confluent-python.sh", &write).expect("the records are written");
-    let avro = format!("topic: {out}, format: avro, subject: {}-value", world.source);
+    let avro = format!("topic: {out}, format: avro, subject: com.example.OrderPaid");
     let copied = copies(&out).replace(&format!("topic: {out}"), &avro).replace("version: 1.0.0", "version: 1.1.0");
     world.apply(&copied);
     let _instance = world.instance("alone");
@@ -136,7 +137,7 @@ fn our_records_are_read_by_confluents_client_from_a_registry_with_the_schemas_of
     let next = world.instance("alone");
     send_events(&broker.producer(&[]), &world.source, events..2 * events, |_| Some("a.x"));
     world.wait_for(&world.topic("executions"), 2 * events);
-    assert_eq!(world.log_lines_with("alone", "waiting"), 0);
+    assert_eq!(world.log_lines_with("alone", "records cannot be written as Avro"), 0);
     world.command("setup", &["schemas", "check"]);
     drop(next);
 }
@@ -180,5 +181,52 @@ fn records_of_confluents_client_are_read_field_by_field_and_wait_for_a_registry_
     }
     assert_eq!(written.len(), count);
     assert_eq!(broker.committed(&world.topic("dead-letters")).len(), 0);
+    assert!(instance.is_alive());
+}
+
+#[test]
+fn outages_of_a_real_registry_under_load_hold_up_what_needs_it_and_nothing_else() {
+    if Kind::chosen() != Kind::Kafka {
+        return;
+    }
+    let Some(broker) = TestBroker::own() else { return };
+    let Some(real) = RealRegistry::start() else { return };
+    if let Err(why) = skip::part("confluent-python.sh", &["install"]) {
+        return skip::skipped(&why);
+    }
+    let registry = Registry::before(&real.url());
+    let (away, count, batch) = (Duration::from_secs(if is_full() { 60 } else { 4 }), 60, 50);
+    let (out, other) = (broker.topic("out", 1), broker.topic("other", 6));
+    let source = format!("[[sources]]\ntopic = \"{other}\"\nformat = \"cloudevents\"\nstart = \"earliest\"\n");
+    let note = "id: other\nversion: 1.0.0\nstatus: active\ntriggers:\n  - event: a.x\nsteps:\n  - id: note\n    type: log\n    config: { message: \
+                seen, level: debug }\n";
+    let any = copies(&out).replace("event: com.example.OrderPaid", "event: com.example.*");
+    let mut world = World::with(&broker, &[any, note.to_owned()], &format!("{source}{}", registry.settings()));
+    world.format = FORMAT.into();
+    let mut instance = world.instance("alone");
+    let (executions, producer) = (world.topic("executions"), broker.producer(&[]));
+    let modes = [Mode::Status(500), Mode::Status(503), Mode::Status(429), Mode::Hangs, Mode::Nonsense];
+    let mut load = 0;
+    for (number, mode) in modes.into_iter().enumerate() {
+        registry.answers(mode);
+        let began = Instant::now();
+        let name = format!("Order{number}");
+        let write = ["confluent_avro.py", broker.bootstrap(), &real.url(), &world.source, &count.to_string(), &name];
+        skip::part("confluent-python.sh", &write).expect("the records are written");
+        while began.elapsed() < away || load == 0 {
+            send_events(&producer, &other, load..load + batch, |_| Some("a.x"));
+            load += batch;
+            world.wait_for(&executions, load + count * number);
+        }
+        assert_eq!(broker.committed(&out).len(), count * number, "{mode:?}: nothing is understood without its schema");
+        registry.answers(Mode::Up);
+        let back = Instant::now();
+        world.wait_for(&out, count * (number + 1));
+        println!("{mode:?}: {:?} away, back after {:?}, {load} others", began.elapsed(), back.elapsed());
+        assert!(back.elapsed() < BACK_WITHIN, "{mode:?}: {:?}", back.elapsed());
+    }
+    assert_eq!(broker.committed(&world.topic("dead-letters")).len(), 0);
+    assert_eq!(broker.committed(&executions).len(), load + count * modes.len(), "each once");
+    assert_eq!(world.log_lines_with("alone", "starts again"), 0, "the lane had to start again");
     assert!(instance.is_alive());
 }

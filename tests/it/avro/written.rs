@@ -94,14 +94,24 @@ fn alerts_in_avro_are_read_by_commands_and_by_the_next_process() {
     let mut instance = world.instance("alone");
     let alerts = world.topic("alerts");
     send_events(&broker.producer(&[]), &world.source, 0..1, |_| Some("a.x"));
-    world.wait_for(&alerts, 1);
-    let alert = read(&registry, &broker.committed(&alerts)[0], "alert");
+    let alert = wait::until("the breaker's alert", || {
+        let all = broker.committed(&alerts);
+        let mut read = all.iter().map(|it| read(&registry, it, "alert"));
+        read.find(|it| field(it, "alert") == Value::String("breaker".into()))
+    });
     assert_eq!(
         (field(&alert, "alert"), field(&alert, "state")),
         (Value::String("breaker".into()), Value::Enum(0, "raised".into()))
     );
     let told = json(world.output("setup", &["breaker", "ls", "-o", "json"]));
     assert_eq!(told[0]["instances"][0]["state"], "open", "{told}");
+    // A registry that is away makes a command that cannot show everything say so.
+    registry.answers(Mode::Status(503));
+    let told = world.output("setup", &["breaker", "ls", "-o", "json"]);
+    assert_eq!(told.status.code(), Some(1));
+    let complaint = String::from_utf8_lossy(&told.stderr).into_owned();
+    assert!(complaint.contains("is Avro and cannot be read") && complaint.contains("answered 503"), "{complaint}");
+    registry.answers(Mode::Up);
     // The next process takes back what the last one raised and took with it.
     instance.kill();
     let _next = world.instance("alone");

@@ -27,11 +27,15 @@ pub enum Mode {
 
 struct Inner {
     mode: Mode,
+    /// The registry that it stands before, if it is none itself.
+    behind: Option<String>,
     schemas: BTreeMap<String, (String, &'static str)>,
     /// The schemas of each subject, as JSON, with their ids.
     subjects: BTreeMap<String, Vec<(Value, u32)>>,
     /// Subjects that take no other schema than they have.
     fixed: BTreeSet<String>,
+    /// Subjects that nobody may see.
+    hidden: BTreeSet<String>,
     asked: Vec<String>,
 }
 
@@ -48,14 +52,25 @@ pub struct Registry {
 impl Registry {
     /// One that knows nothing.
     pub fn start() -> Registry {
+        Registry::with(None)
+    }
+
+    /// One that hands on what is asked to another one, or does not, as it is told.
+    pub fn before(url: &str) -> Registry {
+        Registry::with(Some(url.to_owned()))
+    }
+
+    fn with(behind: Option<String>) -> Registry {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         let listener = runtime.block_on(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))).unwrap();
         let address = listener.local_addr().unwrap();
         let shared = Arc::new(Mutex::new(Inner {
             mode: Mode::Up,
+            behind,
             schemas: BTreeMap::new(),
             subjects: BTreeMap::new(),
             fixed: BTreeSet::new(),
+            hidden: BTreeSet::new(),
             asked: Vec::new(),
         }));
         let router = Router::new().fallback(answer).with_state(shared.clone());
@@ -83,6 +98,11 @@ impl Registry {
         let mut inner = self.lock();
         inner.register(subject, text);
         inner.fixed.insert(subject.to_owned());
+    }
+
+    /// From now on nobody may see a subject.
+    pub fn hides(&self, subject: &str) {
+        self.lock().hidden.insert(subject.to_owned());
     }
 
     /// The ids of the schemas that a subject has.
@@ -136,6 +156,9 @@ impl Inner {
             return Ok(json!(subjects));
         }
         if let Some(subject) = path.strip_prefix("/subjects/").and_then(|it| it.strip_suffix("/versions/latest")) {
+            if self.hidden.contains(subject) {
+                return Err((40301, "not for you"));
+            }
             let versions = self.subjects.get(subject).ok_or((40401, "Subject not found"))?;
             let (schema, id) = versions.last().ok_or((40402, "Version not found"))?;
             let text = schema.to_string();
@@ -175,15 +198,18 @@ impl Inner {
 }
 
 async fn answer(State(shared): State<Arc<Mutex<Inner>>>, method: Method, uri: Uri, body: String) -> Response {
-    let (mode, found) = {
+    let (mode, behind, found) = {
         let mut inner = shared.lock().unwrap_or_else(PoisonError::into_inner);
         inner.asked.push(uri.path().to_owned());
         let found = match (inner.mode, method) {
             (Mode::Up, Method::POST) => inner.post(uri.path(), &body),
             _ => inner.get(uri.path()),
         };
-        (inner.mode, found)
+        (inner.mode, inner.behind.clone(), found)
     };
+    if let (Mode::Up, Some(behind)) = (mode, behind) {
+        return handed_on(&format!("{behind}{uri}")).await;
+    }
     let content = [("content-type", "application/vnd.schemaregistry.v1+json")];
     let refused = |code: u32, status: u16, message: &str| {
         let body = json!({ "error_code": code, "message": message }).to_string();
@@ -196,4 +222,18 @@ async fn answer(State(shared): State<Arc<Mutex<Inner>>>, method: Method, uri: Ur
         (Mode::Up, Ok(found)) => (content, found.to_string()).into_response(),
         (Mode::Up, Err((code, message))) => refused(code, (code / 100) as u16, message),
     }
+}
+
+/// What another registry answers to a question.
+async fn handed_on(url: &str) -> Response {
+    // Without TLS, and so without one who provides it.
+    let roots = rustls::RootCertStore::empty();
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let tls = rustls::ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
+    let tls = tls.with_root_certificates(roots).with_no_client_auth();
+    let client = reqwest::Client::builder().no_proxy().tls_backend_preconfigured(tls).build().unwrap();
+    let Ok(answer) = client.get(url).send().await else { return StatusCode::BAD_GATEWAY.into_response() };
+    let status = StatusCode::from_u16(answer.status().as_u16()).unwrap();
+    let content = [("content-type", "application/vnd.schemaregistry.v1+json")];
+    (status, content, answer.bytes().await.unwrap_or_default()).into_response()
 }
