@@ -30,7 +30,7 @@ const FOLLOW_POLL: Duration = Duration::from_millis(250);
 /// What the definition of a workflow holds that calls something.
 const CONNECTOR_FIELD: &[u8] = b"\"connector\"";
 /// What the definition of a workflow holds that writes Avro.
-pub(super) const AVRO_FORMAT: &[u8] = b"\"avro\"";
+const AVRO_FORMAT: &[u8] = b"\"avro\"";
 /// Workflows in use that cannot be gone on with, of which a start tells.
 const PROBLEMS_SHOWN: usize = 20;
 
@@ -244,6 +244,12 @@ fn all_of(installed: &Installed, registry: &RwLock<Registry>) -> BTreeSet<Workfl
     let registry = registry.read().unwrap_or_else(PoisonError::into_inner);
     let known = registry.entries().map(|entry| &entry.workflow().id);
     installed.iter().map(|(id, _)| id).chain(known).cloned().collect()
+}
+
+/// The subjects that the steps of a definition name. Those that name none, which are nearly all, are not compiled for this.
+pub fn subjects_of(definition: &[u8]) -> Vec<Arc<str>> {
+    let plan = memmem::find(definition, AVRO_FORMAT).and_then(|_| definition::compile(definition).ok());
+    plan.iter().flat_map(|plan| plan.subjects()).map(|subject| subject.name.clone()).collect()
 }
 
 /// Compiles the plan of a workflow from its definition, ready to run; the error is for its author.

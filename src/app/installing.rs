@@ -3,17 +3,16 @@
 //! A version that writes with the schema of a subject is not run before the schema registry has answered for it; whatever else is installed is
 //! taken up at once, a stop of the same workflow too.
 
+use std::collections::hash_map::Entry;
 use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
-use memchr::memmem;
-
-use super::definitions::{self, AVRO_FORMAT};
+use super::definitions;
 use super::subjects::Subjects;
 use super::versions::Versions;
-use crate::definition::{self, InUse, Installed};
-use crate::engine::registry::{Entry, Prepared, Registry};
+use crate::definition::{InUse, Installed};
+use crate::engine::registry::{self, Prepared, Registry};
 use crate::engine::workflow::{ContentHash, Status, Workflow, WorkflowId};
 use crate::lane::StopSignal;
 
@@ -89,13 +88,16 @@ impl TakingUp<'_> {
 
     /// Whether the registry has answered for every subject that a version names.
     fn is_ready(&mut self, content_hash: ContentHash, document: &[u8]) -> bool {
-        if memmem::find(document, AVRO_FORMAT).is_none() {
-            return true;
-        }
-        let names = self.names.entry(content_hash).or_insert_with(|| {
-            let plan = definition::compile(document).ok();
-            plan.iter().flat_map(|plan| plan.subjects()).map(|subject| subject.name.clone()).collect()
-        });
+        let names = match self.names.entry(content_hash) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(unknown) => {
+                let names = definitions::subjects_of(document);
+                if names.is_empty() {
+                    return true;
+                }
+                unknown.insert(names)
+            }
+        };
         let is_ready = self.installing.subjects.are_settled(names.iter());
         if is_ready {
             names.clear();
@@ -125,8 +127,9 @@ fn install(installed: &Installed, id: &WorkflowId, registry: &RwLock<Registry>, 
             let prepared = Prepared::new(Arc::new(workflow), document);
             // What ran before will run again: a lane that compiled it at the next event would hold up all that comes behind. The rest is
             // compiled when it is first matched, since most of a large installation never is.
-            let runs =
-                |entry: Arc<Entry>| entry.is_compiled() && entry.workflow().content_hash != prepared.content_hash();
+            let runs = |entry: Arc<registry::Entry>| {
+                entry.is_compiled() && entry.workflow().content_hash != prepared.content_hash()
+            };
             if there.is_some_and(runs) {
                 prepared.compile(&|_, definition| definitions::compile(subjects, definition));
             }
@@ -146,7 +149,7 @@ fn install(installed: &Installed, id: &WorkflowId, registry: &RwLock<Registry>, 
     }
 }
 
-fn is_same(entry: &Entry, wanted: &Workflow) -> bool {
+fn is_same(entry: &registry::Entry, wanted: &Workflow) -> bool {
     let there = entry.workflow();
     entry.status() == wanted.status && there.version == wanted.version && there.content_hash == wanted.content_hash
 }

@@ -180,3 +180,22 @@ async fn ids(client: &RegistryClient, settings: &Settings, may_register: bool) -
         alerts: settled(client, &alerts, may_register).await?,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+
+    #[test]
+    fn the_newest_version_of_each_schema_is_registered() {
+        let folders = [("step-results", "step-result"), ("executions", "execution"), ("alerts", "alert")];
+        assert_eq!(RECORDS.map(|(topic, _)| topic), folders.map(|(topic, _)| topic));
+        for ((topic, text), (_, folder)) in RECORDS.into_iter().zip(folders) {
+            let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("schemas").join(folder);
+            let version = |number: usize| std::fs::read_to_string(folder.join(format!("v{number}.avsc"))).ok();
+            let newest = (1..).map_while(version).last().unwrap();
+            assert_eq!(text, newest, "{topic}");
+        }
+    }
+}

@@ -1,5 +1,8 @@
 //! `tidegate doctor`: what is wrong with this set-up, and how to mend it.
 
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
 use serde_json::json;
 
 use super::args::Common;
@@ -27,11 +30,11 @@ pub(super) fn run(common: &Common) -> anyhow::Result<u8> {
         Ok(brokers) => {
             talk(&format!("tidegate {}; brokers {}", env!("CARGO_PKG_VERSION"), brokers.join(", ")));
             check_topics(&settings, &admin, &mut found);
-            check_definitions(&settings, &clients, &mut found);
+            let subjects = check_definitions(&settings, &clients, &mut found);
+            check_schemas(&settings, &subjects, &mut found);
             check_group(&settings, &clients, &admin, &mut found);
         }
     }
-    check_schemas(&settings, &mut found);
     rows(common.output, &["subject", "finding", "remedy"], &findings);
     if findings.is_empty() {
         talk("nothing is wrong");
@@ -51,21 +54,34 @@ fn check_topics(settings: &Settings, admin: &Admin, found: &mut Found<'_>) {
     }
 }
 
-/// A registry that does not answer, and schemas of records that it does not have or does not take.
-fn check_schemas(settings: &Settings, found: &mut Found<'_>) {
+/// A registry that does not answer, schemas of records that it does not have or does not take, and subjects of steps without a schema.
+fn check_schemas(settings: &Settings, subjects: &BTreeSet<Arc<str>>, found: &mut Found<'_>) {
     let Some(registry) = &settings.registry else { return };
-    let asked = || -> anyhow::Result<Vec<(RecordSchema, Registration)>> {
+    let mut missing = Vec::new();
+    let mut ask = || -> anyhow::Result<Vec<(RecordSchema, Registration)>> {
         let client = schemas::client(registry)?;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         runtime.block_on(async {
             anyhow::ensure!(client.answers().await, "no URL of it answers as a registry does");
+            for subject in subjects {
+                match client.latest(subject).await {
+                    Ok(Some(_)) => {}
+                    Ok(None) => missing.push((subject, "it has no schema".to_owned())),
+                    Err(error) => missing.push((subject, error.to_string())),
+                }
+            }
             match settings.records.encoding {
                 Encoding::Json => Ok(Vec::new()),
                 Encoding::Avro => Ok(record_schemas::look(&client, settings).await?),
             }
         })
     };
-    match asked() {
+    let asked = ask();
+    for (subject, what) in missing {
+        let remedy = "register a schema under it; steps that name it fail until then";
+        found(subject, &what, remedy);
+    }
+    match asked {
         Err(error) => found(
             "registry",
             &format!("{error:#}"),
@@ -88,20 +104,29 @@ fn check_schemas(settings: &Settings, found: &mut Found<'_>) {
     }
 }
 
-fn check_definitions(settings: &Settings, clients: &ClientSettings, found: &mut Found<'_>) {
+/// Workflows that cannot be used; returns the subjects that the steps of the others name.
+fn check_definitions(settings: &Settings, clients: &ClientSettings, found: &mut Found<'_>) -> BTreeSet<Arc<str>> {
+    let mut subjects = BTreeSet::new();
     match definitions::read_installed(clients, &cluster::topic(settings, "workflows")) {
         Ok(installed) if installed.is_empty() => {
             found("workflows", "none is applied", "run `tidegate apply workflows/`");
         }
         Ok(installed) => {
             for (id, workflow) in installed.iter() {
-                if let Err(error) = workflow.in_use() {
-                    found(id.as_str(), &error.to_string(), "apply the workflow again with this version of tidegate");
+                match workflow.in_use() {
+                    Ok(in_use) => {
+                        subjects.extend(in_use.iter().flat_map(|it| definitions::subjects_of(&it.document)));
+                    }
+                    Err(error) => {
+                        let remedy = "apply the workflow again with this version of tidegate";
+                        found(id.as_str(), &error.to_string(), remedy);
+                    }
                 }
             }
         }
         Err(error) => found("workflows", &error.to_string(), "run `tidegate topics check`"),
     }
+    subjects
 }
 
 /// Records that wait while nobody reads: an instance is missing, or cannot get on.

@@ -164,6 +164,23 @@ fn the_newest_schema_is_used_once_it_is_registered_unless_it_is_none_to_write_wi
 }
 
 #[test]
+fn doctor_tells_of_subjects_without_a_schema() {
+    let Some(broker) = TestBroker::own() else { return };
+    let registry = Registry::start();
+    registry.has("there-value", PAID);
+    let there = workflow("out", "subject: there-value,", "1.0.0").replace("id: paid", "id: there");
+    let world = World::with(&broker, &[workflow("out", "", "1.0.0"), there], &registry.settings());
+    let findings = |output: std::process::Output| {
+        let told: Vec<serde_json::Value> = serde_json::from_slice(&output.stdout).unwrap();
+        let subjects = told.iter().map(|it| it["subject"].as_str().unwrap().to_owned());
+        subjects.filter(|it| it.contains("value") || it == "registry").collect::<Vec<_>>()
+    };
+    assert_eq!(findings(world.output("setup", &["doctor", "-o", "json"])), ["out-value"]);
+    registry.answers(Mode::Status(503));
+    assert_eq!(findings(world.output("setup", &["doctor", "-o", "json"])), ["registry"]);
+}
+
+#[test]
 fn subjects_need_a_registry() {
     let Some(broker) = TestBroker::own() else { return };
     let note = "id: note\nversion: 1.0.0\ntriggers:\n  - event: a.x\nsteps:\n  - id: note\n    type: log\n    config: { message: seen }\n";
