@@ -23,10 +23,12 @@ pub(super) fn time(text: &str, per_second: i64) -> Option<i64> {
 
 /// A moment of RFC 3339; a local one of the same without a zone. What is finer than the unit is cut.
 pub(super) fn timestamp(text: &str, per_second: i64, is_local: bool) -> Option<i64> {
-    let moment = if is_local {
-        NaiveDateTime::parse_from_str(text, "%Y-%m-%dT%H:%M:%S%.f").ok()?.and_utc()
-    } else {
-        DateTime::parse_from_rfc3339(text).ok()?.to_utc()
+    let local = |text| NaiveDateTime::parse_from_str(text, "%Y-%m-%dT%H:%M:%S%.f").ok().map(|it| it.and_utc());
+    let moment = match text.strip_suffix('Z') {
+        _ if is_local => local(text)?,
+        // RFC 3339 has years of four digits; others have a sign, as ISO 8601 says.
+        Some(utc) if utc.starts_with(['-', '+']) => local(utc)?,
+        _ => DateTime::parse_from_rfc3339(text).ok()?.to_utc(),
     };
     let part = i64::from(moment.timestamp_subsec_nanos()) / (NANOS / per_second);
     moment.timestamp().checked_mul(per_second)?.checked_add(part)

@@ -17,6 +17,40 @@ const AWAY: Duration = Duration::from_secs(10);
 /// By when what waited goes on after it is back.
 const BACK_WITHIN: Duration = Duration::from_secs(10);
 
+/// Kafka, a registry and Confluent's client. None if this run is not for real parts, which have to be fetched, or they cannot be had.
+#[track_caller]
+fn parts() -> Option<(TestBroker, RealRegistry)> {
+    if Kind::chosen() != Kind::Kafka {
+        return None;
+    }
+    let (broker, registry) = (TestBroker::own()?, RealRegistry::start()?);
+    skip::part("confluent-python.sh", &["install"]).map_err(|why| skip::skipped(&why)).ok()?;
+    Some((broker, registry))
+}
+
+/// Confluent's client writes so many orders, of a type of this name.
+#[track_caller]
+fn write(broker: &TestBroker, registry: &RealRegistry, topic: &str, count: usize, name: &str) {
+    let url = registry.url();
+    let arguments = ["confluent_avro.py", broker.bootstrap(), &url, topic, &count.to_string(), name];
+    skip::part("confluent-python.sh", &arguments).expect("the records are written");
+}
+
+/// What Confluent's client reads.
+#[track_caller]
+fn read(broker: &TestBroker, registry: &RealRegistry, topic: &str, count: usize) -> Vec<serde_json::Value> {
+    let url = registry.url();
+    let arguments = ["confluent_avro_read.py", broker.bootstrap(), &url, topic, &count.to_string()];
+    let lines = skip::part("confluent-python.sh", &arguments).expect("the records are read");
+    lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+/// In the order of their numbers.
+fn by_number(mut records: Vec<serde_json::Value>) -> Vec<serde_json::Value> {
+    records.sort_by_key(|value| value["id"].as_str().unwrap().parse::<usize>().unwrap());
+    records
+}
+
 fn copies(out: &str) -> String {
     format!(
         "id: copies\nversion: 1.0.0\nstatus: active\ntriggers:\n  - event: com.example.OrderPaid\n    match: {{ data: {{ customer: {{ tier: \
@@ -48,33 +82,18 @@ fn expected(number: usize, count: usize) -> serde_json::Value {
 
 #[test]
 fn values_that_steps_write_are_read_by_confluents_client_as_it_wrote_them() {
-    if Kind::chosen() != Kind::Kafka {
-        return;
-    }
-    let Some(broker) = TestBroker::own() else { return };
-    let Some(registry) = RealRegistry::start() else { return };
-    if let Err(why) = skip::part("confluent-python.sh", &["install"]) {
-        return skip::skipped(&why);
-    }
+    let Some((broker, registry)) = parts() else { return };
     let (out, count) = (broker.topic("out", 1), 100);
     // The subject has the source's name, which is known once there is a world.
     let mut world = World::with(&broker, &[copies(&out)], &registry.settings());
     world.format = FORMAT.into();
-    let write = ["confluent_avro.py", broker.bootstrap(), &registry.url(), &world.source, &count.to_string()];
-    skip::part("confluent-python.sh", &write).expect("the records are written");
+    write(&broker, &registry, &world.source, count, "OrderPaid");
     let avro = format!("topic: {out}, format: avro, subject: com.example.OrderPaid");
     let copied = copies(&out).replace(&format!("topic: {out}"), &avro).replace("version: 1.0.0", "version: 1.1.0");
     world.apply(&copied);
     let _instance = world.instance("alone");
     world.wait_for(&out, count);
-    let read = |topic: &str| {
-        let arguments = ["confluent_avro_read.py", broker.bootstrap(), &registry.url(), topic, &count.to_string()];
-        let lines = skip::part("confluent-python.sh", &arguments).expect("the records are read");
-        let mut records: Vec<serde_json::Value> =
-            lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-        records.sort_by_key(|value| value["id"].as_str().unwrap().parse::<usize>().unwrap());
-        records
-    };
+    let read = |topic: &str| by_number(read(&broker, &registry, topic, count));
     let (mut written, copied) = (read(&world.source), read(&out));
     for record in &mut written[..count / 2] {
         // They were written with the first version, which has no such field; it has a default in the newest.
@@ -99,14 +118,7 @@ fn without_defaults(mut record: serde_json::Value) -> serde_json::Value {
 
 #[test]
 fn our_records_are_read_by_confluents_client_from_a_registry_with_the_schemas_of_before() {
-    if Kind::chosen() != Kind::Kafka {
-        return;
-    }
-    let Some(broker) = TestBroker::own() else { return };
-    let Some(registry) = RealRegistry::start() else { return };
-    if let Err(why) = skip::part("confluent-python.sh", &["install"]) {
-        return skip::skipped(&why);
-    }
+    let Some((broker, registry)) = parts() else { return };
     let settings = format!("{}[records]\nencoding = \"avro\"\n", registry.settings());
     let steps = "id: paid\nversion: 1.0.0\nstatus: active\ntriggers:\n  - event: a.x\nsteps:\n  - id: shape\n    type: transform\n    \
                  config: { output: { price: 1.5, text: \"Zoë\" } }\n  - id: refuse\n    type: fail\n    config: { message: no }\n";
@@ -115,11 +127,7 @@ fn our_records_are_read_by_confluents_client_from_a_registry_with_the_schemas_of
     let events = 50;
     send_events(&broker.producer(&[]), &world.source, 0..events, |_| Some("a.x"));
     world.wait_for(&world.topic("executions"), events);
-    let read = |topic: &str, count: usize| -> Vec<serde_json::Value> {
-        let arguments = ["confluent_avro_read.py", broker.bootstrap(), &registry.url(), topic, &count.to_string()];
-        let lines = skip::part("confluent-python.sh", &arguments).expect("the records are read");
-        lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
-    };
+    let read = |topic: &str, count: usize| read(&broker, &registry, topic, count);
     let by_id = |mut records: Vec<serde_json::Value>| {
         records.sort_by_key(|it| it["id"].as_str().unwrap().to_owned());
         records.into_iter().map(without_defaults).collect::<Vec<_>>()
@@ -144,21 +152,12 @@ fn our_records_are_read_by_confluents_client_from_a_registry_with_the_schemas_of
 
 #[test]
 fn records_of_confluents_client_are_read_field_by_field_and_wait_for_a_registry_that_hangs() {
-    // Parts that have to be fetched are for the run that wants real ones.
-    if Kind::chosen() != Kind::Kafka {
-        return;
-    }
-    let Some(broker) = TestBroker::own() else { return };
-    let Some(registry) = RealRegistry::start() else { return };
-    if let Err(why) = skip::part("confluent-python.sh", &["install"]) {
-        return skip::skipped(&why);
-    }
+    let Some((broker, registry)) = parts() else { return };
     let out = broker.topic("out", 1);
     let mut world = World::with(&broker, &[copies(&out)], &registry.settings());
     world.format = FORMAT.into();
     let count = 400;
-    let write = ["confluent_avro.py", broker.bootstrap(), &registry.url(), &world.source, &count.to_string()];
-    skip::part("confluent-python.sh", &write).expect("the records are written");
+    write(&broker, &registry, &world.source, count, "OrderPaid");
     registry.stops(true);
     let mut instance = world.instance("alone");
     wait::until("the registry is asked", || {
@@ -170,12 +169,9 @@ fn records_of_confluents_client_are_read_field_by_field_and_wait_for_a_registry_
     let back = Instant::now();
     world.wait_for(&out, count);
     assert!(back.elapsed() < BACK_WITHIN, "{:?}", back.elapsed());
-    let mut written: Vec<serde_json::Value> = broker
-        .committed(&out)
-        .iter()
-        .map(|record| serde_json::from_slice(record.payload().unwrap()).unwrap())
-        .collect();
-    written.sort_by_key(|value| value["id"].as_str().unwrap().parse::<usize>().unwrap());
+    let written = broker.committed(&out);
+    let written = written.iter().map(|record| serde_json::from_slice(record.payload().unwrap()).unwrap());
+    let written = by_number(written.collect());
     for (number, value) in written.iter().enumerate() {
         assert_eq!(*value, expected(number, count), "record {number}");
     }
@@ -186,14 +182,7 @@ fn records_of_confluents_client_are_read_field_by_field_and_wait_for_a_registry_
 
 #[test]
 fn outages_of_a_real_registry_under_load_hold_up_what_needs_it_and_nothing_else() {
-    if Kind::chosen() != Kind::Kafka {
-        return;
-    }
-    let Some(broker) = TestBroker::own() else { return };
-    let Some(real) = RealRegistry::start() else { return };
-    if let Err(why) = skip::part("confluent-python.sh", &["install"]) {
-        return skip::skipped(&why);
-    }
+    let Some((broker, real)) = parts() else { return };
     let registry = Registry::before(&real.url());
     let (away, count, batch) = (Duration::from_secs(if is_full() { 60 } else { 4 }), 60, 50);
     let (out, other) = (broker.topic("out", 1), broker.topic("other", 6));
@@ -211,8 +200,7 @@ fn outages_of_a_real_registry_under_load_hold_up_what_needs_it_and_nothing_else(
         registry.answers(mode);
         let began = Instant::now();
         let name = format!("Order{number}");
-        let write = ["confluent_avro.py", broker.bootstrap(), &real.url(), &world.source, &count.to_string(), &name];
-        skip::part("confluent-python.sh", &write).expect("the records are written");
+        write(&broker, &real, &world.source, count, &name);
         while began.elapsed() < away || load == 0 {
             send_events(&producer, &other, load..load + batch, |_| Some("a.x"));
             load += batch;

@@ -109,6 +109,25 @@ fn decimals_are_exact() {
     refused(&decimal(4, 2), r#""""#, "is not a decimal");
 }
 
+#[test]
+fn moments_far_away_come_back() {
+    for ms in [-68_718_197_538_192, 300_000_000_000_000, -62_167_219_200_001, 253_402_300_800_000] {
+        for name in ["timestamp-millis", "local-timestamp-millis"] {
+            let text = logical("long", name);
+            let mut datum = Vec::new();
+            crate::codec::avro::datum::long(&mut datum, ms);
+            let value = decode(&schema(&text), &Bytes::from(datum.clone())).unwrap();
+            assert_eq!(encoded(&text, &value), Ok(datum), "{name} {value:?}");
+        }
+    }
+    for days in [-1_000_000, 5_000_000] {
+        let text = logical("int", "date");
+        let datum = written(&text, Avro::Date(days));
+        let value = decode(&schema(&text), &Bytes::from(datum.clone())).unwrap();
+        assert_eq!(encoded(&text, &value), Ok(datum), "{value:?}");
+    }
+}
+
 proptest! {
     #[test]
     fn a_decimal_comes_back(number: i128, scale in 0_usize..45) {
