@@ -1,5 +1,6 @@
 //! Avro events with a schema registry, and records of ours in Avro, through a whole instance.
 
+mod corpus;
 mod keys;
 mod mutated;
 mod outages;

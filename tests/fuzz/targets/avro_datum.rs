@@ -1,0 +1,9 @@
+//! Data of schemas that are there.
+
+#![no_main]
+
+#[path = "../avro.rs"]
+#[allow(dead_code)]
+mod avro;
+
+libfuzzer_sys::fuzz_target!(|input: &[u8]| avro::datum(input));
