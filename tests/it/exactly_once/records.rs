@@ -52,8 +52,13 @@ pub fn send_heavy_events(producer: &BaseProducer, topic: &str, numbers: Range<us
 
 /// Sends events of the type `a.x` with this data.
 pub fn send_data(producer: &BaseProducer, topic: &str, numbers: Range<usize>, mut data: impl FnMut(usize) -> String) {
-    numbers.for_each(|number| send(producer, topic, partition_of(number), number, Some("a.x"), &data(number)));
+    numbers.for_each(|number| hand_over(producer, topic, number, &data(number)));
     wait_for_delivery(producer);
+}
+
+/// Hands one event of the type `a.x` to the producer, which sends it meanwhile.
+pub fn hand_over(producer: &BaseProducer, topic: &str, number: usize, data: &str) {
+    send(producer, topic, partition_of(number), number, Some("a.x"), data);
 }
 
 fn partition_of(number: usize) -> i32 {
