@@ -15,6 +15,7 @@ use tokio::sync::Notify;
 use super::problems::REGISTRY;
 use super::schemas;
 use crate::codec::avro::{self, Language, RecordSchema, SchemaKey, WriterSchema, frame};
+use crate::engine::expression::Budget;
 use crate::engine::plan::ErrorClass;
 use crate::engine::serializer::{Serializer, Unserialized};
 use crate::engine::value::Value;
@@ -241,7 +242,7 @@ impl Subject {
 }
 
 impl Serializer for Subject {
-    fn serialize(&self, value: &Value) -> Result<Bytes, Unserialized> {
+    fn serialize(&self, value: &Value, budget: &mut Budget) -> Result<Bytes, Unserialized> {
         let name = &self.name;
         let config = |why: &str| Unserialized {
             class: ErrorClass::Config,
@@ -254,7 +255,7 @@ impl Serializer for Subject {
         };
         let mut bytes = Vec::new();
         frame::write(&mut bytes, newest.id);
-        avro::encode(&newest.schema, value, &mut bytes).map_err(|what| Unserialized {
+        avro::encode(&newest.schema, value, budget, &mut bytes).map_err(|what| Unserialized {
             class: ErrorClass::Permanent,
             message: format!("the value does not fit the schema of the subject {name} with id {}: {what}", newest.id),
         })?;
@@ -263,7 +264,7 @@ impl Serializer for Subject {
 }
 
 impl Serializer for Refusing {
-    fn serialize(&self, _: &Value) -> Result<Bytes, Unserialized> {
+    fn serialize(&self, _: &Value, _: &mut Budget) -> Result<Bytes, Unserialized> {
         Err(Unserialized { class: ErrorClass::Config, message: self.0.into() })
     }
 }

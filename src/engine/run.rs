@@ -351,7 +351,7 @@ fn produced(produce: &Produce, scope: &Scope<'_>, budget: &mut Budget) -> Result
     let value = produce.value.render(scope, budget)?;
     let serialized = match &produce.subject {
         // A tombstone has no schema.
-        Some(subject) if !matches!(value, Value::Null) => subject.serialize(&value)?,
+        Some(subject) if !matches!(value, Value::Null) => subject.serialize(&value, budget)?,
         _ => None,
     };
     let (value, is_avro) = serialized.map_or((value, false), |bytes| (Value::Bytes(bytes), true));

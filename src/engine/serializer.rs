@@ -6,17 +6,18 @@ use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 
+use super::expression::Budget;
 use super::plan::ErrorClass;
 use super::value::Value;
 
 /// Makes bytes of values. It answers from memory.
 pub trait Serializer: Debug + Send + Sync {
-    /// The bytes of a value.
+    /// The bytes of a value. The work is taken of the budget.
     ///
     /// # Errors
     ///
-    /// The value does not fit, or there is no schema.
-    fn serialize(&self, value: &Value) -> Result<Bytes, Unserialized>;
+    /// The value does not fit, there is no schema, or the budget is spent.
+    fn serialize(&self, value: &Value, budget: &mut Budget) -> Result<Bytes, Unserialized>;
 }
 
 /// Why there are no bytes.
@@ -52,7 +53,7 @@ impl Subject {
     /// # Errors
     ///
     /// See [`Serializer::serialize`].
-    pub fn serialize(&self, value: &Value) -> Result<Option<Bytes>, Unserialized> {
-        self.serializer.get().map(|serializer| serializer.serialize(value)).transpose()
+    pub fn serialize(&self, value: &Value, budget: &mut Budget) -> Result<Option<Bytes>, Unserialized> {
+        self.serializer.get().map(|serializer| serializer.serialize(value, budget)).transpose()
     }
 }

@@ -12,15 +12,17 @@ use super::fit::{
 };
 use super::schema::{DOUBLE_DIGITS, Node, WriterSchema};
 use super::underlying::{self, Decimal};
+use crate::engine::expression::Budget;
 use crate::engine::limits;
 use crate::engine::value::{MapView, Value, ValueRef, View};
 
-/// The most types that are tried for one value: branches of unions within each other are tried one after the other.
-const VISITS: usize = limits::DOCUMENT_NODES;
 /// Objects of more fields than this are looked through once, and not once for each field of the record.
 const FEW_FIELDS: usize = 16;
 /// The most digits of a number without a precision of its own: what is read has 128 bytes at most.
 const BIG_DECIMAL_DIGITS: usize = 300;
+/// How much is copied, and how many symbols are compared, for a unit of the budget.
+const BYTES_PER_UNIT: usize = 16;
+const SYMBOLS_PER_UNIT: usize = 8;
 /// The most names that a message lists.
 const SHOWN_NAMES: usize = 12;
 
@@ -33,12 +35,14 @@ const SHOWN_NAMES: usize = 12;
 /// An object has all fields of its record but those with a default, and no others, so that nothing is left out unseen. Of a union that branch is
 /// taken which takes the value as it is, a string before base64 and a double before a float say; else the first that fits.
 ///
+/// What it takes is taken of the budget, a unit for each type that is tried: branches of unions within each other are tried one after the other.
+///
 /// # Errors
 ///
-/// Says what does not fit, and where in the value.
-pub fn encode(schema: &WriterSchema, value: &Value, into: &mut Vec<u8>) -> Result<(), String> {
+/// Says what does not fit, and where in the value; or that the budget is spent.
+pub fn encode(schema: &WriterSchema, value: &Value, budget: &mut Budget, into: &mut Vec<u8>) -> Result<(), String> {
     let before = into.len();
-    let mut writing = Writing { schema, into, start: before, visits: 0 };
+    let mut writing = Writing { schema, into, start: before, budget };
     writing.value(schema.root, value.into(), Origin::Value, 0).map_err(|Misfit { what, path, .. }| {
         into.truncate(before);
         let place: String = path.iter().rev().map(|name| format!("/{name}")).collect();
@@ -84,17 +88,18 @@ struct Writing<'s, 'i> {
     schema: &'s WriterSchema,
     into: &'i mut Vec<u8>,
     start: usize,
-    visits: usize,
+    budget: &'i mut Budget,
 }
 
 impl<'s> Writing<'s, '_> {
+    fn spend(&mut self, units: usize) -> Result<(), Misfit> {
+        self.budget.spend(units as u64).or_else(|error| limit(error.message))
+    }
+
     fn value(&mut self, place: u32, value: ValueRef<'_>, from: Origin, depth: usize) -> Result<(), Misfit> {
-        self.visits += 1;
+        self.spend(1)?;
         if depth > limits::VALUE_DEPTH {
             return limit(format!("the value nests deeper than {} levels", limits::VALUE_DEPTH));
-        }
-        if self.visits > VISITS {
-            return limit(format!("the value fits only after more than {VISITS} types were tried; use fewer unions"));
         }
         if self.into.len() - self.start > limits::EXECUTION_OUTPUT_BYTES {
             return limit(format!("the value has more than {} bytes in Avro", limits::EXECUTION_OUTPUT_BYTES));
@@ -125,6 +130,7 @@ impl<'s> Writing<'s, '_> {
                 Ok(())
             }
             (Node::Enum(symbols), View::Text(text)) => {
+                self.spend(symbols.len() / SYMBOLS_PER_UNIT)?;
                 let all = &schema.constants[symbols.start as usize..symbols.end as usize];
                 match all.iter().position(|it| &**it == text) {
                     Some(number) => length(self.into, number),
@@ -185,7 +191,7 @@ impl<'s> Writing<'s, '_> {
     ) -> Result<(), Misfit> {
         let schema: &'s WriterSchema = self.schema;
         // What is looked through counts, since it is done again for every branch of a union.
-        self.visits += map.len();
+        self.spend(map.len())?;
         let index: Option<HashMap<&str, ValueRef<'_>>> = (map.len() > FEW_FIELDS).then(|| map.iter().collect());
         let mut found = 0;
         for (number, (name, node)) in fields.iter().enumerate() {
@@ -221,7 +227,10 @@ impl<'s> Writing<'s, '_> {
                 let Some((_, number)) = named.iter().find(|(name, _)| *name == text) else { return wrong(node, view) };
                 self.float(node, *number);
             }
-            (Node::Text, View::Text(text)) => bytes(self.into, text.as_bytes()),
+            (Node::Text, View::Text(text)) => {
+                self.spend(text.len() / BYTES_PER_UNIT)?;
+                bytes(self.into, text.as_bytes());
+            }
             (Node::Bytes | Node::Fixed(_), View::Bytes(raw)) => return self.raw(node, raw),
             (_, View::Text(text)) if from == Origin::Default && is_of_bytes(node) => {
                 let raw: Result<Vec<u8>, _> = text.chars().map(|it| u8::try_from(u32::from(it))).collect();
@@ -308,6 +317,7 @@ impl<'s> Writing<'s, '_> {
     }
 
     fn raw(&mut self, node: &Node, raw: &[u8]) -> Result<(), Misfit> {
+        self.spend(raw.len() / BYTES_PER_UNIT)?;
         let size = match node {
             Node::Fixed(size) | Node::Decimal(_, Some(size), _) => Some(*size),
             Node::Uuid => Some(16),

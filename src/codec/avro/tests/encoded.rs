@@ -9,6 +9,8 @@ use proptest::prelude::*;
 use super::{Schema, logical, order, read, schema, text, written};
 use crate::codec::avro::{decode, encode};
 use crate::codec::json::{self, Limits};
+use crate::engine::expression::Budget;
+use crate::engine::limits;
 use crate::engine::value::Value;
 
 fn value(json: &str) -> Value {
@@ -17,7 +19,7 @@ fn value(json: &str) -> Value {
 
 fn encoded(schema_text: &str, value: &Value) -> Result<Vec<u8>, String> {
     let mut into = b"before".to_vec();
-    let result = encode(&schema(schema_text), value, &mut into);
+    let result = encode(&schema(schema_text), value, &mut Budget::new(limits::EXECUTION_BUDGET), &mut into);
     assert_eq!(&into[..6], b"before");
     if result.is_err() {
         assert_eq!(into.len(), 6, "nothing is left of what does not fit");
@@ -256,7 +258,7 @@ fn many_fields_are_looked_through_once() {
     let given: Vec<String> = (0..5_000).rev().map(|it| format!(r#""f{it}":{it}"#)).collect();
     let (schema, value) = (schema(&text), value(&format!("{{{}}}", given.join(","))));
     let started = Instant::now();
-    encode(&schema, &value, &mut Vec::new()).unwrap();
+    encode(&schema, &value, &mut Budget::new(limits::EXECUTION_BUDGET), &mut Vec::new()).unwrap();
     assert!(started.elapsed() < Duration::from_secs(1), "{:?}", started.elapsed());
 }
 
@@ -288,7 +290,7 @@ fn unions_within_each_other_end() {
         {"type":"record","name":"U","fields":[{"name":"next","type":["T","U","int"]}]}]}]}"#;
     let list = (0..45).fold("true".to_owned(), |inner, _| format!(r#"{{"next":{inner}}}"#));
     let message = encoded(twice, &value(&list)).unwrap_err();
-    assert!(message.contains("fits only after more than 1000000 types were tried"), "{message}");
+    assert!(message.contains("too much work"), "{message}");
     assert!(started.elapsed() < Duration::from_secs(20), "{:?}", started.elapsed());
 }
 
