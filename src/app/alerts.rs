@@ -99,9 +99,11 @@ fn earlier(
 ) -> Result<Vec<(&'static str, String)>, ReadError> {
     let mut raised: BTreeMap<String, &'static str> = BTreeMap::new();
     let mut reader = LogReader::open(clients, &[&target.topic], From::Tail(EARLIER))?;
+    let mut unread = None;
     reader.read_to_end(READ_WITHIN, |mut record| {
         if let Err(cause) = records.translate(&mut record) {
-            tracing::warn!(cause, "an alert of an earlier process cannot be read, and stays as it is");
+            unread.get_or_insert(cause);
+            return;
         }
         let Some(alert) = record.value.as_deref().and_then(AlertState::decode) else { return };
         let is_ours = alert.instance == *target.instance && alert.state == "raised";
@@ -110,6 +112,10 @@ fn earlier(
             Some(_) | None => drop(raised.remove(&alert.subject)),
         }
     })?;
+    // There may be thousands of them, all for one reason.
+    if let Some(cause) = unread {
+        tracing::warn!(cause, "alerts of an earlier process cannot be read, and stay as they are");
+    }
     Ok(raised.into_iter().map(|(subject, kind)| (kind, subject)).collect())
 }
 

@@ -103,7 +103,8 @@ fn take_up(installed: &mut Installed, record: &LogRecord, mut changed: impl FnMu
     }
 }
 
-/// Refuses definitions whose steps need connectors or a registry that these settings do not have. Those of the instances are believed to be the same.
+/// Refuses definitions whose steps need connectors or a registry that these settings do not have. Those of the instances are believed to be
+/// the same.
 pub fn check_connectors(settings: &Settings, wanted: &[Definition]) -> Result<(), ApplyError> {
     // What calls nothing any more must be possible to apply: that is the way out where a connector is gone.
     let calling = wanted.iter().filter(|it| may_call(it.workflow.status));

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use tokio::runtime::Runtime;
 
 use super::schemas;
-use crate::codec::avro::{SchemaKey, WriterSchema};
+use crate::codec::avro::{Language, SchemaKey, WriterSchema};
 use crate::codec::readable;
 use crate::kafka::log_reader::LogRecord;
 use crate::registry::{FetchError, RegistryClient};
@@ -90,7 +90,9 @@ impl RecordReader {
         }
         let Some((runtime, client)) = &self.client else { return Err(refused("there is no client".into())) };
         let schema = runtime.block_on(client.fetch(key))?;
-        let references: Vec<&str> = schema.references.iter().map(|it| &*it.text).collect();
-        WriterSchema::parse(&schema.text, &references).map_err(|why| refused(why.to_string()))
+        match schemas::compile(&schema).map_err(refused)?.language {
+            Language::Avro(schema) => Ok(schema),
+            Language::Json => Err(refused("it is a JSON Schema, and records of ours have none".into())),
+        }
     }
 }

@@ -72,7 +72,7 @@ struct Newest {
 
 /// Serializes nothing, and says why.
 #[derive(Debug)]
-struct Refusing(&'static str);
+struct Refusing(String);
 
 impl Subjects {
     /// No subjects yet. The registry is asked on `runtime`.
@@ -91,11 +91,15 @@ impl Subjects {
     /// Who makes bytes of the values of a subject.
     pub fn serializer(&self, name: &Arc<str>) -> Arc<dyn Serializer> {
         if self.0.client.is_none() {
-            return Arc::new(Refusing("no schema registry is asked here; add [registry] to the settings"));
+            return Arc::new(Refusing("no schema registry is asked here; add [registry] to the settings".into()));
         }
         match self.subject(name) {
             Some(subject) => subject,
-            None => Arc::new(Refusing("workflows name more subjects than an instance keeps, which are 10000")),
+            None => {
+                let what =
+                    format!("workflows name more than the {SUBJECTS} subjects that an instance keeps; name fewer");
+                Arc::new(Refusing(what))
+            }
         }
     }
 
@@ -265,6 +269,6 @@ impl Serializer for Subject {
 
 impl Serializer for Refusing {
     fn serialize(&self, _: &Value, _: &mut Budget) -> Result<Bytes, Unserialized> {
-        Err(Unserialized { class: ErrorClass::Config, message: self.0.into() })
+        Err(Unserialized { class: ErrorClass::Config, message: self.0.clone() })
     }
 }

@@ -91,9 +91,8 @@ pub(super) fn read_avro(record: &SourceRecord, format: &AvroFormat) -> Result<At
     let (document, schema) = read_part(record.header(frame::VALUE_HEADER), &bytes, &*format.schemas)?;
     let mut attributes = attributes(record, &format.places, &document, Some(&schema))?;
     attributes.schema = schema.name().cloned();
-    if let Some(key) = record.key().filter(|_| format.has_keys) {
-        let bytes = Bytes::copy_from_slice(key);
-        let read = read_part(record.header(frame::KEY_HEADER), &bytes, &*format.schemas);
+    if let Some(key) = record.key_bytes().filter(|_| format.has_keys) {
+        let read = read_part(record.header(frame::KEY_HEADER), &key, &*format.schemas);
         attributes.key = Some(read.map_err(|what| format!("the key: {what}"))?.0);
     }
     Ok(attributes)
@@ -124,8 +123,8 @@ fn read_part(
 pub(super) fn schemas_of(record: &SourceRecord, has_keys: bool) -> impl Iterator<Item = SchemaKey> {
     let named = |header: &str, bytes: &Bytes| frame::read(record.header(header), bytes).ok().map(|(key, _)| key);
     let of_value = record.value_bytes().and_then(|bytes| named(frame::VALUE_HEADER, &bytes));
-    let key = record.key().filter(|_| has_keys);
-    let of_key = key.and_then(|key| named(frame::KEY_HEADER, &Bytes::copy_from_slice(key)));
+    let key = record.key_bytes().filter(|_| has_keys);
+    let of_key = key.and_then(|key| named(frame::KEY_HEADER, &key));
     of_value.into_iter().chain(of_key)
 }
 

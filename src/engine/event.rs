@@ -92,6 +92,11 @@ impl SourceRecord {
         self.key_bytes.map(|length| self.slice(&(0..length)))
     }
 
+    /// The key as a shared slice of the record's block.
+    pub fn key_bytes(&self) -> Option<Bytes> {
+        self.key_bytes.map(|length| self.block.slice(..length as usize))
+    }
+
     /// The value's bytes; None for a null value (a tombstone).
     pub fn value(&self) -> Option<&[u8]> {
         self.value_range().map(|range| self.slice(&range))

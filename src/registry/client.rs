@@ -212,21 +212,8 @@ impl RegistryClient {
     pub async fn is_compatible(&self, subject: &str, text: &str) -> Result<Compatibility, FetchError> {
         let encoded = subject::encoded(subject).map_err(FetchError::Refused)?;
         let what = format!("the compatibility of a schema with subject {subject}");
-        let mut outages = Outages::default();
-        for (index, endpoint) in self.endpoints_in_turn() {
-            let settled = match endpoint.is_compatible(&self.plain, &encoded, text).await {
-                Ok(verdict) => Ok(verdict),
-                Err(failure) if failure.is_no_version() => Ok(Compatibility::Unregistered),
-                Err(failure) if failure.is_refused() => Err(refused(&what, endpoint, &failure)),
-                Err(failure) => {
-                    outages.add(endpoint, &failure);
-                    continue;
-                }
-            };
-            self.prefer(index);
-            return settled;
-        }
-        Err(outages.of(&what))
+        let verdict = self.in_turn(&what, |endpoint| endpoint.is_compatible(&self.plain, &encoded, text)).await?;
+        Ok(verdict.unwrap_or(Compatibility::Unregistered))
     }
 
     /// The latest version of a subject; None if it has none.

@@ -64,7 +64,7 @@ pub struct Settings {
     pub sources: Vec<SourceSettings>,
     /// External systems that steps may call, by name. This version calls none.
     pub connectors: BTreeMap<String, ConnectorSettings>,
-    /// The schema registry. Asked if a source or the records need it.
+    /// The schema registry. Asked if a source, the records or a step need it.
     pub registry: Option<RegistrySettings>,
     /// What is recorded of executions.
     pub records: RecordSettings,
