@@ -41,8 +41,15 @@ fn an_outage_holds_up_the_sources_that_need_it_and_makes_no_dead_letters() {
     let _instance = world.instance("alone");
     let (executions, producer) = (world.topic("executions"), broker.producer(&[]));
     let mut done = 0;
-    let modes =
-        [Mode::Status(503), Mode::Status(500), Mode::Status(429), Mode::Status(401), Mode::Nonsense, Mode::Hangs];
+    let modes = [
+        Mode::Status(503),
+        Mode::Status(500),
+        Mode::Status(429),
+        Mode::Status(401),
+        Mode::Nonsense,
+        Mode::Refuses,
+        Mode::Hangs,
+    ];
     for (number, mode) in modes.into_iter().enumerate() {
         let id = 10 + number as u32;
         registry.answers(mode);
@@ -67,7 +74,7 @@ fn an_outage_holds_up_the_sources_that_need_it_and_makes_no_dead_letters() {
         (!admin::get(&world.log("alone"), "/readyz").contains("registry")).then_some(())
     });
     assert_eq!(broker.committed(&world.topic("dead-letters")).len(), 0);
-    let expected: Vec<String> = (0..6)
+    let expected: Vec<String> = (0..modes.len())
         .flat_map(|number| {
             let paid = (100 * number..100 * number + 60).map(|it| format!("{it} paid completed"));
             paid.chain((20 * number..20 * number + 20).map(|it| format!("{it} other completed")))

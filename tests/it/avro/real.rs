@@ -194,7 +194,7 @@ fn outages_of_a_real_registry_under_load_hold_up_what_needs_it_and_nothing_else(
     world.format = FORMAT.into();
     let mut instance = world.instance("alone");
     let (executions, producer) = (world.topic("executions"), broker.producer(&[]));
-    let modes = [Mode::Status(500), Mode::Status(503), Mode::Status(429), Mode::Hangs, Mode::Nonsense];
+    let modes = [Mode::Status(500), Mode::Status(503), Mode::Status(429), Mode::Hangs, Mode::Nonsense, Mode::Refuses];
     let mut load = 0;
     for (number, mode) in modes.into_iter().enumerate() {
         registry.answers(mode);

@@ -23,6 +23,8 @@ pub enum Mode {
     Hangs,
     /// With something that is none of its answers.
     Nonsense,
+    /// Nobody listens: connections are refused, and those that were open are gone.
+    Refuses,
 }
 
 struct Inner {
@@ -46,7 +48,8 @@ const FIRST_ID: u32 = 100_000;
 pub struct Registry {
     address: SocketAddr,
     shared: Arc<Mutex<Inner>>,
-    runtime: Option<Runtime>,
+    /// What it listens in, with all its connections; None while it does not.
+    listens: Mutex<Option<Runtime>>,
 }
 
 impl Registry {
@@ -61,9 +64,6 @@ impl Registry {
     }
 
     fn with(behind: Option<String>) -> Registry {
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
-        let listener = runtime.block_on(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))).unwrap();
-        let address = listener.local_addr().unwrap();
         let shared = Arc::new(Mutex::new(Inner {
             mode: Mode::Up,
             behind,
@@ -73,9 +73,8 @@ impl Registry {
             hidden: BTreeSet::new(),
             asked: Vec::new(),
         }));
-        let router = Router::new().fallback(answer).with_state(shared.clone());
-        runtime.spawn(async move { axum::serve(listener, router).await });
-        Registry { address, shared, runtime: Some(runtime) }
+        let (runtime, address) = listen((Ipv4Addr::LOCALHOST, 0).into(), &shared);
+        Registry { address, shared, listens: Mutex::new(Some(runtime)) }
     }
 
     /// The section of the settings that names it.
@@ -112,6 +111,12 @@ impl Registry {
 
     /// From now on it answers so.
     pub fn answers(&self, mode: Mode) {
+        let mut listens = self.listens.lock().unwrap_or_else(PoisonError::into_inner);
+        if mode == Mode::Refuses {
+            listens.take().into_iter().for_each(Runtime::shutdown_background);
+        } else {
+            listens.get_or_insert_with(|| listen(self.address, &self.shared).0);
+        }
         self.lock().mode = mode;
     }
 
@@ -127,10 +132,19 @@ impl Registry {
 
 impl Drop for Registry {
     fn drop(&mut self) {
-        if let Some(runtime) = self.runtime.take() {
-            runtime.shutdown_background();
-        }
+        let listens = self.listens.get_mut().unwrap_or_else(PoisonError::into_inner);
+        listens.take().into_iter().for_each(Runtime::shutdown_background);
     }
+}
+
+/// Answers there, in a runtime of its own, whose end closes every connection.
+fn listen(address: SocketAddr, shared: &Arc<Mutex<Inner>>) -> (Runtime, SocketAddr) {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    let listener = runtime.block_on(TcpListener::bind(address)).unwrap();
+    let address = listener.local_addr().unwrap();
+    let router = Router::new().fallback(answer).with_state(shared.clone());
+    runtime.spawn(async move { axum::serve(listener, router).await });
+    (runtime, address)
 }
 
 impl Inner {
@@ -217,6 +231,7 @@ async fn answer(State(shared): State<Arc<Mutex<Inner>>>, method: Method, uri: Ur
     };
     match (mode, found) {
         (Mode::Hangs, _) => std::future::pending().await,
+        (Mode::Refuses, _) => refused(50300, 503, "it goes"),
         (Mode::Nonsense, _) => (content, "<html>busy</html>").into_response(),
         (Mode::Status(status), _) => refused(u32::from(status) * 100, status, "as it was told"),
         (Mode::Up, Ok(found)) => (content, found.to_string()).into_response(),
