@@ -47,6 +47,12 @@ impl Position {
         Position { next_offset, after: None, is_released: false }
     }
 
+    /// Where a partition of the journal begins for which the group has committed nothing. A lease is given by a commit that names the
+    /// partition, so whoever may have held it before has none, and is out of the group by now: nobody has to be waited for.
+    pub fn never_held() -> Position {
+        Position { is_released: true, ..Position::at(0) }
+    }
+
     /// A position inside an event, behind a workflow that is done for it.
     pub fn inside(next_offset: i64, after: WorkflowId) -> Position {
         Position { after: Some(after), ..Position::at(next_offset) }

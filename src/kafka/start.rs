@@ -114,11 +114,12 @@ pub fn journal(partitions: &[SourcePartition], member: &Member<'_>) -> Result<Ve
     let Some(topic) = partitions.first().map(|first| &first.topic) else { return Ok(Vec::new()) };
     let numbers: Vec<i32> = partitions.iter().map(|it| it.partition).collect();
     let committed = member.committed(&topic.name, &numbers)?;
-    let from = |committed: Option<Committed>| match committed {
-        None => Ok(Position::at(0)),
-        Some(committed) => committed.position(&topic.id).map_err(|bad| format!("{}: {bad}", topic.name)),
-    };
+    let from = |it: Option<Committed>| of_journal(it, &topic.id).map_err(|bad| format!("{}: {bad}", topic.name));
     committed.into_iter().map(from).collect()
+}
+
+fn of_journal(committed: Option<Committed>, topic_id: &[u8; 16]) -> Result<Position, BadPosition> {
+    committed.map_or(Ok(Position::never_held()), |committed| committed.position(topic_id))
 }
 
 /// What is known of a topic as a whole.

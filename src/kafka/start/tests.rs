@@ -176,3 +176,10 @@ fn members_that_start_at_the_same_moment_start_at_the_same_place() {
     assert_eq!(outcome, Ok(vec![Ok(expected)]));
     assert_eq!(lock(&race.committed).get(&1), Some(&HIGH));
 }
+
+#[test]
+fn a_partition_of_the_journal_for_which_nothing_was_committed_was_never_held() {
+    let waits_for = |committed| of_journal(committed, &ID).map(|it| (it.next_offset, !it.is_released));
+    assert_eq!(waits_for(None), Ok((0, false)), "nobody has a lease");
+    assert_eq!(waits_for(committed(0, Some(ID))), Ok((0, true)), "whoever has committed that may have one");
+}

@@ -23,6 +23,8 @@ pub enum Broken {
     EffectsBeforeCommit,
     /// Calls start without a recent commit.
     NoLease,
+    /// Who takes a partition up does not wait until the lease of the owner before is over.
+    WaitsForNoLease,
     /// Calls go on for a partition that was released.
     CallsAfterRelease,
     /// The owner is not told that something was written otherwise than it said.

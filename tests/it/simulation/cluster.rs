@@ -32,7 +32,7 @@ use super::broken::Broken;
 use super::lane::Lane;
 use super::log::{CommittedOffset, FakeLog, Line, Wrote};
 use super::replay::{self, Operator};
-use super::waiting::{self, Target};
+use super::waiting::{self, LEASES_MS, Target};
 
 /// What all lanes of a cluster share, and what the checker knows.
 pub struct Shared {
@@ -46,6 +46,8 @@ pub struct Shared {
     pub target: Target,
     /// What executions that wait may take in the memory of a lane, in bytes.
     pub waiting_bytes: usize,
+    /// How long calls may start after a commit.
+    pub lease_ms: i64,
     broken: Broken,
     topic: Arc<Topic>,
     journal: Arc<Topic>,
@@ -90,8 +92,10 @@ pub const JOURNAL: u16 = 2;
 /// What the group calls partition 0 of the journal.
 const JOURNAL_BASE: i32 = 100;
 const EVENTS_PER_PARTITION: i64 = 9;
-/// Steps with faults, then steps without kills and stalls, in which everything comes to an end as a rule.
-const STEPS: u32 = 1_500;
+/// Steps with many faults, in which hardly anything is done, then steps with some, in which most is, then steps without kills and stalls,
+/// in which everything comes to an end as a rule.
+const STEPS_WITH_MANY: u32 = 1_500;
+const STEPS: u32 = 6_000;
 const STEPS_TO_REST: u32 = 60_000;
 /// Chance leaves a lane alone for so long now and then that the group puts it out; where much is to be restored, that can go on for ever.
 /// In so many steps more it does not, and everything must come to an end.
@@ -115,10 +119,12 @@ pub fn run(seed: u64, broken: Broken) -> Verdict {
         log.tick(now_ms);
         let at = random.below(lanes.len());
         let lane = &mut lanes[at];
-        if !calm && random.below(60) == 0 {
+        let fault_every = if step < STEPS_WITH_MANY { 60 } else { 400 };
+        if !calm && random.below(fault_every) == 0 {
             faults += 1;
-            match random.below(8) {
+            match random.below(10) {
                 0..3 => lane.kill(now_ms, &mut random),
+                8.. => lane.cut_until_ms = now_ms + random.below(400) as i64,
                 3 | 4 => lane.stopped_until_ms = now_ms + random.below(400) as i64,
                 // Long enough that somebody else takes over and calls.
                 _ => lane.stopped_until_ms = now_ms + random.below(1_500) as i64,
@@ -203,6 +209,7 @@ impl Shared {
             target: Target::default(),
             // Nothing, a few executions, and all of them.
             waiting_bytes: [0, 10_000, usize::MAX][random.below(3)],
+            lease_ms: LEASES_MS[random.below(2)],
             topic,
             journal: Arc::new(Topic { name: "journal".into(), id: TOPIC_ID }),
             events,

@@ -14,7 +14,7 @@ use tidegate::engine::position::Position;
 use super::broken::Broken;
 use super::cluster::{Shared, TOPIC_ID};
 use super::committing::group_of;
-use super::log::{FakeLog, Rebalance, Wrote};
+use super::log::{CommittedOffset, FakeLog, Rebalance, Wrote};
 use super::waiting::{self, Calls};
 
 /// How far the front of the queue is.
@@ -40,6 +40,8 @@ pub struct Lane {
     pub name: String,
     /// Until when it is stopped, as by SIGSTOP.
     pub stopped_until_ms: i64,
+    /// Until then its consumer does not reach the group, while its producer goes on.
+    pub cut_until_ms: i64,
     running: Option<Running>,
     restart_at_ms: i64,
     /// How often it was started.
@@ -83,6 +85,7 @@ impl Lane {
         Lane {
             name,
             stopped_until_ms: 0,
+            cut_until_ms: 0,
             running: None,
             restart_at_ms: 0,
             life: 0,
@@ -117,6 +120,7 @@ impl Lane {
                 Ok(())
             }
             Some(_) => match random.below(9) {
+                0 if now_ms < self.cut_until_ms => Ok(()),
                 0 => self.poll(shared, log, random, now_ms),
                 1 | 2 => self.fill(shared, random, now_ms),
                 3 => self.seal(),
@@ -152,7 +156,7 @@ impl Lane {
             generation: 0,
             member_id: None,
             machine: Machine::new(shared.identity.clone()),
-            owner: Owner::new(shared.identity.clone(), waiting::LEASE_MS, shared.waiting_bytes),
+            owner: Owner::new(shared.identity.clone(), shared.lease_ms, shared.waiting_bytes),
             calls: Calls::default(),
             sent_ms: 0,
             replaced: Vec::new(),
@@ -239,7 +243,7 @@ impl Lane {
     fn take_up(&mut self, shared: &Shared, log: &FakeLog, now_ms: i64) {
         let broken = self.broken;
         let from_memory = self.broken == Broken::RestartFromMemory;
-        let memory = self.memory.clone();
+        let (name, life, memory) = (self.name.clone(), self.life, self.memory.clone());
         let running = self.running();
         for partition in std::mem::take(&mut running.wanted) {
             // As with `require_stable`: an offset that an open transaction may still move is not read.
@@ -255,6 +259,11 @@ impl Lane {
                 };
                 let assignment = running.machine.next_assignment();
                 let from = position.next_offset;
+                if committed == CommittedOffset::default() {
+                    position = Position::never_held();
+                }
+                position.is_released |= broken == Broken::WaitsForNoLease;
+                shared.target.taken_up(number, (name.clone(), life, assignment));
                 running.owner.handle_assigned(shared.journal_partition(number), assignment, &position, now_ms);
                 running.restore_to.insert(number, end);
                 running.fetch.insert(partition, from);

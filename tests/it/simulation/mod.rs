@@ -107,6 +107,11 @@ fn calling_before_the_commit_is_found() {
 }
 
 #[test]
+fn calling_before_the_lease_of_the_owner_before_is_over_is_found() {
+    check_that_it_is_found(Broken::WaitsForNoLease);
+}
+
+#[test]
 fn calling_without_a_lease_is_found() {
     check_that_it_is_found(Broken::NoLease);
 }

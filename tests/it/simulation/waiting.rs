@@ -20,8 +20,9 @@ use tidegate::engine::value::Value;
 use super::cluster::{JOURNAL, MAY_BE_GONE, ORDERED, Shared, wrote_of};
 use super::log::{FakeLog, Line, Wrote};
 
-/// How long calls may start after a commit: far less than in life, as is every time here.
-pub const LEASE_MS: i64 = 60;
+/// How long calls may start after a commit: far less than in life, as is every time here. So short that leases run out while nothing is
+/// wrong, and so long that a new owner would call in time if it did not wait.
+pub const LEASES_MS: [i64; 2] = [60, 2_000];
 /// How long a call takes, at most.
 const CALL_MS: usize = 80;
 
@@ -38,8 +39,8 @@ pub struct UnderWay {
 /// The target of all calls, and what it has seen.
 #[derive(Default)]
 pub struct Target {
-    /// Who called for each execution and step last, and who had before.
-    tenures: RefCell<HashMap<(ExecutionId, String), Vec<Tenure>>>,
+    /// Who took up each partition of the journal, in that order, and whether it has called for it.
+    tenures: RefCell<HashMap<u16, Vec<(Tenure, bool)>>>,
     /// The executions of each key that is ordered, in the order in which they were called first, with the run and the place of the event.
     ordered: RefCell<HashMap<Vec<u8>, Vec<Began>>>,
     /// What was wrong.
@@ -97,13 +98,17 @@ impl Target {
             violations.push(format!("{name} was called for attempt {}, but stands at {waits:?}", call.attempt));
         }
         let mut tenures = self.tenures.borrow_mut();
-        let tenures = tenures.entry((call.execution, call.step.to_string())).or_default();
-        if tenures.last() != Some(&tenure) {
-            if tenures.contains(&tenure) {
-                violations.push(format!("{name} was called by {tenure:?}, which somebody else had replaced"));
-            }
-            tenures.push(tenure);
+        let tenures = tenures.entry(call.execution.journal_partition).or_default();
+        let place = tenures.iter().position(|(it, _)| *it == tenure).expect("who calls has taken it up");
+        if let Some((later, _)) = tenures[place + 1..].iter().find(|(_, has_called)| *has_called) {
+            violations.push(format!("{name} was called by {tenure:?} after {later:?} had called in its place"));
         }
+        tenures[place].1 = true;
+    }
+
+    /// From now on this one holds a partition of the journal, as far as it knows.
+    pub fn taken_up(&self, number: u16, tenure: Tenure) {
+        self.tenures.borrow_mut().entry(number).or_default().push((tenure, false));
     }
 }
 
@@ -191,7 +196,7 @@ impl Calls {
 
 /// What is written for mail until everything that came of it has ended, by one owner without faults; and the dead letters.
 pub fn finish_alone(shared: &Shared, mail: JournalRecord, lines: &mut Vec<Line>, letters: &mut Vec<DeadLetter>) {
-    let mut owner = Owner::new(shared.identity.clone(), LEASE_MS, usize::MAX);
+    let mut owner = Owner::new(shared.identity.clone(), shared.lease_ms, usize::MAX);
     let assignment = AssignmentId(1);
     let partitions = (0..JOURNAL).map(|number| shared.journal_partition(number));
     let named: Vec<Dependency> = partitions.map(|partition| Dependency { partition, assignment }).collect();
