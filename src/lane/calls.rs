@@ -78,6 +78,11 @@ impl Calls {
         self.under_way.len()
     }
 
+    /// Whether a call asks if its connector works again.
+    pub fn is_probe(&self, id: CallId) -> bool {
+        self.under_way.get(&id).is_some_and(|it| it.permit.is_probe())
+    }
+
     /// Starts a call.
     pub fn start(&mut self, call: Call, permit: Permit) {
         let (id, connector, inbox) = (call.id, call.connector.clone(), self.inbox.clone());

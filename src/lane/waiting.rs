@@ -21,7 +21,7 @@ use crate::engine::event::{SourceRecord, Topic};
 use crate::engine::fan_out;
 use crate::engine::gate::LaneId;
 use crate::engine::journal::Record;
-use crate::engine::owner::{Around, CallId, Commit, Definition, Emitted, LEASE_MS, Owner, WaitCounts};
+use crate::engine::owner::{Around, CallId, Commit, Definition, Emitted, LEASE_MS, Owner, Tried, WaitCounts};
 use crate::engine::position::Position;
 use crate::engine::record::JournalRecord;
 use crate::engine::workflow::WorkflowId;
@@ -231,7 +231,8 @@ impl Tender {
 
     fn answered(&mut self, call: CallId, answer: Answer) {
         let ended = Ended::of(&answer);
-        let consequence = self.owner.handle_answer(call, answer, chance(), clock::now_ms());
+        let tried = Tried { is_probe: self.calls.is_probe(call), chance: chance() };
+        let consequence = self.owner.handle_answer(call, answer, tried, clock::now_ms());
         self.calls.finish(call, ended, consequence);
     }
 

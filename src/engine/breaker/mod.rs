@@ -64,6 +64,14 @@ impl BreakerState {
 #[derive(Debug, PartialEq, Eq)]
 pub struct Permit {
     generation: u64,
+    is_probe: bool,
+}
+
+impl Permit {
+    /// Whether its call asks if the connector works again. That it does not is no news, and says nothing of whoever makes the call.
+    pub fn is_probe(&self) -> bool {
+        self.is_probe
+    }
 }
 
 /// How a call ended, as far as its connector is to blame.
@@ -161,10 +169,11 @@ impl Breaker {
         if let Some(denied) = self.denial() {
             return (Err(denied), transition);
         }
+        let is_probe = matches!(self.phase, Phase::HalfOpen { .. });
         if let Phase::HalfOpen { asked, .. } = &mut self.phase {
             *asked += 1;
         }
-        (Ok(Permit { generation: self.generation }), transition)
+        (Ok(Permit { generation: self.generation, is_probe }), transition)
     }
 
     /// Why no call may be made, as of the last [`Breaker::tick`]; None if one may.

@@ -104,6 +104,7 @@ fn a_late_outcome_of_an_older_generation_decides_nothing() {
     let [success, failure] = late;
     assert_eq!(breaker.finish(success, CallOutcome::Success, 1), None);
     let (probe, half_opened) = breaker.acquire(10 * SECOND);
+    assert!(probe.as_ref().is_ok_and(Permit::is_probe), "it asks whether the connector works again");
     assert_eq!(half_opened, Some(Transition { from: BreakerState::Open, to: BreakerState::HalfOpen }));
     assert_eq!(breaker.finish(failure, CallOutcome::Failure, 10 * SECOND), None);
     assert_eq!(breaker.state(), BreakerState::HalfOpen);

@@ -116,6 +116,15 @@ pub struct Replaced {
     pub checkpoint: Option<Arc<Checkpoint>>,
 }
 
+/// What is known of a call that has ended, beside its answer.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Tried {
+    /// It asked whether its connector works again; see [`Permit::is_probe`](crate::engine::breaker::Permit::is_probe).
+    pub is_probe: bool,
+    /// A number from 0 to 1 that spreads retries.
+    pub chance: f64,
+}
+
 /// What an answer means beyond its step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Consequence {

@@ -13,6 +13,7 @@
 //! starts and nothing more of it is written: so an effect is always recorded before it is made, and a part that the broker refuses can
 //! still end otherwise.
 
+mod answers;
 mod memory;
 mod messages;
 mod opening;
@@ -32,7 +33,6 @@ use std::sync::Arc;
 use rustc_hash::FxHashMap;
 
 use super::batch::{AssignmentId, Dependency, SourcePartition};
-use super::call::{Answer, Judged};
 use super::execution::{Execution, Identity, Subject};
 use super::ids::ExecutionId;
 use super::journal::Slot;
@@ -46,6 +46,7 @@ use ward::Ward;
 
 pub use messages::{
     Around, Call, CallId, Commit, Consequence, DecodeEvent, Definition, Emitted, FindDefinition, NextMatch, Replaced,
+    Tried,
 };
 pub use reading::FETCHES;
 pub use reason::{WaitCounts, WaitReason};
@@ -126,6 +127,8 @@ pub struct Owner {
     aborted: Vec<CallId>,
     last_emitted: u64,
     last_call: u64,
+    /// The place in queues that was given last to one that goes behind those that wait.
+    last_back: i64,
 }
 
 impl Owner {
@@ -144,6 +147,7 @@ impl Owner {
             aborted: Vec::new(),
             last_emitted: 0,
             last_call: 0,
+            last_back: 0,
         }
     }
 
@@ -422,21 +426,6 @@ impl Owner {
                 }
             }
         }
-    }
-
-    /// A call has ended. `chance`, from 0 to 1, spreads retries. An answer to a call that is not under way any more is nothing.
-    pub fn handle_answer(&mut self, id: CallId, answer: Answer, chance: f64, now_ms: i64) -> Consequence {
-        let Some(UnderWay { execution, run, plan, step }) = self.calls.remove(&id) else { return Consequence::None };
-        let step = &plan.steps()[step];
-        let Action::Wait(Wait::Http(call)) = &step.action else { return Consequence::None };
-        let ward = self.wards.get_mut(&i32::from(execution.journal_partition));
-        let task = ward.and_then(|ward| ward.memory.get_mut(execution)).filter(|task| task.run == run);
-        let Some(task) = task else { return Consequence::None };
-        let judged = call.judge(answer, task.attempts(&step.id), chance);
-        let holds = matches!(judged, Judged::Hold(_));
-        task.judged(&step.id, judged, id, now_ms);
-        self.work.push_back(execution);
-        if holds { Consequence::Hold } else { Consequence::None }
     }
 
     /// Whether anything of a partition is under way: calls, what is written and not certain, what is still to be looked at.

@@ -2,15 +2,16 @@
 
 mod age;
 mod away;
+mod called;
 
 use std::sync::Arc;
 
-use super::outcome::{child_ended, decided, done, failed, failure, undecided};
+use super::outcome::{child_ended, decided, done, undecided};
 use super::reason::WaitReason;
 use super::turns::Turn;
 use super::{Around, CallId, Definition, Replaced, UNKNOWN_DEFINITION_MS};
-use crate::engine::call::{HttpCall, Judged, Request};
-use crate::engine::checkpoint::{Checkpoint, Content, Failed, StepWait};
+use crate::engine::call::{HttpCall, Request};
+use crate::engine::checkpoint::{Checkpoint, Content, StepWait};
 use crate::engine::event::Event;
 use crate::engine::execution::{News, Stop};
 use crate::engine::expression::{Budget, Scope, StepView};
@@ -68,9 +69,9 @@ pub(super) struct Task {
     parked_since_ms: Option<i64>,
     /// When it was last asked to be looked at because of its age.
     looked_for_ms: Option<i64>,
-    /// It goes behind all others of its connector, in the order in which those were held that do: its call was refused for its credentials,
-    /// which may be its own fault, and must not keep others from showing that they work.
-    held_at: Option<u64>,
+    /// Its place among those that wait for its connector, if that is another one. Its call was refused for its credentials, which may be its
+    /// own fault, and it goes behind all others; or its connector was found to be down still.
+    back: Option<i64>,
     /// What its steps were told, and what was not looked at so far.
     signals: Vec<Arc<Signal>>,
     /// Its state is to be appended again: too much that is dead lies behind it, or it has had mail.
@@ -124,7 +125,7 @@ impl Task {
             parked_ms: 0,
             parked_since_ms: None,
             looked_for_ms: None,
-            held_at: None,
+            back: None,
             signals: Vec::new(),
             is_straggler,
             appended_from,
@@ -397,7 +398,7 @@ impl Task {
 
     /// What orders its calls among those of others.
     pub(super) fn queue_place(&self) -> i64 {
-        self.held_at.map_or(self.place, |held_at| BEHIND_ALL.saturating_add_unsigned(held_at))
+        self.back.unwrap_or(self.place)
     }
 
     /// How many attempts of a step have been made.
@@ -461,35 +462,5 @@ impl Task {
             vars: &definition.plan.vars,
         };
         act(&scope)
-    }
-
-    /// A step that waits has failed before it could be called.
-    pub(super) fn fail(&mut self, step: &str, error: &StepError, now_ms: i64) {
-        let Some(number) = self.number(step) else { return };
-        let wait = &self.checkpoint.waits[number];
-        self.news.over.push(failed(wait, wait.attempts, error, now_ms));
-        self.stages[number] = Stage::New;
-    }
-
-    /// What the answer to a step's call came to.
-    pub(super) fn judged(&mut self, step: &str, judged: Judged, CallId(call): CallId, now_ms: i64) {
-        let Some(number) = self.number(step) else { return };
-        let wait = &self.checkpoint.waits[number];
-        let attempts = wait.attempts.saturating_add(1);
-        match judged {
-            Judged::Done(output) => self.news.over.push(done(wait, attempts, output, now_ms)),
-            Judged::Retry(Some(delay_ms), error) => {
-                let due_ms = now_ms.saturating_add(i64::try_from(delay_ms).unwrap_or(i64::MAX));
-                let first_ms = wait.failed.as_ref().map_or(now_ms, |failed| failed.first_ms);
-                let failed = Failed { first_ms, last_ms: now_ms, failure: failure(wait, &error) };
-                let wait = StepWait { attempts, due_ms: Some(due_ms), failed: Some(failed), ..wait.clone() };
-                self.news.changed.push(wait);
-            }
-            Judged::Retry(None, error) | Judged::Failed(error) => {
-                self.news.over.push(failed(wait, attempts, &error, now_ms));
-            }
-            Judged::Hold(_) => self.held_at = Some(call),
-        }
-        self.stages[number] = Stage::New;
     }
 }

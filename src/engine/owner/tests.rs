@@ -15,7 +15,7 @@ use crate::engine::checkpoint::Content;
 use crate::engine::journal::{self, Mail};
 use world::{BUDGET, World, decode, definition, definition_with, event};
 
-use crate::engine::call::{Expected, HttpCall};
+use crate::engine::call::{Answer, Expected, HttpCall};
 use crate::engine::event::{Event, Origin, SourceRecord, Topic, Undecodable};
 use crate::engine::execution::{Left, StepResults};
 use crate::engine::expression::Template;
@@ -97,6 +97,46 @@ fn one_whose_credentials_are_refused_lets_others_go_first() {
 }
 
 #[test]
+fn asking_whether_a_connector_works_again_costs_no_attempt_and_each_asks_in_turn() {
+    let mut world = World::new("/");
+    let pass = |world: &mut World| {
+        (0..30).for_each(|_| {
+            world.now_ms += 100;
+            world.go();
+        });
+    };
+    let all: Vec<_> = (1..=3).map(|number| world.start_for(number)).collect();
+    pass(&mut world);
+    for round in 0..10 {
+        for execution in &all {
+            let call = world.call_after(10).unwrap();
+            assert_eq!((call.execution, call.attempt), (*execution, 1), "round {round}");
+            assert_eq!(world.answer_to_probe(&call, 503), Consequence::None);
+        }
+    }
+    // One that comes later asks after them, once.
+    let later = world.start_for(4);
+    pass(&mut world);
+    let mut order = Vec::new();
+    for _ in 0..8 {
+        let call = world.call_after(10).unwrap();
+        world.answer_to_probe(&call, 503);
+        order.push(call.execution);
+    }
+    assert_eq!(order[..4].iter().filter(|it| **it == later).count(), 1, "{order:?}");
+    assert_eq!(order[..4], order[4..]);
+    // What says that the connector works is an answer like any other, and so is a failure of the step's own.
+    let call = world.call_after(10).unwrap();
+    world.said.clear();
+    world.answer_to_probe(&call, 404);
+    assert!(world.said.iter().any(|it| it.starts_with("dead letter")), "{:?}", world.said);
+    let call = world.call_after(10).unwrap();
+    world.said.clear();
+    world.answer_to_probe(&call, 200);
+    assert!(world.said.iter().any(|it| it.ends_with("completed after 1")), "{:?}", world.said);
+}
+
+#[test]
 fn a_cancel_ends_it_and_breaks_off_its_call() {
     let mut world = World::new("/");
     let execution = world.start();
@@ -161,7 +201,7 @@ fn calls_of_a_partition_that_goes_are_named() {
     assert_eq!(world.owner.handle_revoked(0), [call.id]);
     assert!(!matches!(call.request.body, Value::Text(_)));
     let failed = Answer::Failed { failed: FailedCall::Timeout, message: "late".into() };
-    assert_eq!(world.owner.handle_answer(call.id, failed, 0.0, world.now_ms), Consequence::None);
+    assert_eq!(world.owner.handle_answer(call.id, failed, Tried::default(), world.now_ms), Consequence::None);
     world.go();
     assert!(world.call_after(5_000).is_none());
 }

@@ -10,7 +10,7 @@ use tidegate::engine::checkpoint::Content;
 use tidegate::engine::execution::{Left, Subject};
 use tidegate::engine::ids::ExecutionId;
 use tidegate::engine::journal::{Entry, Record};
-use tidegate::engine::owner::{Around, Call, CallId, Commit, Owner, Replaced};
+use tidegate::engine::owner::{Around, Call, CallId, Commit, Owner, Replaced, Tried};
 use tidegate::engine::position::Position;
 use tidegate::engine::record::{DeadLetter, JournalRecord, Output};
 use tidegate::engine::retry::FailedCall;
@@ -166,7 +166,9 @@ impl Calls {
         let (done, left) = std::mem::take(&mut self.0).into_iter().partition(|call| call.ends_ms <= now_ms);
         self.0 = left;
         for UnderWay { id, answer, .. } in done {
-            owner.handle_answer(id, answer, random.below(100) as f64 / 100.0, now_ms);
+            // Whether a breaker was half-open is decided elsewhere.
+            let tried = Tried { is_probe: random.below(4) == 0, chance: random.below(100) as f64 / 100.0 };
+            owner.handle_answer(id, answer, tried, now_ms);
         }
     }
 
@@ -234,7 +236,7 @@ pub fn finish_alone(shared: &Shared, mail: JournalRecord, lines: &mut Vec<Line>,
         }
         for connector in owner.connectors(now_ms) {
             if let Some(call) = around(shared, now_ms, |around| owner.start_call(&connector, around)) {
-                owner.handle_answer(call.id, answer(&call, None), 0.0, now_ms);
+                owner.handle_answer(call.id, answer(&call, None), Tried::default(), now_ms);
             }
         }
     }

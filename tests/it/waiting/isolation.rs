@@ -18,7 +18,7 @@ const SLACK: Duration = Duration::from_secs(1);
 /// A workflow of one call.
 fn one_call(id: &str, connector: &str) -> String {
     format!(
-        "id: {id}\nversion: 1.0.0\nstatus: active\ntriggers:\n  - event: a.x\nconfig:\n  retryPolicy: {{ maxRetries: 100, baseDelayMs: 20, maxDelayMs: 500 }}\n\
+        "id: {id}\nversion: 1.0.0\nstatus: active\ntriggers:\n  - event: a.x\nconfig:\n  retryPolicy: {{ maxRetries: 6, baseDelayMs: 20, maxDelayMs: 500 }}\n\
          steps:\n  - id: call\n    type: http\n    config: {{ connector: {connector}, method: POST, path: /calls, body: {{ n: \"${{{{ event.data.n }}}}\" }} }}\n"
     )
 }

@@ -20,7 +20,7 @@ const NOT_PARKED: u32 = u32::MAX;
 pub(in super::super) struct Away {
     /// From when its time-out counts, what it was parked since included.
     counts_from_ms: i64,
-    held_at: i64,
+    back: i64,
     /// Its line, if it stands in one.
     stand: Option<Arc<Stand>>,
     /// How long after that moment it was parked, if it is.
@@ -58,7 +58,7 @@ impl Away {
     pub(in super::super) fn restored(now_ms: i64) -> Away {
         Away {
             counts_from_ms: now_ms,
-            held_at: NONE,
+            back: NONE,
             stand: None,
             parked_after_ms: NOT_PARKED,
             queued: 0,
@@ -119,7 +119,7 @@ impl Task {
         let away = Away {
             counts_from_ms,
             parked_after_ms: self.parked_since_ms.map_or(NOT_PARKED, parked_after),
-            held_at: self.held_at.map_or(NONE, |at| i64::try_from(at).unwrap_or(i64::MAX)),
+            back: self.back.unwrap_or(NONE),
             queued,
             turn: match &self.turn {
                 Turn::Unknown if self.is_unseen => AwayTurn::Unseen,
@@ -147,7 +147,7 @@ impl Task {
         }
         let is_parked = away.parked_after_ms != NOT_PARKED;
         task.parked_since_ms = is_parked.then(|| away.counts_from_ms + i64::from(away.parked_after_ms));
-        task.held_at = (away.held_at != NONE).then(|| away.held_at.cast_unsigned());
+        task.back = (away.back != NONE).then_some(away.back);
         task.is_unseen = away.turn == AwayTurn::Unseen;
         task.is_straggler = away.straggler == Straggler::Is;
         task.appended_from = (away.straggler != Straggler::No).then_some(oldest);

@@ -301,8 +301,17 @@ impl World {
     }
 
     pub(super) fn answer(&mut self, call: &Call, status: u16) -> Consequence {
+        self.answer_to(call, status, Tried::default())
+    }
+
+    /// The answer to a call that asked whether the connector works again.
+    pub(super) fn answer_to_probe(&mut self, call: &Call, status: u16) -> Consequence {
+        self.answer_to(call, status, Tried { is_probe: true, chance: 0.0 })
+    }
+
+    fn answer_to(&mut self, call: &Call, status: u16, tried: Tried) -> Consequence {
         let answer = Answer::Http { status, headers: Value::Null, body: Value::Null, retry_after_ms: None };
-        let consequence = self.owner.handle_answer(call.id, answer, 0.0, self.now_ms);
+        let consequence = self.owner.handle_answer(call.id, answer, tried, self.now_ms);
         self.go();
         consequence
     }
