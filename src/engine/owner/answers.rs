@@ -15,19 +15,19 @@ impl Owner {
         let Some(UnderWay { execution, run, plan, step }) = self.calls.remove(&id) else { return Consequence::None };
         let step = &plan.steps()[step];
         let Action::Wait(Wait::Http(call)) = &step.action else { return Consequence::None };
-        let back = self.behind_those_that_wait();
+        let is_still_down = tried.is_probe && answer.blames_connector();
+        let back = is_still_down.then(|| self.behind_those_that_wait());
         let ward = self.wards.get_mut(&i32::from(execution.journal_partition));
         let task = ward.and_then(|ward| ward.memory.get_mut(execution)).filter(|task| task.run == run);
         let Some(task) = task else { return Consequence::None };
-        let is_still_down = tried.is_probe && answer.blames_connector();
         let judged = call.judge(answer, task.attempts(&step.id), tried.chance);
         let holds = matches!(judged, Judged::Hold(_));
-        match judged {
-            Judged::Retry(..) if is_still_down => {
+        match (judged, back) {
+            (Judged::Retry(..), Some(back)) => {
                 task.put_back(&step.id, back);
                 self.last_back = back;
             }
-            judged => task.judged(&step.id, judged, id, now_ms),
+            (judged, _) => task.judged(&step.id, judged, id, now_ms),
         }
         self.work.push_back(execution);
         if holds { Consequence::Hold } else { Consequence::None }
