@@ -93,7 +93,12 @@ fn one_whose_credentials_are_refused_lets_others_go_first() {
     world.go();
     let next = world.call_after(100).unwrap();
     assert_eq!(next.execution, other, "though the other came later");
-    assert_eq!(world.call_after(100).map(|call| call.execution), Some(refused));
+    let again = world.call_after(100).unwrap();
+    assert_eq!(again.execution, refused);
+    // Once it was let in, it waits where it would have without that.
+    world.answer(&again, 503);
+    world.start_for(3);
+    assert_eq!(world.call_after(3_000).map(|call| call.execution), Some(refused));
 }
 
 #[test]

@@ -21,6 +21,8 @@ impl Task {
         let Some(number) = self.number(step) else { return };
         let wait = &self.checkpoint.waits[number];
         let attempts = wait.attempts.saturating_add(1);
+        // Whatever comes next has the place of its execution again.
+        self.back = None;
         match judged {
             Judged::Done(output) => self.news.over.push(done(wait, attempts, output, now_ms)),
             Judged::Retry(Some(delay_ms), error) => {

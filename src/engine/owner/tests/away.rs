@@ -275,6 +275,7 @@ fn what_holds_in_memory_holds_for_what_is_read_again() {
         super::nothing_starts_before_what_was_written_is_committed,
         super::refused_credentials_cost_no_attempt,
         super::one_whose_credentials_are_refused_lets_others_go_first,
+        super::asking_whether_a_connector_works_again_costs_no_attempt_and_each_asks_in_turn,
         super::a_cancel_ends_it_and_breaks_off_its_call,
         super::a_version_that_is_not_there_is_waited_for_and_then_fails_it,
         super::a_path_that_leads_elsewhere_fails_the_step_before_any_call,
