@@ -1,6 +1,7 @@
 //! The broker that is measured against: one that runs, or the embedded one.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use super::BenchError;
 use crate::dev_broker::{self, DevBroker};
@@ -20,6 +21,9 @@ pub struct Broker {
 
 /// What a partition of the embedded broker keeps: more than the largest run writes, as it must keep all of it.
 const EMBEDDED_PARTITION_BYTES: usize = 16 * 1024 * 1024 * 1024;
+/// When the embedded broker compacts: after every run. What is compacted before it is verified cannot be counted; Kafka leaves alone what
+/// was written last, which is all that a run writes.
+const EMBEDDED_CLEAN_EVERY: Duration = Duration::from_secs(24 * 60 * 60);
 
 impl Broker {
     /// The broker at an address, or the embedded one.
@@ -47,6 +51,7 @@ impl Broker {
 fn embedded() -> Result<Broker, BenchError> {
     let options = dev_broker::Options {
         retention_bytes_per_partition: EMBEDDED_PARTITION_BYTES,
+        clean_every: EMBEDDED_CLEAN_EVERY,
         ..dev_broker::Options::default()
     };
     let started = DevBroker::start_blocking(options)

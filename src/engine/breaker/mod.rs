@@ -169,10 +169,13 @@ impl Breaker {
         if let Some(denied) = self.denial() {
             return (Err(denied), transition);
         }
-        let is_probe = matches!(self.phase, Phase::HalfOpen { .. });
-        if let Phase::HalfOpen { asked, .. } = &mut self.phase {
-            *asked += 1;
-        }
+        let is_probe = match &mut self.phase {
+            Phase::HalfOpen { asked, .. } => {
+                *asked += 1;
+                true
+            }
+            Phase::Closed(_) | Phase::Open { .. } | Phase::Forced { .. } => false,
+        };
         (Ok(Permit { generation: self.generation, is_probe }), transition)
     }
 

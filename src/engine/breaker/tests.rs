@@ -99,6 +99,7 @@ fn a_late_outcome_of_an_older_generation_decides_nothing() {
     let mut breaker = Breaker::new(policy(SlidingWindow::Count(1), 1, 1));
     let late = [(); 2].map(|()| breaker.acquire(0).0.unwrap());
     let (first, _) = breaker.acquire(0);
+    assert!(!first.as_ref().is_ok_and(Permit::is_probe), "it works, as far as is known");
     let opened = breaker.finish(first.unwrap(), CallOutcome::Failure, 0).unwrap();
     assert_eq!(opened, Transition { from: BreakerState::Closed, to: BreakerState::Open });
     let [success, failure] = late;

@@ -26,9 +26,6 @@ use crate::engine::value::Value;
 
 pub(super) use away::Away;
 
-/// Further back in a queue than any place: no log is so long.
-const BEHIND_ALL: i64 = 1 << 60;
-
 /// Where a step that waits stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Stage {

@@ -124,8 +124,8 @@ pub fn run(seed: u64, broken: Broken) -> Verdict {
             faults += 1;
             match random.below(10) {
                 0..3 => lane.kill(now_ms, &mut random),
-                8.. => lane.cut_until_ms = now_ms + random.below(400) as i64,
-                3 | 4 => lane.stopped_until_ms = now_ms + random.below(400) as i64,
+                3 | 4 => lane.cut_until_ms = now_ms + random.below(400) as i64,
+                5 | 6 => lane.stopped_until_ms = now_ms + random.below(400) as i64,
                 // Long enough that somebody else takes over and calls.
                 _ => lane.stopped_until_ms = now_ms + random.below(1_500) as i64,
             }

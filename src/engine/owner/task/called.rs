@@ -1,11 +1,14 @@
 //! What becomes of a step whose call has ended, or could not be made.
 
-use super::{BEHIND_ALL, Stage, Task};
+use super::{Stage, Task};
 use crate::engine::call::Judged;
 use crate::engine::checkpoint::{Failed, StepWait};
 use crate::engine::owner::CallId;
 use crate::engine::owner::outcome::{done, failed, failure};
 use crate::engine::run::StepError;
+
+/// Further back in a queue than any place: no log is so long.
+const BEHIND_ALL: i64 = 1 << 60;
 
 impl Task {
     /// A step that waits has failed before it could be called.
