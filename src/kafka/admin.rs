@@ -15,7 +15,9 @@ use super::native::{self, TopicDescription};
 
 /// How long one call may take.
 const CALL_TIMEOUT: Duration = Duration::from_secs(10);
-/// How often it is asked whether new topics can be used.
+/// How long a new topic may take until it can be used.
+const CREATED_WITHIN: Duration = Duration::from_secs(30);
+/// How often it is asked whether it can.
 const WAIT_POLL: Duration = Duration::from_millis(20);
 
 /// A client for admin calls.
@@ -144,7 +146,7 @@ impl Admin {
         described.map_err(|code| refused("describe topics", code))
     }
 
-    /// Creates a topic; one that is there already is fine.
+    /// Creates a topic and waits until it can be used; one that is there already is fine.
     pub fn create_topic(
         &self,
         name: &str,
@@ -159,25 +161,26 @@ impl Admin {
         let created = self.runtime.block_on(self.client.create_topics(&[topic], &options()));
         let results = created.map_err(|error| unreachable("create topics", &error))?;
         match results.into_iter().next() {
-            None | Some(Ok(_) | Err((_, RDKafkaErrorCode::TopicAlreadyExists))) => Ok(()),
+            None | Some(Ok(_) | Err((_, RDKafkaErrorCode::TopicAlreadyExists))) => self.wait_for(name),
             Some(Err((_, code))) => Err(refused(&format!("create {name}"), code)),
         }
     }
 
-    /// Waits until topics that were created can be used: a broker answers before all the others know of them.
-    pub fn wait_for(&self, names: &[&str], deadline: Instant) -> Result<(), AdminError> {
+    /// Waits until a topic that was created can be used: the controller answers before the brokers know of it.
+    fn wait_for(&self, name: &str) -> Result<(), AdminError> {
+        let deadline = Instant::now() + CREATED_WITHIN;
         loop {
             let metadata = self.client.inner().fetch_metadata(None, CALL_TIMEOUT);
             let metadata = metadata.map_err(|error| AdminError::Unreachable(error.to_string()))?;
-            let ready = metadata.topics().iter().filter(|it| {
-                let has_leaders = !it.partitions().is_empty() && it.partitions().iter().all(|it| it.leader() >= 0);
-                names.contains(&it.name()) && has_leaders
-            });
-            if ready.count() == names.len() {
+            let topic = metadata.topics().iter().find(|it| it.name() == name);
+            let partitions = topic.map_or(&[][..], |it| it.partitions());
+            if !partitions.is_empty() && partitions.iter().all(|it| it.leader() >= 0) {
                 return Ok(());
             }
             if Instant::now() >= deadline {
-                return Err(AdminError::Unreachable("topics that were created have no leaders yet".into()));
+                let within = CREATED_WITHIN.as_secs();
+                let message = format!("the topic {name} was created, but has no leaders after {within} s");
+                return Err(AdminError::Unreachable(message));
             }
             std::thread::park_timeout(WAIT_POLL);
         }

@@ -29,6 +29,19 @@ fn topics_are_checked_and_created() {
     assert_eq!(project.run(&["topics", "create", "-o", "json"]).exits(0).json(), Json::Array(vec![]));
 }
 
+/// Kafka's controller answers before its brokers know of the topic.
+#[test]
+fn a_topic_can_be_used_as_soon_as_it_is_created() {
+    let Some(project) = Project::online() else { return };
+    let (creates, looks) = (project.admin(), project.admin());
+    for number in 0..50 {
+        let name = project.topic(&format!("made-{number}"));
+        creates.create_topic(&name, 2, 1, &Default::default()).unwrap();
+        let there = looks.topics(&[&name]).unwrap();
+        assert_eq!(there.get(&name).map(|it| (it.partitions, it.leaderless.len())), Some((2, 0)), "{name}");
+    }
+}
+
 #[test]
 fn definitions_are_compared_applied_and_shown() {
     let Some(project) = created() else { return };

@@ -8,6 +8,8 @@ use std::time::Duration;
 
 use serde_json::Value as Json;
 use tempfile::TempDir;
+use tidegate::kafka::admin::Admin;
+use tidegate::kafka::client::ClientSettings;
 
 use crate::support::broker::TestBroker;
 use crate::support::wait;
@@ -117,14 +119,18 @@ start = "earliest"
         format!("{}{name}", self.prefix)
     }
 
-    /// Creates a topic that is not Tidegate's.
-    pub fn create_topic(&self, name: &str) {
-        use tidegate::kafka::{admin::Admin, client::ClientSettings};
+    /// The product's own way to ask its broker for topics.
+    pub fn admin(&self) -> Admin {
         let text = std::fs::read_to_string(self.path("tidegate.toml")).unwrap();
         let settings: toml::Table = text.parse().unwrap();
         let bootstrap = settings["kafka"]["bootstrap.servers"].as_str().unwrap().to_owned();
         let clients = ClientSettings::new([("bootstrap.servers".to_owned(), bootstrap)].into()).unwrap();
-        Admin::new(&clients).unwrap().create_topic(&self.topic(name), 2, 1, &Default::default()).unwrap();
+        Admin::new(&clients).unwrap()
+    }
+
+    /// Creates a topic that is not Tidegate's.
+    pub fn create_topic(&self, name: &str) {
+        self.admin().create_topic(&self.topic(name), 2, 1, &Default::default()).unwrap();
     }
 
     /// Runs a command in the project's folder to its end.
