@@ -12,6 +12,9 @@
 // Every rule of the product, and no I/O.
 pub mod engine;
 
+// What all calls over HTTP have in common.
+pub mod net;
+
 // The edges: text to programs, bytes to events and back, Kafka, calls, settings, what operators see, a broker for development.
 pub mod breaker_store;
 pub mod codec;

@@ -7,11 +7,12 @@ use tokio::runtime::Handle;
 use tokio::task::AbortHandle;
 
 use crate::codec::trace;
-use crate::connector::{ConnectorError, HttpConnector, Target, Trust};
+use crate::connector::{ConnectorError, HttpConnector, Target};
 use crate::engine::call::Answer;
 use crate::engine::owner::Call;
 use crate::engine::retry::FailedCall;
 use crate::lane::{Caller, OnAnswer, Running};
+use crate::net::Trust;
 use crate::settings::{ConnectorKind, Settings};
 
 /// The connectors of an instance, and where their calls run.

@@ -4,6 +4,8 @@ use hyper::Uri;
 use hyper::http::uri::{Authority, PathAndQuery, Scheme};
 use percent_encoding::{AsciiSet, CONTROLS, NON_ALPHANUMERIC, percent_encode, utf8_percent_encode};
 
+use crate::net::BaseUrl;
+
 /// What a path may not hold as it is (RFC 3986, section 3.3). `%` is among it: paths of requests are not encoded yet, and data that is
 /// already encoded is data.
 const NOT_IN_PATH: &AsciiSet = &NOT_IN_QUERY
@@ -37,25 +39,10 @@ pub(super) struct Address {
 }
 
 impl Address {
-    /// Takes a URL apart. The error says what is wrong, without the URL.
-    pub fn parse(url: &str) -> Result<Address, &'static str> {
-        let parts = url.parse::<Uri>().map_err(|_| "is no URL")?.into_parts();
-        let scheme = parts.scheme.filter(|it| *it == Scheme::HTTP || *it == Scheme::HTTPS);
-        let scheme = scheme.ok_or("is neither http nor https")?;
-        let authority = parts.authority.filter(|it| !it.host().is_empty()).ok_or("names no host")?;
-        if authority.as_str().contains('@') {
-            return Err("has credentials in it");
-        }
-        let port = authority.as_str().get(authority.host().len()..).and_then(|rest| rest.strip_prefix(':'));
-        if port.is_some_and(|port| !matches!(port.parse::<u16>(), Ok(1..))) {
-            return Err("has no port from 1 to 65535 after its `:`");
-        }
-        let path = parts.path_and_query.unwrap_or(PathAndQuery::from_static("/"));
-        if path.query().is_some() || url.contains('#') {
-            return Err("has a query or a fragment");
-        }
-        let path = percent_encode(path.path().trim_end_matches('/').as_bytes(), NOT_IN_URL).to_string();
-        Ok(Address { scheme, authority, path })
+    /// A connector's URL, for requests below it.
+    pub fn of(url: &BaseUrl) -> Address {
+        let path = percent_encode(url.path().as_bytes(), NOT_IN_URL).to_string();
+        Address { scheme: url.scheme().clone(), authority: url.authority().clone(), path }
     }
 
     /// Whether calls go over TLS.

@@ -13,7 +13,7 @@ use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 use tower_service::Service;
 
-use super::trust::Trust;
+use crate::net::Trust;
 
 /// How long a connection may take to be made, with its TLS handshake. Far more than it takes, and an end for those that go on for the next
 /// call when the one that wanted them has got another meanwhile.

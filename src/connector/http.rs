@@ -15,6 +15,7 @@ use super::target::{ConnectorError, Target};
 use super::{answer, failure, headers, outgoing};
 use crate::engine::call::Answer;
 use crate::engine::owner::Call;
+use crate::net::{BaseUrl, UrlProblem};
 
 /// The longest head of an answer, status line and headers together: what big targets send, several times over. One that is longer is found
 /// out by the next read, which may bring as much again.
@@ -44,9 +45,9 @@ impl HttpConnector {
     /// anybody to trust.
     pub fn new(target: Target) -> Result<HttpConnector, ConnectorError> {
         let Target { name, url, headers, concurrency, trust } = target;
-        let refused = |problem| ConnectorError::Url { connector: name.clone(), problem };
-        let address = Address::parse(&url).map_err(refused)?;
-        if address.is_https() && trust.tls().is_none() {
+        let refused = |problem: UrlProblem| ConnectorError::Url { connector: name.clone(), problem: problem.text() };
+        let address = Address::of(&BaseUrl::parse(&url).map_err(refused)?);
+        if address.is_https() && trust.is_empty() {
             return Err(ConnectorError::NoAuthorities { connector: name });
         }
         let headers = check(&name, &headers)?;

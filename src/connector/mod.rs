@@ -18,9 +18,7 @@ mod http;
 mod outgoing;
 mod retry_after;
 mod target;
-mod trust;
 
 pub use answer::BODY_BYTES;
 pub use http::{ANSWER_FIELDS, ANSWER_HEAD_BYTES, HttpConnector};
 pub use target::{ConnectorError, Target};
-pub use trust::Trust;

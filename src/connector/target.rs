@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::trust::Trust;
+use crate::net::Trust;
 
 /// What a connector calls. Its URL and its headers may be secret, so neither is ever shown.
 #[derive(Clone)]

@@ -8,17 +8,17 @@ use std::time::Duration;
 use reqwest::header::{ACCEPT, HeaderMap, HeaderName, HeaderValue, USER_AGENT};
 use reqwest::redirect;
 use reqwest_middleware::ClientWithMiddleware;
-use rustls::ClientConfig;
 use schema_registry_converter::async_impl::schema_registry::SrSettings;
 use schema_registry_converter::schema_registry_common as common;
 
 use super::answer::Bounded;
 use super::compatibility::Compatibility;
-use super::endpoint::{Endpoint, Question, Referred, parse};
+use super::endpoint::{Endpoint, Question, Referred};
 use super::failure::{Failure, FetchError, RegistryError};
 use super::schema::RegisteredSchema;
-use super::{references, subject, trust};
+use super::{references, subject};
 use crate::codec::avro::SchemaKey;
+use crate::net::{BaseUrl, Trust};
 
 /// The most URLs of a registry: more than any cluster of registries has members, and few enough to be tried in turn.
 pub const URLS: usize = 8;
@@ -79,17 +79,19 @@ impl RegistryClient {
     ///
     /// What can never work: a URL that leads nowhere, a header that HTTP does not take, https without anybody to trust.
     pub fn new(registry: &Registry) -> Result<RegistryClient, RegistryError> {
-        let is_https = registry.urls.iter().any(|url| matches!(parse(url), Ok((_, true))));
-        let made = if is_https { trust::of_machine() } else { trust::of([]) };
-        let (tls, authorities) = made.map_err(|error| RegistryError::Client(error.to_string()))?;
-        if is_https && authorities == 0 {
+        let is_https = registry.urls.iter().any(|url| BaseUrl::parse(url).is_ok_and(|it| it.is_https()));
+        // Reading the machine's authorities takes files; without https nobody needs them.
+        let trust = if is_https { Trust::of_machine() } else { Trust::of([]) };
+        if is_https && trust.is_empty() {
             return Err(RegistryError::NoAuthorities);
         }
-        RegistryClient::with_tls(registry, &tls)
+        RegistryClient::with_trust(registry, &trust)
     }
 
-    /// A client that speaks TLS in a certain way.
-    pub(super) fn with_tls(registry: &Registry, tls: &ClientConfig) -> Result<RegistryClient, RegistryError> {
+    /// A client that believes certain authorities.
+    pub(super) fn with_trust(registry: &Registry, trust: &Trust) -> Result<RegistryClient, RegistryError> {
+        let no_tls = || RegistryError::Client("TLS cannot be set up".into());
+        let tls = trust.tls().ok_or_else(no_tls)?;
         let count = registry.urls.len();
         if !(1..=URLS).contains(&count) {
             return Err(RegistryError::Urls { count, most: URLS });
@@ -98,20 +100,20 @@ impl RegistryClient {
         let builder = || {
             // Paths, headers and targets reach the wire as they were decided.
             let builder = reqwest::Client::builder().no_proxy().redirect(redirect::Policy::none()).referer(false);
-            builder.tls_backend_preconfigured(tls.clone()).pool_idle_timeout(IDLE).default_headers(headers.clone())
+            builder.tls_backend_preconfigured((**tls).clone()).pool_idle_timeout(IDLE).default_headers(headers.clone())
         };
         let timeout_ms = registry.timeout.as_millis();
         let mut endpoints = Vec::with_capacity(count);
         for (index, url) in registry.urls.iter().enumerate() {
             let refused = |problem| RegistryError::Url { position: index + 1, problem };
-            let (url, _) = parse(url).map_err(refused)?;
+            let url = BaseUrl::parse(url).map_err(|problem| refused(problem.text()))?.to_string();
             let mut settings = SrSettings::new_builder(url.clone());
             settings.set_timeout(registry.timeout).with_middleware(Bounded);
             let settings = settings.build_with(builder()).map_err(|_| refused("makes no client"))?;
             endpoints.push(Endpoint::new(url, settings, timeout_ms));
         }
         let plain = builder().timeout(registry.timeout).build();
-        let plain = plain.map_err(|_| RegistryError::Client("TLS cannot be set up".into()))?;
+        let plain = plain.map_err(|_| no_tls())?;
         let plain = reqwest_middleware::ClientBuilder::new(plain).with(Bounded).build();
         let tells_subjects = registry.tells_subjects;
         Ok(RegistryClient { endpoints, preferred: AtomicUsize::new(0), plain, tells_subjects })

@@ -4,8 +4,6 @@
 //! says, also that it does not know a schema, and tells only of the last.
 
 use bytes::Bytes;
-use hyper::Uri;
-use hyper::http::uri::Scheme;
 use reqwest::header::CONTENT_TYPE;
 use reqwest_middleware::ClientWithMiddleware;
 use schema_registry_converter::async_impl::schema_registry as client;
@@ -48,21 +46,6 @@ pub(super) struct Endpoint {
     pub url: String,
     settings: client::SrSettings,
     timeout_ms: u128,
-}
-
-/// Checks a URL. The error says what is wrong, without the URL.
-pub(super) fn parse(url: &str) -> Result<(String, bool), &'static str> {
-    let parsed = url.parse::<Uri>().map_err(|_| "is no URL")?;
-    let scheme = parsed.scheme().filter(|it| **it == Scheme::HTTP || **it == Scheme::HTTPS);
-    let is_https = *scheme.ok_or("is neither http nor https")? == Scheme::HTTPS;
-    let authority = parsed.authority().filter(|it| !it.host().is_empty()).ok_or("names no host")?;
-    if authority.as_str().contains('@') {
-        return Err("has credentials in it");
-    }
-    if parsed.query().is_some() || url.contains('#') {
-        return Err("has a query or a fragment");
-    }
-    Ok((url.trim_end_matches('/').to_owned(), is_https))
 }
 
 impl Endpoint {

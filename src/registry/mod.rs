@@ -24,7 +24,6 @@ mod schema;
 mod subject;
 #[cfg(test)]
 mod tests;
-mod trust;
 
 pub use answer::ANSWER_BYTES;
 pub use cache::{

@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
-use axum::http::Uri;
+use crate::net::{BaseUrl, UrlProblem};
 
 /// The longest name of anything that is not a topic: an environment, a group, a header.
 pub(super) const NAME_BYTES: usize = 255;
@@ -10,6 +10,8 @@ pub(super) const NAME_BYTES: usize = 255;
 pub(super) const TOPIC_BYTES: usize = 249;
 /// The longest URL.
 const URL_BYTES: usize = 2048;
+/// What a URL looks like.
+const A_URL: &str = "write a URL like \"https://billing.example.com/v2\"";
 
 /// What is wrong and what would be right.
 pub(super) type Refusal = (&'static str, String);
@@ -72,28 +74,49 @@ pub(super) fn listen_address(address: &str) -> Result<SocketAddr, Refusal> {
 
 /// The URL of a system that is called over HTTP. Credentials belong into headers, where they are never printed.
 pub(super) fn http_url(url: &str) -> Result<String, Refusal> {
-    let remedy = || "write a URL like \"https://billing.example.com/v2\"".to_owned();
     if url.len() > URL_BYTES {
         return Err(("it is too long", format!("write at most {URL_BYTES} bytes")));
     }
-    let scheme = url.split_once("://").map_or("", |(scheme, _)| scheme);
-    if !scheme.eq_ignore_ascii_case("http") && !scheme.eq_ignore_ascii_case("https") {
-        return Err(("only http and https can be called", remedy()));
-    }
-    let uri: Uri = url.parse().map_err(|_| ("this is no URL", remedy()))?;
-    let authority = uri.authority().map_or("", |authority| authority.as_str());
-    if authority.contains('@') {
-        return Err(("it has credentials in it", "move them into headers, as ${env:NAME} or ${file:PATH}".to_owned()));
-    }
-    if uri.host().is_none_or(str::is_empty) {
-        return Err(("it names no host", remedy()));
-    }
-    if uri.query().is_some() || url.contains('#') {
-        return Err(("it has a query or a fragment", "end it with the path; steps add their own query".to_owned()));
-    }
-    Ok(url.to_owned())
+    let refused = |problem| {
+        let (what, remedy) = match problem {
+            UrlProblem::NoUrl => ("this is no URL", A_URL),
+            UrlProblem::Scheme => ("only http and https can be called", A_URL),
+            UrlProblem::NoHost => ("it names no host", A_URL),
+            UrlProblem::Port => ("its port is none from 1 to 65535", A_URL),
+            UrlProblem::Credentials => {
+                ("it has credentials in it", "move them into headers, as ${env:NAME} or ${file:PATH}")
+            }
+            UrlProblem::BehindPath => {
+                ("it has a query or a fragment", "end it with the path; steps add their own query")
+            }
+        };
+        (what, remedy.to_owned())
+    };
+    BaseUrl::parse(url).map(|_| url.to_owned()).map_err(refused)
 }
 
 fn is_name_byte(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check_url(url: &str, expected: Result<(), &str>) {
+        assert_eq!(http_url(url).map(drop).map_err(|(what, _)| what), expected, "{url}");
+    }
+
+    #[test]
+    fn urls_that_can_never_be_called_are_refused() {
+        check_url("https://billing.example.com:8443/v2", Ok(()));
+        check_url("billing.example.com", Err("only http and https can be called"));
+        check_url("http://:80", Err("it names no host"));
+        check_url("http://billing.example.com:0", Err("its port is none from 1 to 65535"));
+        check_url("http://key@billing.example.com", Err("it has credentials in it"));
+        check_url("http://billing.example.com/?a=b", Err("it has a query or a fragment"));
+        check_url("http://billing example", Err("this is no URL"));
+        check_url(&format!("http://{}", "a".repeat(URL_BYTES)), Err("it is too long"));
+    }
 }

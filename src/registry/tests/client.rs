@@ -7,9 +7,10 @@ use serde_json::json;
 
 use super::server::{Asked, Reply, Server, client, nowhere, registry, schema, unknown};
 use crate::codec::avro::SchemaKey;
+use crate::net::Trust;
 use crate::registry::{
     ANSWER_BYTES, Compatibility, FetchError, Latest, REFERENCE_DEPTH, REFERENCES, Registry, RegistryClient,
-    RegistryError, SchemaKind, trust,
+    RegistryError, SchemaKind,
 };
 
 const GUID: SchemaKey = SchemaKey::Guid(0x8979_1a2b_0001_4002_8003_aabb_ccdd_eeff);
@@ -239,9 +240,7 @@ async fn no_answer_is_an_outage() {
 async fn tls_that_fails_is_an_outage() {
     let plain = Server::saying(200, "{}").await;
     let url = plain.url.replace("http:", "https:");
-    let (tls, authorities) = trust::of([]).unwrap();
-    assert_eq!(authorities, 0);
-    let client = RegistryClient::with_tls(&registry(&[&url], &[]), &tls).unwrap();
+    let client = RegistryClient::with_trust(&registry(&[&url], &[]), &Trust::of([])).unwrap();
     outage(client.fetch(SchemaKey::Id(9)).await, &["no connection", &url]);
 }
 

@@ -10,12 +10,13 @@ mod tls;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tidegate::connector::{HttpConnector, Target, Trust};
+use tidegate::connector::{HttpConnector, Target};
 use tidegate::engine::call::{Answer, Request};
 use tidegate::engine::event::{Origin, SourceRecord, Topic};
 use tidegate::engine::ids::{ExecutionId, ExecutionOrigin, MailboxKey};
 use tidegate::engine::owner::{Call, CallId};
 use tidegate::engine::value::{Value, write_json};
+use tidegate::net::Trust;
 
 use crate::support::wait;
 

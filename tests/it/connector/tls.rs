@@ -5,7 +5,8 @@ use std::sync::Arc;
 use rustls::ServerConfig;
 use rustls::crypto::ring;
 use rustls::pki_types::PrivateKeyDer;
-use tidegate::connector::{HttpConnector, Target, Trust};
+use tidegate::connector::{HttpConnector, Target};
+use tidegate::net::Trust;
 
 use super::server::{Act, Server};
 use super::{request, run, shown, target};

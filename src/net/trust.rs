@@ -1,4 +1,4 @@
-//! The authorities whose certificates are believed when a target is called over TLS.
+//! The authorities whose certificates are believed when another system is called over TLS.
 
 use std::fmt;
 use std::sync::Arc;
@@ -6,9 +6,12 @@ use std::sync::Arc;
 use rustls::pki_types::CertificateDer;
 use rustls::{ClientConfig, RootCertStore, crypto};
 
-/// Authorities to believe; cheap to clone, and made once for all connectors of an instance.
+/// Authorities to believe; cheap to clone, and made once for all that are called.
 #[derive(Clone)]
-pub struct Trust(Option<Arc<ClientConfig>>);
+pub struct Trust {
+    authorities: usize,
+    tls: Option<Arc<ClientConfig>>,
+}
 
 impl Trust {
     /// The authorities that the machine believes: its own store, or what `SSL_CERT_FILE` and `SSL_CERT_DIR` name. Reads files. What cannot be
@@ -22,23 +25,27 @@ impl Trust {
     pub fn of(certificates: impl IntoIterator<Item = Vec<u8>>) -> Trust {
         let mut roots = RootCertStore::empty();
         roots.add_parsable_certificates(certificates.into_iter().map(CertificateDer::from));
-        if roots.is_empty() {
-            return Trust(None);
-        }
+        let authorities = roots.len();
         // The provider is named, so that nothing depends on which one a process has set up first.
         let provider = Arc::new(crypto::ring::default_provider());
         let versions = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
-        Trust(versions.ok().map(|it| Arc::new(it.with_root_certificates(roots).with_no_client_auth())))
+        let tls = versions.ok().map(|it| Arc::new(it.with_root_certificates(roots).with_no_client_auth()));
+        Trust { authorities, tls }
     }
 
-    /// How to speak TLS; None if nobody would be believed.
-    pub(super) fn tls(&self) -> Option<&Arc<ClientConfig>> {
-        self.0.as_ref()
+    /// Whether no certificate would ever be believed.
+    pub fn is_empty(&self) -> bool {
+        self.authorities == 0 || self.tls.is_none()
+    }
+
+    /// How to speak TLS; None if this program cannot.
+    pub fn tls(&self) -> Option<&Arc<ClientConfig>> {
+        self.tls.as_ref()
     }
 }
 
 impl fmt::Debug for Trust {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "Trust({})", if self.0.is_some() { "authorities" } else { "nobody" })
+        write!(formatter, "Trust({} authorities)", self.authorities)
     }
 }
