@@ -14,26 +14,23 @@
 # Needs java 17 and mvn; says so and exits with 3 without them. KAFKA_VERSION chooses another version.
 # What is fetched goes to ${TIDEGATE_PARTS:-target/parts}/kafka.
 set -euo pipefail
+# shellcheck source=tests/parts/part.sh
+. "$(dirname "$0")/part.sh"
 
 readonly version=${KAFKA_VERSION:-4.4.0}
-readonly missing=3 # The exit code that says: this machine cannot have it.
+readonly wants="Kafka needs java 17 or later and mvn"
 # A class archive is only used with flags of the collector and a class path equal to those it was made with.
 readonly jvm=(-Xms128m -Xmx1g -XX:+UseSerialGC -XX:-UsePerfData -Djava.awt.headless=true)
 # Tools live for a second: the first compiler is quicker than the best one.
 readonly tool_jvm=(-Xmx256m -XX:+UseSerialGC -XX:TieredStopAtLevel=1 -Dorg.slf4j.simpleLogger.defaultLogLevel=error)
 
-script=$(cd "$(dirname "$0")" && pwd)/$(basename "$0")
-readonly script
-readonly root=${script%/tests/parts/*}
-mkdir -p "${TIDEGATE_PARTS:-$root/target/parts}/kafka"
-home=$(cd "${TIDEGATE_PARTS:-$root/target/parts}/kafka" && pwd)
-readonly home
+readonly home=$parts/kafka
 
 main() {
   local command=${1:-}
   shift || true
   case $command in
-    install) install ;;
+    install) once kafka "$version" install ;;
     run) run "$@" ;;
     start) start "$@" ;;
     stop) end TERM "$@" ;;
@@ -45,28 +42,13 @@ main() {
   esac
 }
 
-usage() {
-  sed -n '2,/^set /{/^#/s/^# \{0,1\}//p}' "$script" >&2
-  exit 2
-}
-
 install() {
-  # Test processes that start together wait for the first one.
-  exec 9>"$home/lock"
-  flock -w 600 9 || fail "another process has been installing for 10 minutes: $home/lock"
-  if [ "$(cat "$home/version" 2>/dev/null)" = "$version" ]; then return; fi
-  need java
-  need mvn
-  rm -rf "$home"/{libs,template,warm,format,classes.jsa,version}
+  need java "$wants"
+  need mvn "$wants"
+  rm -rf "$home"/{libs,template,warm,format,classes.jsa}
   fetch_jars
   format_template
   warm_up
-  # Written last: what was interrupted starts again.
-  echo "$version" >"$home/version"
-}
-
-need() {
-  command -v "$1" >/dev/null || { echo "kafka.sh: $1 is not installed; Kafka needs java 17 or later and mvn" >&2; exit $missing; }
 }
 
 fetch_jars() {
@@ -177,12 +159,12 @@ end() {
 }
 
 create_topic() {
-  need java
+  need java "$wants"
   java "${tool_jvm[@]}" -cp "$(class_path)" "$(admin_tool)" "$@"
 }
 
 protect_topic() {
-  need java
+  need java "$wants"
   java "${tool_jvm[@]}" -cp "$(class_path)" "$(admin_tool)" "$1" protect "$2"
 }
 
@@ -297,12 +279,6 @@ transaction.abort.timed.out.transaction.cleanup.interval.ms=1000
 log.cleaner.backoff.ms=1000
 PROPERTIES
   printf '%s\n' "$@"
-}
-
-fail() {
-  echo "kafka.sh: $1" >&2
-  if [ $# -gt 1 ]; then tail -n 20 "$2" >&2; fi
-  exit 1
 }
 
 main "$@"

@@ -8,48 +8,35 @@
 # Clients use http://127.0.0.1:PORT/apis/ccompat/v7. Needs java 17 and mvn; says so and exits with 3 without them.
 # What is fetched goes to ${TIDEGATE_PARTS:-target/parts}/schema-registry. APICURIO_VERSION chooses another version.
 set -euo pipefail
+# shellcheck source=tests/parts/part.sh
+. "$(dirname "$0")/part.sh"
 
 readonly version=${APICURIO_VERSION:-3.0.9} # The newest that Java 17 runs and of which everything is published.
-readonly missing=3 # The exit code that says: this machine cannot have it.
+readonly wants="the registry needs java 17 or later and mvn"
 readonly wait_seconds=120
 readonly content=application/vnd.schemaregistry.v1+json
-
-root=$(cd "$(dirname "$0")/../.." && pwd)
-readonly root
-mkdir -p "${TIDEGATE_PARTS:-$root/target/parts}/schema-registry"
-home=$(cd "${TIDEGATE_PARTS:-$root/target/parts}/schema-registry" && pwd)
-readonly home
+readonly home=$parts/schema-registry
 
 main() {
   local command=${1:-}
   shift || true
   case $command in
-    install) install ;;
+    install) once schema-registry "$version" install ;;
     run) run "$@" ;;
     ready) ready "$@" ;;
-    *) sed -n '2,/^set /{/^#/s/^# \{0,1\}//p}' "$0" >&2; exit 2 ;;
+    *) usage ;;
   esac
 }
 
 install() {
-  # Test processes that start together wait for the first one.
-  exec 9>"$home/lock"
-  flock -w 600 9 || fail "another process has been installing for 10 minutes: $home/lock"
-  if [ "$(cat "$home/version" 2>/dev/null)" = "$version" ]; then return; fi
-  need java
-  need mvn
-  rm -rf "$home"/{fetched,app,version}
+  need java "$wants"
+  need mvn "$wants"
+  rm -rf "$home"/{fetched,app}
   mvn -q -B dependency:copy -Dartifact="io.apicurio:apicurio-registry-app:$version:tar.gz:all" \
-    -DoutputDirectory="$home/fetched" >"$home/log" 2>&1 || fail "the registry cannot be fetched: $(tail -n 3 "$home/log")"
+    -DoutputDirectory="$home/fetched" >"$home/log" 2>&1 || fail "the registry cannot be fetched" "$home/log"
   mkdir -p "$home/app"
   tar xzf "$home/fetched/apicurio-registry-app-$version-all.tar.gz" -C "$home/app"
   rm -rf "$home/fetched"
-  # Written last: what was interrupted starts again.
-  echo "$version" >"$home/version"
-}
-
-need() {
-  command -v "$1" >/dev/null || { echo "schema-registry.sh: $1 is not installed; the registry needs java 17 or later and mvn" >&2; exit $missing; }
 }
 
 run() {
@@ -83,11 +70,6 @@ ask() {
     exec 3>&-
   } 2>/dev/null
   echo "${status:-}"
-}
-
-fail() {
-  echo "schema-registry.sh: $1" >&2
-  exit 1
 }
 
 main "$@"
