@@ -126,48 +126,29 @@ impl RegistryClient {
     /// Unknown if the registry says that it has no such schema; refused if nobody here can use it; else an outage.
     pub async fn fetch(&self, key: SchemaKey) -> Result<RegisteredSchema, FetchError> {
         let what = format!("schema {key}");
-        let mut outages = Outages::default();
-        for (index, endpoint) in self.endpoints_in_turn() {
-            match endpoint.ask(Question::Schema(key)).await {
-                Ok(found) => {
-                    self.prefer(index);
-                    let mut resolved = references::resolved(self, key, found).await?;
-                    if let (true, None, SchemaKey::Id(id)) = (self.tells_subjects, &resolved.subject, key) {
-                        resolved.subject = self.subject(id).await?.map(Into::into);
-                    }
-                    return Ok(resolved);
+        // An older registry has no such path. That a record names its schema so is no reason to hold up all others.
+        let is_no_guid = |failure: &Failure| failure.is_not_found() && matches!(key, SchemaKey::Guid(_));
+        let may_be_of_one = |failure: &Failure| is_no_guid(failure) || failure.may_be_of_one();
+        let ask = |endpoint| Endpoint::ask(endpoint, Question::Schema(key));
+        let (endpoint, answer) = self.in_turn(&what, ask, (&Failure::is_no_schema, &may_be_of_one)).await?;
+        match answer {
+            Ok(found) => {
+                let mut resolved = references::resolved(self, key, found).await?;
+                if let (true, None, SchemaKey::Id(id)) = (self.tells_subjects, &resolved.subject, key) {
+                    resolved.subject = self.subject(id).await?.map(Into::into);
                 }
-                Err(failure) if failure.is_no_schema() => {
-                    self.prefer(index);
-                    return Err(FetchError::Unknown(format!(
-                        "{what} is not in the registry at {}; register it there, or see that the \
-                         record was written with this registry",
-                        endpoint.url
-                    )));
-                }
-                // An older registry has no such path. That a record names its schema so is no reason to hold up all others.
-                Err(failure)
-                    if failure.is_not_found() && matches!(key, SchemaKey::Guid(_)) && endpoint.is_registry().await =>
-                {
-                    self.prefer(index);
-                    return Err(FetchError::Unknown(format!(
-                        "{what} cannot be looked up: the registry at {} does not know GUIDs; write records with \
-                         ids, or use a newer registry",
-                        endpoint.url
-                    )));
-                }
-                // A schema that our credentials may not read, say.
-                Err(failure) if failure.may_be_of_one() && endpoint.is_registry().await => {
-                    self.prefer(index);
-                    let (url, said, remedy) = (&endpoint.url, failure.said(), failure.remedy());
-                    return Err(FetchError::Unknown(format!(
-                        "{what} is not told by the registry at {url}: {said}; {remedy}"
-                    )));
-                }
-                Err(failure) => outages.add(endpoint, &failure),
+                Ok(resolved)
             }
+            Err(failure) if failure.is_no_schema() => Err(FetchError::Unknown(format!(
+                "{what} is not in the registry at {}; register it there, or see that the record was written with this registry",
+                endpoint.url
+            ))),
+            Err(failure) if is_no_guid(&failure) => Err(FetchError::Unknown(format!(
+                "{what} cannot be looked up: the registry at {} does not know GUIDs; write records with ids, or use a newer registry",
+                endpoint.url
+            ))),
+            Err(failure) => Err(untold(&what, endpoint, &failure)),
         }
-        Err(outages.of(&what))
     }
 
     /// Whether one of the URLs answers as a registry does.
@@ -203,7 +184,7 @@ impl RegistryClient {
     pub async fn registered(&self, subject: &str, text: &str) -> Result<Option<u32>, FetchError> {
         let encoded = subject::encoded(subject).map_err(FetchError::Refused)?;
         let what = format!("looking for a schema under subject {subject}");
-        self.in_turn(&what, |endpoint| endpoint.registered(&self.plain, &encoded, text)).await
+        self.of_subjects(&what, |endpoint| endpoint.registered(&self.plain, &encoded, text)).await
     }
 
     /// Whether an Avro schema may follow the latest version of a subject.
@@ -214,7 +195,7 @@ impl RegistryClient {
     pub async fn is_compatible(&self, subject: &str, text: &str) -> Result<Compatibility, FetchError> {
         let encoded = subject::encoded(subject).map_err(FetchError::Refused)?;
         let what = format!("the compatibility of a schema with subject {subject}");
-        let verdict = self.in_turn(&what, |endpoint| endpoint.is_compatible(&self.plain, &encoded, text)).await?;
+        let verdict = self.of_subjects(&what, |endpoint| endpoint.is_compatible(&self.plain, &encoded, text)).await?;
         Ok(verdict.unwrap_or(Compatibility::Unregistered))
     }
 
@@ -240,46 +221,67 @@ impl RegistryClient {
     pub(super) async fn version(&self, subject: &str, version: u32) -> Result<Option<Referred>, FetchError> {
         let encoded = subject::encoded(subject).map_err(FetchError::Refused)?;
         let what = format!("version {version} of subject {subject}");
-        self.in_turn(&what, |endpoint| endpoint.version(&self.plain, &encoded, version)).await
+        self.of_subjects(&what, |endpoint| endpoint.version(&self.plain, &encoded, version)).await
     }
 
     /// A subject that has the schema of an id, the first one of several; None if there is none.
     async fn subject(&self, id: u32) -> Result<Option<String>, FetchError> {
         let what = format!("the subjects of schema id {id}");
-        let found = self.in_turn(&what, |endpoint| endpoint.subjects(&self.plain, id)).await?;
+        let found = self.of_subjects(&what, |endpoint| endpoint.subjects(&self.plain, id)).await?;
         Ok(found.into_iter().flatten().min())
     }
 
     /// Asks the URLs in turn for something about subjects. None says that there is no such subject, version or schema.
-    async fn in_turn<'a, T, F>(&'a self, what: &str, ask: impl Fn(&'a Endpoint) -> F) -> Result<Option<T>, FetchError>
+    async fn of_subjects<'a, T, F>(
+        &'a self,
+        what: &str,
+        ask: impl Fn(&'a Endpoint) -> F,
+    ) -> Result<Option<T>, FetchError>
+    where
+        F: Future<Output = Result<T, Failure>>,
+    {
+        let is_none = |failure: &Failure| failure.is_no_version() || failure.is_no_schema();
+        let is_said = |failure: &Failure| is_none(failure) || failure.is_refused();
+        let (endpoint, answer) = self.in_turn(what, ask, (&is_said, &Failure::may_be_of_one)).await?;
+        match answer {
+            Ok(found) => Ok(Some(found)),
+            Err(failure) if is_none(&failure) => Ok(None),
+            Err(failure) if failure.is_refused() => Err(refused(what, endpoint, &failure)),
+            Err(failure) => Err(untold(what, endpoint, &failure)),
+        }
+    }
+
+    /// Asks the URLs in turn until one answers, or fails in a way that is about what was asked for alone: of the failures that `is_said` is
+    /// true of, a registry has said so; those that `may_be_of_one` is true of are taken for that if what answers there is a registry. So
+    /// whoever names what our credentials may not see, say, holds up nobody else. All others are outages of that URL.
+    async fn in_turn<'a, T, F>(
+        &'a self,
+        what: &str,
+        ask: impl Fn(&'a Endpoint) -> F,
+        (is_said, may_be_of_one): (&FailureTest<'_>, &FailureTest<'_>),
+    ) -> Result<(&'a Endpoint, Result<T, Failure>), FetchError>
     where
         F: Future<Output = Result<T, Failure>>,
     {
         let mut outages = Outages::default();
         for (index, endpoint) in self.endpoints_in_turn() {
-            let settled = match ask(endpoint).await {
-                Ok(found) => Ok(Some(found)),
-                Err(failure) if failure.is_no_version() || failure.is_no_schema() => Ok(None),
-                Err(failure) if failure.is_refused() => Err(refused(what, endpoint, &failure)),
-                // A subject that our credentials may not see, say. Whoever names one must not hold up all others.
-                Err(failure) if failure.may_be_of_one() && endpoint.is_registry().await => {
-                    let (url, said, remedy) = (&endpoint.url, failure.said(), failure.remedy());
-                    Err(FetchError::Unknown(format!("{what} is not told by the registry at {url}: {said}; {remedy}")))
-                }
-                Err(failure) => {
-                    outages.add(endpoint, &failure);
-                    continue;
-                }
-            };
+            let answer = ask(endpoint).await;
+            if let Err(failure) = &answer
+                && !is_said(failure)
+                && !(may_be_of_one(failure) && endpoint.is_registry().await)
+            {
+                outages.add(endpoint, failure);
+                continue;
+            }
             self.prefer(index);
-            return settled;
+            return Ok((endpoint, answer));
         }
         Err(outages.of(what))
     }
 
     /// Puts a question about a subject to the URLs in turn. None says that there is no such subject or version.
     async fn ask(&self, what: &str, question: Question<'_>) -> Result<Option<common::RegisteredSchema>, FetchError> {
-        self.in_turn(what, |endpoint| endpoint.ask(question)).await
+        self.of_subjects(what, |endpoint| endpoint.ask(question)).await
     }
 
     /// The endpoints with their places, that which answered last first.
@@ -313,6 +315,15 @@ impl Outages {
     fn of(self, what: &str) -> FetchError {
         FetchError::Outage(format!("{what} cannot be asked for: {}", self.0.join("; ")))
     }
+}
+
+/// Something that failures are looked at for.
+type FailureTest<'a> = dyn Fn(&Failure) -> bool + Send + Sync + 'a;
+
+/// A registry works, and does not tell this one thing.
+fn untold(what: &str, endpoint: &Endpoint, failure: &Failure) -> FetchError {
+    let (url, said, remedy) = (&endpoint.url, failure.said(), failure.remedy());
+    FetchError::Unknown(format!("{what} is not told by the registry at {url}: {said}; {remedy}"))
 }
 
 fn refused(what: &str, endpoint: &Endpoint, failure: &Failure) -> FetchError {
