@@ -155,14 +155,19 @@ impl<S, R> Batch<S, R> {
         &self.dependencies
     }
 
-    /// The position to commit for each partition that the batch moves: the last one pushed.
-    pub fn positions(&self) -> Vec<(&SourcePartition, &Position)> {
+    /// The partitions that the batch moves, and the position to commit for each: the last one pushed. Half of a batch depends on all that the
+    /// whole does, and its commit names these alone.
+    pub fn moves(&self) -> impl Iterator<Item = (&Dependency, &Position)> {
         let mut last: Vec<Option<&Position>> = vec![None; self.dependencies.len()];
         for entry in &self.entries {
             last[entry.dependency] = Some(&entry.position);
         }
-        let named = self.dependencies.iter().zip(last);
-        named.filter_map(|(dependency, position)| Some((&dependency.partition, position?))).collect()
+        self.dependencies.iter().zip(last).filter_map(|(dependency, position)| Some((dependency, position?)))
+    }
+
+    /// The same without the assignments.
+    pub fn positions(&self) -> Vec<(&SourcePartition, &Position)> {
+        self.moves().map(|(dependency, position)| (&dependency.partition, position)).collect()
     }
 
     /// The groups in order; their place in this is what refusals name.
@@ -264,6 +269,18 @@ mod tests {
         let mut one = Batch::default();
         one.push(&partition(0), AssignmentId(1), Position::at(1), group(1, 1));
         assert!(one.split_half().is_none());
+    }
+
+    #[test]
+    fn half_of_a_batch_moves_what_lies_in_it_and_depends_on_all() {
+        let mut first = Batch::default();
+        first.push(&partition(0), AssignmentId(1), Position::at(1), group(1, 1));
+        first.push(&partition(1), AssignmentId(1), Position::at(8), group(2, 1));
+        let second = first.split_half().unwrap();
+        assert_eq!((offsets(&first), offsets(&second)), (vec![(0, 1)], vec![(1, 8)]));
+        let moved = |batch: &Batch<u64, u64>| batch.moves().map(|(it, _)| it.partition.partition).collect::<Vec<_>>();
+        assert_eq!((moved(&first), moved(&second)), (vec![0], vec![1]));
+        assert_eq!((first.dependencies().len(), second.dependencies().len()), (2, 2));
     }
 
     #[test]

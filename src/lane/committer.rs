@@ -206,13 +206,8 @@ impl<'a> Committer<'a> {
             return;
         }
         let sequence = self.batch.groups().map(|group| group.subject.sequence).max().unwrap_or(0);
-        let positions = self.batch.positions();
-        let place = |it: &&Dependency| self.context.is_journal(&it.partition);
-        let named = self.batch.dependencies().iter().filter(place).filter_map(|it| {
-            let (_, position) = positions.iter().find(|(partition, _)| **partition == it.partition)?;
-            Some((it.clone(), position.next_offset))
-        });
-        let named: Vec<(Dependency, i64)> = named.collect();
+        let ours = self.batch.moves().filter(|(it, _)| self.context.is_journal(&it.partition));
+        let named: Vec<(Dependency, i64)> = ours.map(|(it, position)| (it.clone(), position.next_offset)).collect();
         // Half of a batch is certain by itself: what of the other half was replaced is told with that.
         let (told, later) = std::mem::take(&mut self.replaced).into_iter().partition(|(number, _)| *number <= sequence);
         self.replaced = later;

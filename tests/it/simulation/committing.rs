@@ -120,8 +120,9 @@ impl Running {
             if broken == Broken::ReplacedUnsaid {
                 replaced.clear();
             }
-            let (sent_ms, named) = (self.sent_ms, batch.dependencies());
-            self.owner.handle_committed(Commit { sequence, sent_ms, named, replaced: &replaced });
+            let named: Vec<Dependency> = batch.moves().map(|(dependency, _)| dependency.clone()).collect();
+            let sent_ms = self.sent_ms;
+            self.owner.handle_committed(Commit { sequence, sent_ms, named: &named, replaced: &replaced });
         }
         (self.stage, self.rewrites, self.retries) = (Stage::Begin, 0, 0);
         Ok(())
