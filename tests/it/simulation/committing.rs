@@ -120,7 +120,10 @@ impl Running {
             if broken == Broken::ReplacedUnsaid {
                 replaced.clear();
             }
-            let named: Vec<Dependency> = batch.moves().map(|(dependency, _)| dependency.clone()).collect();
+            let named: Vec<Dependency> = match broken {
+                Broken::LeaseOfWhatStays => batch.dependencies().to_vec(),
+                _ => batch.moves().map(|(dependency, _)| dependency.clone()).collect(),
+            };
             let sent_ms = self.sent_ms;
             self.owner.handle_committed(Commit { sequence, sent_ms, named: &named, replaced: &replaced });
         }
