@@ -15,8 +15,8 @@ use crate::engine::event::{Origin, SourceRecord, Topic};
 use crate::kafka::log_reader::{From, LogRecord, ReadError};
 use crate::kafka::topic_reader::TopicReader;
 
-/// How long one poll waits.
-const POLL: Duration = Duration::from_millis(50);
+/// How long one poll waits: so late it may be heard that a partition comes or goes. Records come at once.
+const POLL: Duration = Duration::from_millis(100);
 
 /// The pause after a partition could not be added: its broker may be away, and comes back or is replaced.
 const AGAIN: Duration = Duration::from_secs(1);

@@ -16,8 +16,9 @@ use crate::engine::event::Topic;
 use crate::kafka::log_reader::LogRecord;
 use crate::kafka::record_reader::{Came, RecordReader};
 
-/// How long it is waited for something to read before it is seen whether the lane has ended.
-const LOOK: Duration = Duration::from_millis(100);
+/// How long it is waited for something to read before it is seen whether the lane has ended. What is asked for wakes it at once, and so does a
+/// lane that goes.
+const LOOK: Duration = Duration::from_secs(1);
 /// How long nothing may come of a partition before others get their turn.
 const PATIENCE: Duration = Duration::from_secs(1);
 /// How long nothing may come of a partition at all: its broker may be away, and comes back or is replaced.
