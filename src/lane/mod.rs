@@ -290,11 +290,12 @@ fn once(context: &Arc<LaneContext>) -> Result<(), RestartReason> {
     let ended = std::thread::scope(|threads| {
         let committing = std::thread::Builder::new().name(format!("commit-{}", context.name));
         let committer = Committer::new(context, &pipeline, &tenure, &inbox, producer);
-        let watched = pipeline.clone();
+        let (watched, told) = (pipeline.clone(), inbox.clone());
         let thread = committing.spawn_scoped(threads, move || {
             let ended = committer.run();
             if let Err(reason) = ended {
                 watched.fail(reason);
+                told.nudge();
             }
         });
         if let Err(error) = thread {

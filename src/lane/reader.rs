@@ -27,8 +27,8 @@ use crate::kafka::start::{self, Refusal};
 
 /// Records taken in one go: enough to make a poll cheap, few enough to look up between them.
 const POLL_RECORDS: usize = 500;
-/// How long a poll waits for the first record when there is nothing to do.
-const POLL_WAIT: Duration = Duration::from_millis(100);
+/// How long it is waited when there is nothing to do: so late it is seen that the lane is to stop. Whatever comes is seen at once.
+const IDLE_WAIT: Duration = Duration::from_millis(250);
 /// What a chunk may weigh before it is handed on, even inside an event.
 pub(super) const CHUNK_BYTES: usize = 1024 * 1024;
 /// How long the reader waits for room before it pauses the sources.
@@ -163,7 +163,7 @@ impl Reader {
             // What is held is let go inside a poll; records that come now are somebody else's.
             while !self.state().held.is_empty() && Instant::now() < until {
                 self.check()?;
-                self.poll(consumer, POLL_WAIT, &mut Vec::new())?;
+                self.poll(consumer, IDLE_WAIT, &mut Vec::new())?;
             }
         }
         let held = self.state().held.clone();
@@ -287,7 +287,7 @@ impl Reader {
     /// How long it may be waited for something to do.
     fn patience(&self) -> Duration {
         let state = self.state();
-        let most = if state.held_back.is_empty() { POLL_WAIT } else { HELD_BACK_LOOK };
+        let most = if state.held_back.is_empty() { IDLE_WAIT } else { HELD_BACK_LOOK };
         state.tender.as_ref().map_or(most, |tender| tender.patience().min(most))
     }
 
