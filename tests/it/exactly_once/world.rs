@@ -136,9 +136,16 @@ impl<'a> World<'a> {
 
     /// Starts an instance with settings from the environment over those of its file.
     pub fn instance_with(&self, name: &str, variables: &[(&str, &str)]) -> Instance {
+        self.instance_as(name, |command| {
+            command.envs(variables.iter().copied());
+        })
+    }
+
+    /// Starts an instance as a process that is prepared.
+    pub fn instance_as(&self, name: &str, prepare: impl FnOnce(&mut Command)) -> Instance {
         let log = OpenOptions::new().create(true).append(true).open(self.log_path(name)).unwrap();
         let mut command = self.binary(name, &["run"]);
-        command.envs(variables.iter().copied()).stderr(log);
+        prepare(command.stderr(log));
         Instance(spawn_tied(command).unwrap())
     }
 

@@ -37,6 +37,37 @@ pub fn spawn_tied(mut command: Command) -> io::Result<Child> {
     result.recv().expect("the starter answers")
 }
 
+/// How many bytes a file may have to which a process writes. At none, its disk is full for all that it knows.
+#[derive(Clone, Copy, Debug)]
+pub struct FileLimit(pub u64);
+
+impl FileLimit {
+    /// Starts a process under it, which gets an error where it could not write; else a signal would end it.
+    pub fn prepare(self, command: &mut Command) {
+        // SAFETY: as above; the limit and what one signal does are the child's own, and stay what they are when the program is started.
+        unsafe {
+            command.pre_exec(move || match (libc::signal(libc::SIGXFSZ, libc::SIG_IGN), self.set(0)) {
+                (libc::SIG_ERR, _) => Err(io::Error::last_os_error()),
+                (_, set) => set,
+            });
+        }
+    }
+
+    /// Sets it for a process that was prepared for one.
+    pub fn of(self, process: u32) {
+        self.set(libc::pid_t::try_from(process).expect("a process id")).expect("the process is ours");
+    }
+
+    fn set(self, process: libc::pid_t) -> io::Result<()> {
+        let limit = libc::rlimit { rlim_cur: self.0, rlim_max: libc::RLIM_INFINITY };
+        // SAFETY: the limit lives as long as the call, and nothing is written where the last argument is null.
+        match unsafe { libc::prlimit(process, libc::RLIMIT_FSIZE, &limit, std::ptr::null_mut()) } {
+            0 => Ok(()),
+            _ => Err(io::Error::last_os_error()),
+        }
+    }
+}
+
 /// Kills a child at once, as a crash would, and waits until it is gone.
 pub fn kill(child: &mut Child) {
     // Fails only if it has ended already.

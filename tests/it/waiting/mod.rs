@@ -2,6 +2,7 @@
 //! real Kafka with `TIDEGATE_TEST_BROKER=kafka`; `TIDEGATE_TEST_FULL=1` for the full sizes.
 
 mod delays;
+mod disks;
 mod effects;
 mod isolation;
 mod leases;
