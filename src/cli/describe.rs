@@ -40,7 +40,8 @@ pub(super) fn run(common: &Common, args: &Describe) -> anyhow::Result<u8> {
         Kind::Workflows => workflow(&settings, &clients, &args.id)?,
         Kind::Executions => execution(&settings, &clients, &args.id)?,
         Kind::DeadLetters => {
-            let letters = with_key(&settings, &clients, "dead-letters", &args.id)?;
+            // Its topic is compacted: one that is old may lie any number of offsets before the end.
+            let letters = with_key(&settings, &clients, ("dead-letters", From::Beginning), &args.id)?;
             // A tombstone says that it is resolved.
             letters.last().and_then(records::letter)
         }
@@ -71,7 +72,7 @@ fn workflow(settings: &Settings, clients: &ClientSettings, id: &str) -> anyhow::
 }
 
 fn execution(settings: &Settings, clients: &ClientSettings, id: &str) -> anyhow::Result<Option<Value>> {
-    let runs = with_key(settings, clients, "executions", id)?;
+    let runs = with_key(settings, clients, ("executions", From::Tail(SCAN_RECORDS)), id)?;
     let told = runs.iter().rev().find_map(records::execution);
     // What has completed is not brought back, and is in the journal no more.
     let may_live = told.as_ref().is_none_or(|told| told["status"] != "completed");
@@ -81,7 +82,7 @@ fn execution(settings: &Settings, clients: &ClientSettings, id: &str) -> anyhow:
     };
     let standing = read.as_ref().and_then(|read| read.standing.as_ref());
     let Some(mut told) = told.or_else(|| standing.map(unsaid)) else { return Ok(None) };
-    let results = with_key(settings, clients, "step-results", id)?;
+    let results = with_key(settings, clients, ("step-results", From::Tail(SCAN_RECORDS)), id)?;
     let steps: Vec<Value> = results.iter().filter_map(records::execution).collect();
     if let Some(standing) = standing {
         told["waiting"] = waiting(settings, clients, standing, &steps)?.into();
@@ -211,9 +212,14 @@ fn plan(installed: &Installed, standing: &Standing) -> Option<Result<Arc<Plan>, 
     Some(crate::definition::compile(&record.document).map_err(|refused| refused.to_string()))
 }
 
-fn with_key(settings: &Settings, clients: &ClientSettings, topic: &str, key: &str) -> anyhow::Result<Vec<LogRecord>> {
+fn with_key(
+    settings: &Settings,
+    clients: &ClientSettings,
+    (topic, from): (&str, From),
+    key: &str,
+) -> anyhow::Result<Vec<LogRecord>> {
     let topic = cluster::topic(settings, topic);
-    let mut reader = LogReader::open(clients, &[&topic], From::Tail(SCAN_RECORDS))?;
+    let mut reader = LogReader::open(clients, &[&topic], from)?;
     let (mut found, mut count) = (Vec::new(), 0);
     let mut progress = Progress::new(format!("reading {topic}"));
     let mut readable = Readable::new(settings);

@@ -1,5 +1,7 @@
 //! `tidegate dlq`: what failed for good, and why.
 
+use std::cell::RefCell;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
@@ -9,6 +11,7 @@ use super::output::{json_line, rows, talk};
 use super::progress::Progress;
 use super::{DONE, describe, setup};
 use crate::app::cluster;
+use crate::app::record_reader::RecordReader;
 use crate::dead_letter::plan::Item;
 use crate::dead_letter::{Desk, Filter, letters};
 use crate::kafka::log_reader::{From, LogReader};
@@ -31,6 +34,7 @@ pub(super) fn run(common: &Common, args: &Dlq) -> anyhow::Result<u8> {
 pub(super) fn desk(common: &Common) -> anyhow::Result<(crate::settings::Settings, Desk)> {
     let (settings, clients) = setup::with_clients(common)?;
     let known = cluster::look(&settings, &clients)?;
+    let mut records = RecordReader::new(&settings);
     let desk = Desk {
         clients,
         environment: settings.environment.clone(),
@@ -39,6 +43,7 @@ pub(super) fn desk(common: &Common) -> anyhow::Result<(crate::settings::Settings
         journal: known.encoder.journal.clone(),
         journal_partitions: known.journal_partitions,
         now_ms,
+        translate: RefCell::new(Box::new(move |record| records.translate(record))),
     };
     Ok((settings, desk))
 }

@@ -153,8 +153,8 @@ fn carry_out(
     plan: &Plan,
     args: &ReplayPace,
 ) -> anyhow::Result<u8> {
-    let ReplayPace { rate, concurrency, canary, stop_above, wait } = args.clone();
-    let pace = Pace { rate, concurrency, canary, stop_above, wait };
+    let ReplayPace { rate, concurrency, canary, stop_above, patience, wait } = args.clone();
+    let pace = Pace { rate, concurrency, canary, stop_above, patience, wait };
     let mut progress = Progress::new(format!("brought back, of {}", plan.items.len()));
     let summary = apply(desk, installed, plan, pace, &mut |summary| progress.at(summary.brought_back));
     drop(progress);

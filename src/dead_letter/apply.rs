@@ -1,15 +1,18 @@
 //! Brings dead letters back, as a plan says.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::letters::{self, Letters};
-use super::mail::{Mail, Mailer};
+use super::mail::{Mail, Mailer, Started};
 use super::outcomes::{Ended, Outcomes};
 use super::plan::{LeftOut, Plan, leave_out};
 use super::{Desk, Pace, ReplayError};
+use crate::codec::dead_letter::ReadLetter;
 use crate::definition::Installed;
 use crate::engine::ids::{DeadLetterId, ExecutionId};
+use crate::engine::record::DeadLetter;
 use crate::engine::wire::WireRecord;
 use crate::kafka::log_reader::{From, LogRecord};
 use crate::kafka::topic_reader::TopicReader;
@@ -23,8 +26,6 @@ const BATCH_BYTES: usize = 8 * 1024 * 1024;
 const TRIES: u32 = 5;
 /// How long one look waits.
 const POLL: Duration = Duration::from_millis(50);
-/// How long nothing may be heard of executions that were brought back, where it waits for them.
-const PATIENCE: Duration = Duration::from_secs(60);
 
 /// What has become of a plan so far.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -46,10 +47,10 @@ pub struct Summary {
 }
 
 impl Summary {
-    /// Whether everything that was planned has come back and nothing of it failed again.
+    /// Whether everything that was planned has come back, and nothing of it failed again or was cancelled.
     pub fn is_well(&self) -> bool {
         let is_all = self.brought_back + self.gone == self.planned;
-        is_all && self.stopped.is_none() && self.left_out.is_empty() && self.ended.failed == 0
+        is_all && self.stopped.is_none() && self.left_out.is_empty() && self.ended.incomplete() == 0
     }
 }
 
@@ -71,20 +72,22 @@ impl<E: Into<ReplayError>> std::convert::From<E> for Halt {
 
 /// Where a dead letter lies.
 type Place = (i32, i64);
-/// The execution and the run that one starts.
-type Run = Option<(ExecutionId, u32)>;
+/// A dead letter of a sub-workflow: where it lies, its id, the parent's step, and its own execution.
+type OfChild = (Place, DeadLetterId, Arc<str>, ExecutionId);
 
 struct Applying<'a> {
     desk: &'a Desk,
     pace: Pace,
     mailer: Mailer<'a>,
-    outcomes: Outcomes,
+    outcomes: Outcomes<'a>,
     /// What is left of the plan.
     wanted: HashMap<Place, DeadLetterId>,
     batch: Vec<(Place, DeadLetterId, Mail)>,
     batch_bytes: usize,
     /// What was being written when it became uncertain.
-    in_doubt: Vec<(Place, DeadLetterId, Run)>,
+    in_doubt: Vec<(Place, DeadLetterId, Started)>,
+    /// The dead letters of sub-workflows, by their parents.
+    children: HashMap<ExecutionId, Vec<OfChild>>,
     next_write: Instant,
     is_canary_over: bool,
     left_out: BTreeMap<String, LeftOut>,
@@ -108,11 +111,12 @@ pub fn apply(
         pace,
         mailer: Mailer::new(desk, installed, &plan.orders),
         // Opened before anything is written, so that nothing that comes of it is missed.
-        outcomes: Outcomes::open(desk)?,
+        outcomes: Outcomes::open(desk, plan.items.iter().any(|item| item.execution.is_none()))?,
         wanted: ids.collect(),
         batch: Vec::new(),
         batch_bytes: 0,
         in_doubt: Vec::new(),
+        children: HashMap::new(),
         next_write: Instant::now(),
         is_canary_over: false,
         left_out: BTreeMap::new(),
@@ -186,20 +190,51 @@ impl Applying<'_> {
         self.wanted.extend(in_doubt.iter().map(|(place, id, _)| (*place, *id)));
         let doubted: HashSet<DeadLetterId> = in_doubt.iter().map(|(_, id, _)| *id).collect();
         let is_ours = |id: &DeadLetterId| wanted.contains(id) || doubted.contains(id);
-        let Letters { live, .. } = letters::scan(self.desk, |read| is_ours(&read.letter.id).then_some(()), |_| ())?;
+        let of_child = |letter: DeadLetter| {
+            let execution = letter.execution?;
+            let parent = execution.parent?;
+            Some((parent.execution, parent.step.clone(), execution.id))
+        };
+        let keep = |read: ReadLetter| {
+            let (is_ours, child) = (is_ours(&read.letter.id), of_child(read.letter));
+            (is_ours || child.is_some()).then_some(child)
+        };
+        let Letters { live, .. } = letters::scan(self.desk, keep, |_| ())?;
         let is_there = |place: &Place, id: &DeadLetterId| {
             live.get(id).is_some_and(|found| (found.partition, found.offset) == *place)
         };
-        for (place, id, run) in in_doubt {
+        for (place, id, started) in in_doubt {
             if !is_there(&place, &id) {
                 self.wanted.remove(&place);
-                self.brought_back(run);
+                self.brought_back(started);
             }
         }
         let before = self.wanted.len();
         self.wanted.retain(|place, id| is_there(place, id));
         self.summary.gone += before - self.wanted.len();
+        self.children.clear();
+        for (id, letters::Found { partition, offset, kept }) in live {
+            if let Some((parent, step, execution)) = kept {
+                self.children.entry(parent).or_default().push(((partition, offset), id, step, execution));
+            }
+        }
         Ok(())
+    }
+
+    /// The dead letters of sub-workflows that an execution starts anew when it goes on without these steps, and of theirs.
+    fn superseded(&mut self, execution: ExecutionId, finished: &[Arc<str>]) -> Vec<(Place, DeadLetterId)> {
+        let of_it = self.children.remove(&execution).unwrap_or_default();
+        // Of a step that has ended and does not run again, what failed is not done by anybody else.
+        let (stay, go): (Vec<_>, Vec<_>) = of_it.into_iter().partition(|(_, _, step, _)| finished.contains(step));
+        if !stay.is_empty() {
+            self.children.insert(execution, stay);
+        }
+        let mut letters = Vec::with_capacity(go.len());
+        for (place, id, _, child) in go {
+            letters.push((place, id));
+            letters.extend(self.superseded(child, &[]));
+        }
+        letters
     }
 
     fn take(&mut self, writer: &mut Writer, record: &LogRecord) -> Result<(), Halt> {
@@ -238,6 +273,8 @@ impl Applying<'_> {
         if self.summary.brought_back + self.batch.len() >= canary {
             self.write(writer)?;
             self.listen_until(|it| it.outcomes.pending() == 0)?;
+            self.outcomes.settle()?;
+            self.judge()?;
             self.is_canary_over = true;
         }
         Ok(())
@@ -258,10 +295,11 @@ impl Applying<'_> {
         let since = Instant::now();
         while !is_over(self) {
             self.listen(POLL)?;
-            if self.outcomes.silence().min(since.elapsed()) > PATIENCE {
-                let (left, seconds) = (self.outcomes.pending(), PATIENCE.as_secs());
+            if self.outcomes.silence().min(since.elapsed()) > self.pace.patience {
+                let (left, seconds) = (self.outcomes.pending(), self.pace.patience.as_secs());
                 return Err(Halt::Stop(format!(
-                    "nothing was heard of {left} executions for {seconds} s: do instances run? They go on when one does"
+                    "nothing was heard of {left} executions for {seconds} s: do instances run, or do they wait for something that takes \
+                     longer than --patience? They go on by themselves"
                 )));
             }
         }
@@ -270,25 +308,27 @@ impl Applying<'_> {
 
     fn listen(&mut self, timeout: Duration) -> Result<(), ReplayError> {
         self.outcomes.listen(timeout)?;
-        self.summary.ended = self.outcomes.ended;
-        self.summary.under_way = self.outcomes.pending();
-        (self.told)(&self.summary);
+        if self.outcomes.is_to_settle() {
+            self.outcomes.settle()?;
+        }
+        self.tell();
         Ok(())
     }
 
-    /// Stops if too many have failed again.
+    fn tell(&mut self) {
+        self.summary.ended = self.outcomes.ended;
+        self.summary.under_way = self.outcomes.pending();
+        (self.told)(&self.summary);
+    }
+
+    /// Stops if too many have failed again, or were cancelled.
     fn judge(&self) -> Result<(), Halt> {
-        let Ended { failed, .. } = self.outcomes.ended;
-        let ended = self.outcomes.ended.all();
-        if self.pace.is_too_much(failed, ended) {
-            return Err(Halt::Stop(
-                format!(
-                    "{failed} of {ended} that have ended failed again, more than {} % ",
-                    self.pace.stop_above * 100.0
-                )
-                .trim_end()
-                .to_owned(),
-            ));
+        let (incomplete, ended) = (self.outcomes.ended.incomplete(), self.outcomes.ended.all());
+        if self.pace.is_too_much(incomplete, ended) {
+            return Err(Halt::Stop(format!(
+                "{incomplete} of {ended} that have ended failed again or were cancelled, more than {} %",
+                self.pace.stop_above * 100.0
+            )));
         }
         Ok(())
     }
@@ -306,34 +346,36 @@ impl Applying<'_> {
         let (mut records, mut written) = (Vec::with_capacity(2 * batch.len()), Vec::with_capacity(batch.len()));
         for (place, id, mail) in batch {
             records.push(mail.record);
-            records.push(self.tombstone(place.0, id));
-            written.push((place, id, mail.run));
+            records.push(self.tombstone(place.0, id, "replayed"));
+            for (place, child) in self.superseded(mail.started.execution, &mail.finished) {
+                records.push(self.tombstone(place.0, child, "superseded"));
+                self.summary.gone += usize::from(self.wanted.remove(&place).is_some());
+            }
+            written.push((place, id, mail.started));
         }
         let count = written.len();
         if let Err(error) = writer.write(&records) {
             self.in_doubt = written;
             return Err(self.halt(error));
         }
-        written.into_iter().for_each(|(_, _, run)| self.brought_back(run));
+        written.into_iter().for_each(|(_, _, started)| self.brought_back(started));
         self.next_write = Instant::now() + self.pace.pause(count);
         self.listen(Duration::ZERO)?;
         self.judge()
     }
 
-    fn brought_back(&mut self, run: Run) {
+    fn brought_back(&mut self, started: Started) {
         self.summary.brought_back += 1;
-        if let Some((execution, run)) = run {
-            self.outcomes.expect(execution, run);
-        }
+        self.outcomes.expect(started);
     }
 
-    fn tombstone(&self, partition: i32, id: DeadLetterId) -> WireRecord {
+    fn tombstone(&self, partition: i32, id: DeadLetterId, resolution: &'static str) -> WireRecord {
         WireRecord {
             topic: self.desk.dead_letters.name.clone(),
             partition: Some(partition),
             key: Some(id.to_string().into()),
             value: None,
-            headers: [("tidegate-dlq-resolution", Some("replayed"))].into_iter().collect(),
+            headers: [("tidegate-dlq-resolution", Some(resolution))].into_iter().collect(),
             step: None,
         }
     }
@@ -352,6 +394,8 @@ impl Applying<'_> {
         while self.outcomes.pending() > 0 && Instant::now() < until {
             self.listen(POLL)?;
         }
+        self.outcomes.settle()?;
+        self.tell();
         Ok(())
     }
 }

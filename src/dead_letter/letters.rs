@@ -87,9 +87,14 @@ impl<T> Letters<T> {
 
 /// The dead letter of a record.
 pub fn read(record: &LogRecord) -> Result<ReadLetter, Unreadable> {
+    dead_letter::read(&source_record(record))
+}
+
+/// A record of a topic of ours, as it is decoded.
+pub(super) fn source_record(record: &LogRecord) -> SourceRecord {
     let topic = Topic { name: record.topic.as_str().into(), id: [0; 16] };
     let origin = Origin { topic: topic.into(), partition: record.partition, offset: record.offset };
     let headers = record.headers.iter().map(|(name, value)| (&name[..], value.as_deref()));
     let (key, value) = (record.key.as_deref(), record.value.as_deref());
-    dead_letter::read(&SourceRecord::new(origin, record.timestamp_ms, key, value, headers))
+    SourceRecord::new(origin, record.timestamp_ms, key, value, headers)
 }

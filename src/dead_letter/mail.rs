@@ -10,12 +10,12 @@ use crate::codec::dead_letter::{ReadLetter, repaired};
 use crate::codec::journal;
 use crate::definition::{self, Installed};
 use crate::engine::expression::StepStatus;
-use crate::engine::ids::ExecutionId;
-use crate::engine::plan::Plan;
+use crate::engine::ids::{DeadLetterId, ExecutionId};
+use crate::engine::plan::{Plan, Turns};
 use crate::engine::record::{DeadLetter, FailedExecution};
 use crate::engine::replay::{self, Repair};
 use crate::engine::wire::WireRecord;
-use crate::engine::workflow::WorkflowId;
+use crate::engine::workflow::{Status, WorkflowId};
 
 /// What a record takes in a batch beside what it weighs, and what grows while it is under way, with room to spare.
 const OVERHEAD_BYTES: usize = 4 * 1024;
@@ -47,8 +47,21 @@ impl Default for Orders {
 pub(super) struct Mail {
     /// The record for the journal.
     pub record: WireRecord,
-    /// The execution and the run that it starts; None for a record that is read again.
-    pub run: Option<(ExecutionId, u32)>,
+    /// What it starts.
+    pub started: Started,
+    /// The steps that are not run again.
+    pub finished: Vec<Arc<str>>,
+}
+
+/// What was started by mail, by what the journal knows it by.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Started {
+    /// The execution, or the record that is read again.
+    pub execution: ExecutionId,
+    /// The run.
+    pub run: u32,
+    /// The dead letter that a record will be once more if it is not understood; None for an execution.
+    pub read_again: Option<DeadLetterId>,
 }
 
 /// Writes mail.
@@ -82,25 +95,26 @@ impl<'a> Mailer<'a> {
         }
         let version = self.orders.to_version.as_deref().map(Arc::from);
         let has_other_outputs = match &mut letter.execution {
-            Some(execution) => self.prepare(execution)?,
+            Some(execution) => self.prepare(execution, letter.record.key())?,
             None => {
-                can_be_read_again(&letter, self.orders)?;
+                self.can_be_read_again(&letter)?;
                 false
             }
         };
-        let is_execution = letter.execution.is_some();
+        let read_again = letter.execution.is_none().then_some(letter.id);
+        let finished = letter.execution.iter().flat_map(|it| &it.finished).map(|step| step.id.clone()).collect();
         let repair = Repair { version, has_other_outputs };
         let mail = replay::resume(letter, &repair, self.desk.journal_partitions, now_ms);
-        let run = is_execution.then_some((mail.execution, mail.run));
+        let started = Started { execution: mail.execution, run: mail.run, read_again };
         let record = journal::encode(&self.desk.journal.name, &mail);
         if record.size_bytes() + OVERHEAD_BYTES > self.desk.journal.max_message_bytes {
             return Err("it is larger than the journal takes; raise that topic's max.message.bytes".to_owned());
         }
-        Ok(Mail { record, run })
+        Ok(Mail { record, started, finished })
     }
 
-    /// Checks that an execution can go on as ordered, and repairs its outputs. Returns whether there was anything to repair.
-    fn prepare(&mut self, execution: &mut FailedExecution) -> Result<bool, String> {
+    /// Checks that an execution can go on as ordered, and repairs its outputs; `key` is that of its event. Returns whether one is another now.
+    fn prepare(&mut self, execution: &mut FailedExecution, key: Option<&[u8]>) -> Result<bool, String> {
         if execution.id.journal_partition >= self.desk.journal_partitions {
             return Err(format!(
                 "it is of another environment: this journal has {} partitions",
@@ -110,6 +124,7 @@ impl<'a> Mailer<'a> {
         let workflow = execution.workflow.id.clone();
         let version = self.orders.to_version.as_deref().map_or_else(|| execution.workflow.version.clone(), Arc::from);
         let plan = self.plan(&workflow, &version)?;
+        self.can_go_on(execution, (&version, plan.turns), key)?;
         let is_lacking = |id: &Arc<str>| !plan.steps().iter().any(|step| step.id == *id);
         if let Some(lacking) = execution.finished.iter().map(|step| &step.id).find(|id| is_lacking(id)) {
             return Err(format!(
@@ -117,6 +132,7 @@ impl<'a> Mailer<'a> {
                 workflow.as_str()
             ));
         }
+        let mut is_repaired = false;
         for (id, patch) in &self.orders.set {
             let step =
                 execution.finished.iter_mut().find(|step| *step.id == **id && step.status == StepStatus::Completed);
@@ -124,10 +140,52 @@ impl<'a> Mailer<'a> {
                 step.ok_or_else(|| format!("its step `{id}` has not completed, so that it has no output to set"))?;
             let change =
                 |output: &mut serde_json::Value| json_patch::patch(output, &patch.0).map_err(|error| error.to_string());
-            step.output = repaired(&step.output, change)
+            let output = repaired(&step.output, change)
                 .map_err(|why| format!("the output of `{id}` cannot be set so: {why}"))?;
+            is_repaired |= output != step.output;
+            step.output = output;
         }
-        Ok(!self.orders.set.is_empty())
+        Ok(is_repaired)
+    }
+
+    /// Whether what comes back would go on, where it lies.
+    fn can_go_on(
+        &self,
+        execution: &FailedExecution,
+        (version, turns): (&str, Turns),
+        key: Option<&[u8]>,
+    ) -> Result<(), String> {
+        let (id, partitions) = (&execution.workflow.id, self.desk.journal_partitions);
+        let name = id.as_str();
+        let pointer = self.installed.get(id).and_then(|workflow| workflow.pointer.as_ref());
+        if pointer.is_some_and(|pointer| pointer.status == Status::Stopped) {
+            return Err(format!("{name} is stopped, which cancels whatever comes back: start or pause it first"));
+        }
+        if !replay::keeps_its_owner(execution, turns, key, partitions) {
+            return Err(format!(
+                "version {version} of {name} lets its executions run in turns, and this one began under other rules elsewhere in the \
+                 journal, where they cannot be kept: send the event again instead"
+            ));
+        }
+        Ok(())
+    }
+
+    /// Whether a record that was never an execution can come back as ordered.
+    fn can_be_read_again(&self, letter: &DeadLetter) -> Result<(), String> {
+        let topic = &letter.record.origin.topic;
+        if topic.name == self.desk.journal.name {
+            return Err("it is a record of the journal that could not be understood, and no event: nothing can be made of it here".to_owned());
+        }
+        if topic.id == [0; 16] {
+            return Err(
+                "it does not say of which topic it is, by id; an older version wrote it: send the event again instead"
+                    .to_owned(),
+            );
+        }
+        if self.orders.to_version.is_some() || !self.orders.set.is_empty() {
+            return Err("it was never an execution: it has no version and no outputs; plan it without those".to_owned());
+        }
+        Ok(())
     }
 
     fn plan(&mut self, id: &WorkflowId, version: &Arc<str>) -> Result<Arc<Plan>, String> {
@@ -141,18 +199,4 @@ impl<'a> Mailer<'a> {
         };
         self.compiled.entry((id.clone(), version.clone())).or_insert_with(compile).clone()
     }
-}
-
-/// Whether a record that was never an execution can come back as ordered.
-fn can_be_read_again(letter: &DeadLetter, orders: &Orders) -> Result<(), String> {
-    if letter.record.origin.topic.id == [0; 16] {
-        return Err(
-            "it does not say of which topic it is, by id; an older version wrote it: send the event again instead"
-                .to_owned(),
-        );
-    }
-    if orders.to_version.is_some() || !orders.set.is_empty() {
-        return Err("it was never an execution: it has no version and no outputs; plan it without those".to_owned());
-    }
-    Ok(())
 }

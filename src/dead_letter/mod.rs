@@ -3,7 +3,7 @@
 //! ```text
 //!  dead-letters ─▶ letters (what is there) ─ filter ─▶ plan (a file to read and to review) ─▶ apply ─▶ journal · tombstones
 //!                                                                                              ▲
-//!                                                         executions ─▶ outcomes ──────────────┘ canary, concurrency, error rate
+//!                                               executions · journal ─▶ outcomes ──────────────┘ canary, concurrency, error rate
 //! ```
 //!
 //! One tool at a time works on an environment: its transactional id is fixed, so that whoever comes later fences whoever is not done. It
@@ -19,9 +19,11 @@ mod pace;
 pub mod plan;
 pub mod status;
 
+use std::cell::RefCell;
+
 use crate::codec::record::SystemTopic;
 use crate::kafka::client::{ClientError, ClientSettings};
-use crate::kafka::log_reader::ReadError;
+use crate::kafka::log_reader::{LogRecord, ReadError};
 
 pub use filter::Filter;
 pub use pace::Pace;
@@ -43,7 +45,12 @@ pub struct Desk {
     pub journal_partitions: u16,
     /// The clock: now, milliseconds since the Unix epoch.
     pub now_ms: fn() -> i64,
+    /// Makes records readable that were written as Avro.
+    pub translate: RefCell<Box<Translate>>,
 }
+
+/// Makes JSON of a record of ours in Avro; every other record stays as it is. The error says why it cannot.
+pub type Translate = dyn FnMut(&mut LogRecord) -> Result<(), String>;
 
 /// Why the tool cannot do it.
 #[derive(Debug, thiserror::Error)]
@@ -63,6 +70,9 @@ pub enum ReplayError {
     /// The brokers refuse what is to be written.
     #[error("{0}; what was brought back before stays so, the rest is as it was")]
     NotWritten(String),
+    /// What becomes of executions is told in Avro, and cannot be read.
+    #[error("{0}; what was brought back before stays so, the rest is as it was")]
+    Unreadable(String),
     /// There is more than the tool keeps in memory.
     #[error("there are more than {0} dead letters; take a part of them with filters")]
     TooMany(usize),

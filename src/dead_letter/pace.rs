@@ -17,8 +17,10 @@ pub struct Pace {
     pub concurrency: Option<usize>,
     /// So many come first, and the others only once these have ended and did not fail too often.
     pub canary: Option<usize>,
-    /// The part of the executions that have ended, from 0 to 1, that may have failed again; beyond, it stops.
+    /// The part of the executions that have ended, from 0 to 1, that may have failed again or been cancelled; beyond, it stops.
     pub stop_above: f64,
+    /// How long nothing may be heard of executions that were brought back, where it waits for them to end.
+    pub patience: Duration,
     /// How long it waits at the end for executions that are still under way.
     pub wait: Duration,
 }
@@ -37,10 +39,10 @@ impl Pace {
         Duration::try_from_secs_f64(seconds).unwrap_or(PAUSE_MOST).min(PAUSE_MOST)
     }
 
-    /// Whether so many failures of so many that have ended are too many.
-    pub(super) fn is_too_much(&self, failed: usize, ended: usize) -> bool {
+    /// Whether so many of so many that have ended are too many, if they have not completed.
+    pub(super) fn is_too_much(&self, incomplete: usize, ended: usize) -> bool {
         let sample = self.canary.map_or(SAMPLE, |canary| canary.min(SAMPLE));
-        ended >= sample && failed as f64 > self.stop_above * ended as f64
+        ended >= sample && incomplete as f64 > self.stop_above * ended as f64
     }
 }
 
@@ -49,7 +51,7 @@ mod tests {
     use super::*;
 
     fn pace(rate: Option<f64>, concurrency: Option<usize>, canary: Option<usize>) -> Pace {
-        Pace { rate, concurrency, canary, stop_above: 0.2, wait: Duration::ZERO }
+        Pace { rate, concurrency, canary, stop_above: 0.2, patience: Duration::ZERO, wait: Duration::ZERO }
     }
 
     #[test]

@@ -76,11 +76,14 @@ fn last_words(
         return Ok(last);
     }
     let mut reader = LogReader::open(&desk.clients, &[&desk.executions.name], From::Tail(SCAN_RECORDS))?;
-    let mut count = 0;
-    reader.read_to_end(SCAN_TIMEOUT, |record| {
+    let (mut count, mut unreadable) = (0, None);
+    reader.read_to_end(SCAN_TIMEOUT, |mut record| {
         count += 1;
         progress(count);
-        last.extend(Told::of(&record, wanted));
+        match Told::of(desk, &mut record, wanted) {
+            Ok(told) => last.extend(told),
+            Err(error) => unreadable = Some(error),
+        }
     })?;
-    Ok(last)
+    unreadable.map_or(Ok(last), Err)
 }

@@ -51,6 +51,17 @@ pub enum MailboxKey<'a> {
     Hash,
 }
 
+impl MailboxKey<'_> {
+    /// What chooses the partition; None if the execution's own hash does.
+    fn hash(self, workflow: &str) -> Option<[u8; 16]> {
+        match self {
+            MailboxKey::Hash => None,
+            MailboxKey::Workflow => Some(Parts::of("mailbox").with(workflow.as_bytes()).hash()),
+            MailboxKey::EventKey(key) => Some(Parts::of("mailbox").with(workflow.as_bytes()).with(key).hash()),
+        }
+    }
+}
+
 /// A hash over parts that cannot run into each other.
 struct Parts(Sha256);
 
@@ -92,12 +103,13 @@ impl ExecutionId {
             ExecutionOrigin::Call { idempotency_key } => parts.with(b"call").with(idempotency_key.as_bytes()),
         }
         .hash();
-        let mailbox = match mailbox {
-            MailboxKey::Hash => hash,
-            MailboxKey::Workflow => Parts::of("mailbox").with(workflow.as_bytes()).hash(),
-            MailboxKey::EventKey(key) => Parts::of("mailbox").with(workflow.as_bytes()).with(key).hash(),
-        };
+        let mailbox = mailbox.hash(workflow).unwrap_or(hash);
         ExecutionId { journal_partition: partition_of(mailbox, journal_partitions), hash }
+    }
+
+    /// Whether the owner of its journal partition is the one that keeps the limits and the order of what `workflow` does in a mailbox.
+    pub fn lies_in(self, workflow: &str, mailbox: MailboxKey<'_>, journal_partitions: u16) -> bool {
+        mailbox.hash(workflow).is_none_or(|it| partition_of(it, journal_partitions) == self.journal_partition)
     }
 
     /// By what the journal knows a record that is read again: no execution, but with an address like one.

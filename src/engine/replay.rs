@@ -9,8 +9,10 @@
 use std::sync::Arc;
 
 use super::checkpoint::{Checkpoint, Content, History, Redrive};
+use super::execution::mailbox;
 use super::ids::ExecutionId;
 use super::journal::{Entry, Mail};
+use super::plan::Turns;
 use super::record::{DeadLetter, FailedExecution, JournalRecord};
 use super::run::cut;
 
@@ -21,6 +23,12 @@ pub struct Repair {
     pub version: Option<Arc<str>>,
     /// Whether outputs of its finished steps were changed.
     pub has_other_outputs: bool,
+}
+
+/// Whether an execution can go on with a version that has these turns. It stays where it is, and one owner keeps the limits of a workflow and the
+/// order of a key: that owner must be its own.
+pub fn keeps_its_owner(execution: &FailedExecution, turns: Turns, key: Option<&[u8]>, journal_partitions: u16) -> bool {
+    execution.id.lies_in(execution.workflow.id.as_str(), mailbox(turns, key), journal_partitions)
 }
 
 /// The mail that brings the work of a dead letter back. Its steps that have ended are those of the letter; whoever repairs an output has

@@ -128,12 +128,16 @@ pub struct ReplayPace {
     /// So many that have not ended, at most [default: any number]
     #[arg(long, value_name = "EXECUTIONS")]
     pub concurrency: Option<usize>,
-    /// First so many; the others once these have ended and did not fail too often
+    /// First so many; the others once these have ended and did not fail too often. Whoever applies a plan once more begins with them again
     #[arg(long, value_name = "EXECUTIONS")]
     pub canary: Option<usize>,
-    /// Stop when more than this part of those that have ended failed again, from 0 to 1
+    /// Stop when more than this part of those that have ended failed again or were cancelled, from 0 to 1
     #[arg(long, value_name = "PART", default_value_t = 0.2, value_parser = part)]
     pub stop_above: f64,
+    /// How long nothing may be heard of those that the canary or the concurrency waits for: longer than a delay, an approval or an open
+    /// circuit breaker may hold one up
+    #[arg(long, value_name = "DURATION", default_value = "60s", value_parser = duration)]
+    pub patience: Duration,
     /// How long to wait at the end for those that are under way
     #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = duration)]
     pub wait: Duration,

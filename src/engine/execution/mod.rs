@@ -239,7 +239,8 @@ impl Identity {
     }
 }
 
-fn mailbox(turns: Turns, key: Option<&[u8]>) -> MailboxKey<'_> {
+/// Where executions with these limits have their mail; `key` is that of their event.
+pub(super) fn mailbox(turns: Turns, key: Option<&[u8]>) -> MailboxKey<'_> {
     match key {
         _ if turns.concurrency > 0 => MailboxKey::Workflow,
         Some(key) if turns.by_key => MailboxKey::EventKey(key),

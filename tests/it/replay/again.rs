@@ -72,7 +72,7 @@ fn what_fails_again_is_a_dead_letter_of_its_next_run_until_it_is_quarantined() {
     let plan = failing.plan(&[]);
     let (said, code) = failing.ask(&["replay", "apply", &plan, "--canary", "3"]);
     assert_eq!((said["broughtBack"].as_u64(), said["failedAgain"].as_u64(), code), (Some(3), Some(3), 1), "{said}");
-    assert!(said["stopped"].as_str().unwrap().starts_with("3 of 3 that have ended failed again"), "{said}");
+    assert!(said["stopped"].as_str().unwrap().starts_with("3 of 3 that have ended failed again or were"), "{said}");
     let again: Vec<_> = failing.letters().into_iter().filter(|letter| header(letter, "run") == "2").collect();
     assert_eq!((again.len(), failing.letters().len()), (3, 12));
     for letter in again {
@@ -89,6 +89,35 @@ fn what_fails_again_is_a_dead_letter_of_its_next_run_until_it_is_quarantined() {
 }
 
 #[test]
+fn an_output_that_is_set_to_what_it_is_makes_no_new_keys() {
+    let Some(broker) = TestBroker::own() else { return };
+    let (failing, _instance) = Failing::new(&broker, 3);
+    failing.notes(200);
+    let plan = failing.plan(&["--set", r#"shape.output=[{"op":"test","path":"/at","value":"2026-01-01T00:00:00Z"}]"#]);
+    let (said, code) = failing.ask(&["replay", "apply", &plan]);
+    assert_eq!((said["completed"].as_u64(), code), (Some(3), 0), "{said}");
+    assert_eq!(failing.calls("/notes").len(), 3, "the same work has the same key");
+}
+
+#[test]
+fn a_version_whose_limits_another_owner_keeps_is_not_gone_on_with() {
+    let Some(broker) = TestBroker::own() else { return };
+    let (failing, _instance) = Failing::new(&broker, 12);
+    let limited =
+        |version: &str| workflow(version, "/notes", &failing.out).replace("config:\n", "config:\n  concurrency: 1\n");
+    failing.world.apply(&limited("1.0.1"));
+    failing.world.apply(&workflow("1.0.2", "/notes", &failing.out));
+    let (to, out) = (|version| ["replay", "plan", "--to-version", version], failing.world.path("plan.json"));
+    let plan = |version| failing.ask(&[&to(version)[..], &["--out", out.to_str().unwrap()]].concat()).0;
+    let refused = plan("1.0.1");
+    // One or two may lie where the limit is kept by chance: one of 24 partitions.
+    assert!(refused["counts"]["leftOut"].as_u64().unwrap() >= 8, "{refused}");
+    let why = refused["leftOut"][0]["reason"].as_str().unwrap();
+    assert!(why.starts_with("version 1.0.1 of pays lets its executions run in turns"), "{refused}");
+    assert_eq!(plan("1.0.2")["counts"]["planned"], 12);
+}
+
+#[test]
 fn a_replay_keeps_its_rate_and_its_concurrency() {
     let Some(broker) = TestBroker::own() else { return };
     let (failing, _instance) = Failing::new(&broker, 12);
@@ -98,5 +127,4 @@ fn a_replay_keeps_its_rate_and_its_concurrency() {
     let (said, code) = failing.ask(&["replay", "apply", &plan, "--rate", "4", "--concurrency", "2"]);
     assert_eq!((said["completed"].as_u64(), code), (Some(12), 0), "{said}");
     assert!(started.elapsed().as_secs_f64() > 11.0 / 4.0, "faster than its rate");
-    assert!(failing.ledger.most_under_way() >= 1);
 }

@@ -2,6 +2,7 @@
 //! `TIDEGATE_TEST_FULL=1` for the full sizes.
 
 mod again;
+mod ends;
 mod operators;
 mod project;
 mod records;

@@ -32,10 +32,19 @@ pub struct Failing<'a> {
 impl<'a> Failing<'a> {
     /// A project of whose events so many have failed at their third step, with an instance that has run them and goes on.
     pub fn new(broker: &'a TestBroker, events: usize) -> (Failing<'a>, crate::exactly_once::world::Instance) {
+        Failing::with(broker, events, "")
+    }
+
+    /// The same, with more settings: whole sections.
+    pub fn with(
+        broker: &'a TestBroker,
+        events: usize,
+        more: &str,
+    ) -> (Failing<'a>, crate::exactly_once::world::Instance) {
         let ledger = Ledger::start(notes(404));
         let out = broker.topic("out", 6);
         let settings = format!(
-            "[connectors.target]\nkind = \"http\"\nurl = \"{}\"\nbreaker = {{ failureThreshold = 10000 }}\n",
+            "[connectors.target]\nkind = \"http\"\nurl = \"{}\"\nbreaker = {{ failureThreshold = 10000 }}\n{more}",
             ledger.url()
         );
         let world = World::with(broker, &[workflow("1.0.0", "/notes", &out)], &settings);
