@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 
 use super::project::{Failing, header, workflow};
 use crate::support::broker::TestBroker;
+use crate::support::ledger::Reply;
 
 #[test]
 fn only_what_had_not_succeeded_runs_again() {
@@ -41,9 +42,7 @@ fn only_what_had_not_succeeded_runs_again() {
 fn a_repaired_version_and_a_repaired_output_are_used_under_new_keys() {
     let Some(broker) = TestBroker::own() else { return };
     let (failing, _instance) = Failing::new(&broker, 3);
-    failing
-        .ledger
-        .behave(|entry, _| crate::support::ledger::Reply::now(if entry.path == "/notes" { 404 } else { 200 }));
+    failing.ledger.behave(|entry, _| Reply::now(if entry.path == "/notes" { 404 } else { 200 }));
     let refused = failing
         .ask(&["replay", "plan", "--to-version", "1.0.1", "--out", failing.world.path("no.json").to_str().unwrap()])
         .0;
@@ -121,10 +120,11 @@ fn a_version_whose_limits_another_owner_keeps_is_not_gone_on_with() {
 fn a_replay_keeps_its_rate_and_its_concurrency() {
     let Some(broker) = TestBroker::own() else { return };
     let (failing, _instance) = Failing::new(&broker, 12);
-    failing.notes(200);
+    failing.ledger.behave(|_, _| Reply { after: std::time::Duration::from_millis(300), ..Reply::now(200) });
     let plan = failing.plan(&[]);
     let started = std::time::Instant::now();
     let (said, code) = failing.ask(&["replay", "apply", &plan, "--rate", "4", "--concurrency", "2"]);
     assert_eq!((said["completed"].as_u64(), code), (Some(12), 0), "{said}");
     assert!(started.elapsed().as_secs_f64() > 11.0 / 4.0, "faster than its rate");
+    assert!(failing.ledger.most_under_way() <= 2, "{} at once", failing.ledger.most_under_way());
 }

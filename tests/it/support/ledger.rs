@@ -101,7 +101,8 @@ impl Ledger {
 
     /// From now on it answers so.
     pub fn behave(&self, behaviour: impl FnMut(&Entry, usize) -> Reply + Send + 'static) {
-        self.shared.lock().behaviour = Box::new(behaviour);
+        let mut state = self.shared.lock();
+        (state.behaviour, state.most_under_way) = (Box::new(behaviour), state.under_way);
     }
 
     /// Every call so far, in order.
@@ -114,7 +115,7 @@ impl Ledger {
         self.shared.lock().entries.len()
     }
 
-    /// How many calls were under way at once, at most.
+    /// How many calls were under way at once, at most, since it behaves as it does.
     pub fn most_under_way(&self) -> usize {
         self.shared.lock().most_under_way
     }

@@ -12,8 +12,13 @@ use crate::support::wait;
 
 /// Events a second, each of which makes one call of either target.
 const RATE: usize = 40;
-/// What a latency may grow by beside the promised third on a machine that also carries other tests.
-const SLACK: Duration = Duration::from_secs(1);
+/// What a latency may grow by beside the promised third: little, but much more on a machine that also carries other tests.
+fn slack() -> Duration {
+    Duration::from_millis(if is_full() { 50 } else { 1_000 })
+}
+
+/// Calls of the target that is down at once: how many may fail together before its breaker is open.
+const AT_ONCE: usize = 4;
 
 /// A workflow of one call.
 fn one_call(id: &str, connector: &str) -> String {
@@ -23,13 +28,19 @@ fn one_call(id: &str, connector: &str) -> String {
     )
 }
 
-/// How long the calls of some events took from when those were sent: one for each event, the shortest first.
-fn latencies(ledger: &Ledger, sent: &HashMap<usize, Instant>, numbers: std::ops::Range<usize>) -> Vec<Duration> {
+/// When the calls of events were made first.
+fn calls(ledger: &Ledger) -> HashMap<usize, Instant> {
     let mut first: HashMap<usize, Instant> = HashMap::new();
     for entry in ledger.entries() {
         let body: serde_json::Value = serde_json::from_slice(&entry.body).unwrap();
         first.entry(body["n"].as_u64().unwrap() as usize).or_insert(entry.at);
     }
+    first
+}
+
+/// How long the calls of some events took from when those were sent: one for each event, the shortest first.
+fn latencies(ledger: &Ledger, sent: &HashMap<usize, Instant>, numbers: std::ops::Range<usize>) -> Vec<Duration> {
+    let first = calls(ledger);
     let mut latencies: Vec<Duration> =
         numbers.filter_map(|number| Some(first.get(&number)?.duration_since(sent[&number]))).collect();
     latencies.sort_unstable();
@@ -46,7 +57,7 @@ fn a_target_that_is_down_delays_nobody_else() {
     let (before, down) = if is_full() { (60, 300) } else { (10, 20) };
     let (a, b) = (Ledger::start(|_, _| Reply::now(200)), Ledger::start(|_, _| Reply::now(200)));
     let breaker = "breaker = { failureThreshold = 5, recoveryTimeoutMs = 2000 }";
-    let settings = connector("a", &a, breaker) + &connector("b", &b, breaker);
+    let settings = connector("a", &a, &format!("concurrency = {AT_ONCE}\n{breaker}")) + &connector("b", &b, breaker);
     let world = World::with(&broker, &[one_call("to-a", "a"), one_call("to-b", "b")], &settings);
     let _instance = world.instance("alone");
     let producer = broker.producer(&[]);
@@ -91,17 +102,19 @@ fn a_target_that_is_down_delays_nobody_else() {
     );
     let drained = healed.elapsed();
     let (calm_latencies, outage_latencies) = (latencies(&b, &sent, calm), latencies(&b, &sent, outage.clone()));
+    let called = calls(&b);
+    let in_time = outage.clone().filter(|number| called.get(number).is_some_and(|at| *at <= healed)).count();
     println!(
         "b: p99 {:?} before and {:?} while a was down for {down} s, {} of {} called; a: {attempts} attempts, drained in {drained:?}",
         p99(&calm_latencies),
         p99(&outage_latencies),
-        outage_latencies.len(),
+        in_time,
         outage.len()
     );
-    assert!(outage_latencies.len() * 100 >= outage.len() * 95);
-    assert!(p99(&outage_latencies) <= p99(&calm_latencies).mul_f64(1.3) + SLACK);
+    assert!(in_time * 100 >= outage.len() * 95, "{in_time} of {} were called while a was down", outage.len());
+    assert!(p99(&outage_latencies) <= p99(&calm_latencies).mul_f64(1.3) + slack());
     // Five to open it, those that were under way with them, and then one every two seconds.
-    assert!(attempts <= 5 + 64 + down / 2 + 1, "{attempts} attempts");
+    assert!(attempts < 5 + AT_ONCE + down / 2 + 1, "{attempts} attempts");
     assert!(drained <= Duration::from_secs(down as u64), "it took longer than the outage: {drained:?}");
     assert_eq!(ended(), 2 * next);
 }

@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::{by_key, connector, two_calls};
+use super::{by_key, connector, is_full, two_calls};
 use crate::exactly_once::records::{execution_name, send_events};
 use crate::exactly_once::world::World;
 use crate::support::broker::TestBroker;
@@ -17,6 +17,9 @@ const CONT: i32 = 18;
 /// How many executions wait.
 const EVENTS: usize = 60;
 
+/// Calls of an instance that are under way at once.
+const AT_ONCE: usize = 4;
+
 /// A breaker that opens while the target answers nobody for long, so that what waits does not use up its attempts.
 const OPENS: u32 = 100;
 /// One that does not before somebody stops the target's failing: whoever is measured is not to wait for it.
@@ -25,7 +28,8 @@ const STAYS_CLOSED: u32 = 10_000;
 /// Executions that wait for a target which answers nobody yet, behind a breaker that opens after so many failures.
 fn waiting<'a>(broker: &'a TestBroker, ledger: &Ledger, failures: u32) -> World<'a> {
     let out = broker.topic("out", 6);
-    let settings = connector("target", ledger, &format!("breaker = {{ failureThreshold = {failures} }}"));
+    let limits = format!("concurrency = {AT_ONCE}\nbreaker = {{ failureThreshold = {failures} }}");
+    let settings = connector("target", ledger, &limits);
     let workflow = two_calls("pays", "target", &out)
         .replace("baseDelayMs: 20, maxDelayMs: 500", "maxRetries: 100, baseDelayMs: 100, maxDelayMs: 200");
     World::with(broker, &[workflow], &settings)
@@ -75,13 +79,14 @@ fn check_takeover(end: impl FnOnce(&mut crate::exactly_once::world::Instance), w
 
 #[test]
 fn what_waits_goes_on_soon_after_its_instance_was_stopped() {
-    // Less than the session time-out, after which it would go on anyway; alone on a machine it takes a tenth.
-    check_takeover(|instance| instance.signal(TERM), Duration::from_secs(13));
+    // Beside other tests less than the session time-out, after which it would go on anyway.
+    check_takeover(|instance| instance.signal(TERM), Duration::from_secs(if is_full() { 2 } else { 13 }));
 }
 
 #[test]
 fn what_waits_goes_on_within_the_time_outs_after_its_instance_was_killed() {
-    check_takeover(|instance| instance.kill(), Duration::from_secs(15 + 10 + 15));
+    // The session time-out, which begins with the last heartbeat, is longer than those of its transactions. Other tests may hold it up.
+    check_takeover(|instance| instance.kill(), Duration::from_secs(if is_full() { 15 + 10 + 5 } else { 15 + 10 + 15 }));
 }
 
 #[test]
@@ -108,7 +113,7 @@ fn an_instance_that_stood_still_and_was_replaced_calls_nobody_and_goes_on_by_its
     wait::pass(Duration::from_secs(6));
     // What it had under way when it was stopped may still arrive; nothing is started.
     let late = ledger.len() - calls;
-    assert!(late <= 64, "{late} calls of an instance that was replaced");
+    assert!(late <= AT_ONCE, "{late} calls of an instance that was replaced");
     assert_eq!(completed(&world), EVENTS, "it committed something");
     let restarts = |name| world.log_lines_with(name, "the lane starts again from its committed offsets");
     wait::until("it starts again by itself", || (restarts("one") > 0).then_some(()));
