@@ -301,11 +301,15 @@ impl Owner {
         let definition = match task.definition(around) {
             Ok(Some(definition)) => definition,
             Ok(None) => {
+                ward.hold_line(task);
                 self.timers.insert(timer(around.now_ms + LOOK_AGAIN_MS, execution, task));
                 return Looked::Waits(Some(WaitReason::Definition));
             }
             Err(message) => return self.unrunnable(execution, task, &message, around),
         };
+        // It takes its place in line whether it is understood already or not: those that come later are behind it.
+        let asked = (definition.plan.turns, around.now_ms);
+        let has_turn = ward.has_turn(execution, task, asked, &mut self.work);
         if !(around.is_ready)(&task.checkpoint.record, true) {
             self.timers.insert(timer(around.now_ms + LOOK_AGAIN_MS, execution, task));
             return Looked::Waits(Some(WaitReason::Definition));
@@ -313,8 +317,6 @@ impl Owner {
         if (around.is_stopped)(&task.checkpoint.workflow) {
             task.stop("its workflow was stopped");
         }
-        let asked = (definition.plan.turns, around.now_ms);
-        let has_turn = ward.has_turn(execution, task, asked, &mut self.work);
         if let Some(look_ms) = task.grow_old(&definition.plan, has_turn, around.now_ms) {
             self.timers.insert(timer(look_ms, execution, task));
         }

@@ -295,6 +295,8 @@ fn what_holds_in_memory_holds_for_what_is_read_again() {
         told::a_workflow_that_starts_itself_ends,
         told::a_sub_workflow_that_is_not_there_is_waited_for_and_then_fails_its_step,
         held_back::those_of_a_key_run_one_by_one_in_order,
+        held_back::nobody_passes_one_that_cannot_be_understood_yet,
+        held_back::nobody_passes_one_whose_version_is_not_there_yet,
         held_back::a_replayed_one_queues_at_the_end,
         held_back::no_more_run_at_once_than_may_whatever_their_keys,
         held_back::one_that_is_cancelled_while_it_queues_holds_nobody_back,

@@ -72,6 +72,52 @@ pub(super) fn those_of_a_key_run_one_by_one_in_order() {
 }
 
 #[test]
+pub(super) fn nobody_passes_one_that_cannot_be_understood_yet() {
+    let mut world = world(BY_KEY);
+    world.unready = Some(1);
+    let [first, second, other] = [(1, "a"), (2, "a"), (3, "b")].map(|(offset, key)| world.comes(offset, key));
+    assert_eq!(named(&world.calls()), [other]);
+    // Nor does anybody after a restart.
+    world.assign();
+    assert_eq!(named(&world.calls()), [other]);
+    world.unready = None;
+    let calls = world.calls();
+    assert_eq!(named(&calls), [first]);
+    world.answer(&calls[0], 200);
+    assert_eq!(named(&world.calls()), [second]);
+}
+
+#[test]
+pub(super) fn nobody_passes_one_whose_version_is_not_there_yet() {
+    let mut world = world(BY_KEY);
+    let old = world.definition.clone().unwrap();
+    let workflow = Arc::new(Workflow { version: "2".into(), ..(*old.workflow).clone() });
+    world.definition = Some(Definition { workflow, ..old.clone() });
+    world.missing = Some("2");
+    let first = world.comes(1, "a");
+    world.definition = Some(old);
+    let second = world.comes(2, "a");
+    assert_eq!(named(&world.calls()), []);
+    world.assign();
+    assert_eq!(named(&world.calls()), []);
+    world.missing = None;
+    let calls = world.calls();
+    assert_eq!(named(&calls), [first]);
+    world.answer(&calls[0], 200);
+    assert_eq!(named(&world.calls()), [second]);
+    // One whose version never comes fails, and is in nobody's way then.
+    let old = world.definition.clone().unwrap();
+    let workflow = Arc::new(Workflow { version: "3".into(), ..(*old.workflow).clone() });
+    world.definition = Some(Definition { workflow, ..old.clone() });
+    world.missing = Some("3");
+    world.comes(3, "b");
+    world.definition = Some(old);
+    let after_it = world.comes(4, "b");
+    world.call_after(UNKNOWN_DEFINITION_MS + 2_000).into_iter().for_each(|call| assert_eq!(call.execution, after_it));
+    assert_eq!(world.letters.len(), 1);
+}
+
+#[test]
 pub(super) fn a_replayed_one_queues_at_the_end() {
     let mut world = world(BY_KEY);
     let [first, second] = [1, 2].map(|offset| world.comes(offset, "a"));

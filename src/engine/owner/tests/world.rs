@@ -87,6 +87,8 @@ pub(super) struct World {
     pub(super) matches: Option<usize>,
     /// A version that is not there.
     pub(super) missing: Option<&'static str>,
+    /// Where the event lies that cannot be understood yet.
+    pub(super) unready: Option<i64>,
     /// The position that was committed last, or was to be.
     pub(super) pushed: Option<Position>,
     /// Whether all workflows were stopped.
@@ -130,6 +132,7 @@ impl World {
             child: None,
             is_stopped: false,
             missing: None,
+            unready: None,
             pushed: None,
             budget: BUDGET.get(),
             fetched: 0,
@@ -229,7 +232,7 @@ impl World {
 
     /// Everything that goes on now is written, and committed unless that is held up.
     pub(super) fn go(&mut self) {
-        let (now_ms, takes, is_stopped) = (self.now_ms, self.journal_takes, self.is_stopped);
+        let (now_ms, takes, is_stopped, unready) = (self.now_ms, self.journal_takes, self.is_stopped, self.unready);
         let found = self.definitions();
         let (identity, matches) = (self.identity.clone(), self.matches);
         let matching = move |event: Arc<Event>, after: Option<&WorkflowId>, _: i64| {
@@ -243,7 +246,7 @@ impl World {
         let around = Around {
             definition: &found,
             decode: &decode,
-            is_ready: &|_, _| true,
+            is_ready: &|record, _| unready != Some(record.origin.offset),
             next_match: &matching,
             is_stopped: &|_| is_stopped,
             fits: &fits,
@@ -285,11 +288,11 @@ impl World {
             self.now_ms += 100;
             self.go();
         }
-        let (found, now_ms) = (self.definitions(), self.now_ms);
+        let (found, now_ms, unready) = (self.definitions(), self.now_ms, self.unready);
         let around = Around {
             definition: &found,
             decode: &decode,
-            is_ready: &|_, _| true,
+            is_ready: &|record, _| unready != Some(record.origin.offset),
             is_stopped: &|_| false,
             next_match: &|_, _, _| Found { subject: None, has_more: false },
             fits: &|_| Ok(()),

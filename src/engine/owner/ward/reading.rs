@@ -259,12 +259,20 @@ impl Ward {
     /// A task was looked at for the first time since the restore. Names those whose turn that makes it: until all were, nobody gets a turn,
     /// because who is before them in line may not be known. Of one that runs, and whose version is not there, its workflow waits on.
     pub(in super::super) fn seen(&mut self, task: &mut Task) -> Vec<ExecutionId> {
-        if task.turn == Turn::Unknown && !task.begins() {
-            task.turn = Turn::Unplaced;
-            *self.unplaced.entry(task.checkpoint.workflow.clone()).or_default() += 1;
+        if !task.begins() {
+            self.hold_line(task);
         }
         self.unseen -= 1;
         self.all_turns()
+    }
+
+    /// Nobody can say yet in which line a task stands, because its version is not there: until that is known, nobody of its workflow begins who
+    /// came later.
+    pub(in super::super) fn hold_line(&mut self, task: &mut Task) {
+        if task.turn == Turn::Unknown {
+            task.turn = Turn::Unplaced;
+            *self.unplaced.entry(task.checkpoint.workflow.clone()).or_default() += 1;
+        }
     }
 
     /// All that is alive of a workflow, and is in memory. What is not, and may be one of it, is read again.
