@@ -177,7 +177,10 @@ impl Tender {
             return Duration::ZERO;
         }
         let left_ms = self.owner.wake_ms().map_or(i64::MAX, |due_ms| due_ms.saturating_sub(clock::now_ms()));
-        Duration::from_millis(u64::try_from(left_ms).unwrap_or(0))
+        // Nobody wakes the lane because a rate, or what a target asked for, lets another call through.
+        let may_ask_ms = self.parked_ms.values().filter(|until_ms| **until_ms != i64::MAX).min();
+        let parked_ms = may_ask_ms.map_or(i64::MAX, |until_ms| until_ms.saturating_sub(self.clock.now_ms()));
+        Duration::from_millis(u64::try_from(left_ms.min(parked_ms)).unwrap_or(0))
     }
 
     /// Whether a thread that reads the journal has given up.

@@ -226,3 +226,22 @@ fn what_a_target_asks_for_counts_for_all_calls_of_its_connector() {
     let gap = entries[1].at.duration_since(entries[0].at);
     assert!(gap >= Duration::from_secs(3), "the next call came {gap:?} after a target had asked for 3 s");
 }
+
+#[test]
+fn calls_come_at_their_rate_while_nothing_else_goes_on() {
+    let Some(broker) = TestBroker::own() else { return };
+    let ledger = Ledger::start(|_, _| Reply::now(200));
+    let out = broker.topic("out", 6);
+    let settings = connector("target", &ledger, "rate = 10");
+    let world = World::with(&broker, &[two_calls("pays", "target", &out)], &settings);
+    let _instance = world.instance("alone");
+    let events = 30;
+    send_events(&broker.producer(&[]), &world.source, 0..events, |_| Some("a.x"));
+    assert_completed(&world, "pays", events);
+    let entries = ledger.entries();
+    let took = entries[entries.len() - 1].at.duration_since(entries[0].at);
+    println!("{} calls in {took:?}", entries.len());
+    assert!(took >= Duration::from_millis(5_700), "faster than its rate: {took:?}");
+    // Whoever has to be woken for each of them takes 250 ms a call.
+    assert!(took < Duration::from_secs(9), "slower than its rate: {took:?}");
+}
