@@ -88,10 +88,12 @@ pub struct Gate {
     rate: Bucket,
 }
 
-/// How many calls may be under way after an outage: one more for every call that succeeds, so twice as many each round.
+/// How many calls may be under way after an outage: one more for every call that succeeds, so twice as many each round. Calls that were under
+/// way before it, and may take long, count for nothing here.
 #[derive(Debug)]
 struct Ramp {
     limit: u32,
+    in_flight: u32,
 }
 
 impl Gate {
@@ -119,6 +121,7 @@ impl Gate {
         if granted.is_ok() {
             self.waiting.retain(|it| *it != lane);
             self.in_flight += 1;
+            self.ramp.iter_mut().for_each(|ramp| ramp.in_flight += 1);
             self.rate.take(self.policy.rate, now_ms);
         } else if !self.waiting.contains(&lane) {
             self.waiting.push_back(lane);
@@ -135,12 +138,11 @@ impl Gate {
             return Some(Parked { barrier: Barrier::RetryAfter, until_ms: Some(self.not_before_ms) });
         }
         let before_it = self.waiting.iter().take_while(|it| **it != lane).count() as u32;
-        let (limit, barrier) = match &self.ramp {
-            Some(ramp) => (ramp.limit, Barrier::Ramp),
-            None => (self.policy.concurrency, Barrier::Concurrency),
-        };
-        if self.in_flight.saturating_add(before_it) >= limit {
-            return Some(Parked { barrier, until_ms: None });
+        if self.ramp.as_ref().is_some_and(|ramp| ramp.in_flight.saturating_add(before_it) >= ramp.limit) {
+            return Some(Parked { barrier: Barrier::Ramp, until_ms: None });
+        }
+        if self.in_flight.saturating_add(before_it) >= self.policy.concurrency {
+            return Some(Parked { barrier: Barrier::Concurrency, until_ms: None });
         }
         let until_ms = self.rate.full_until_ms(self.policy.rate, before_it, now_ms)?;
         Some(Parked { barrier: Barrier::Rate, until_ms: Some(until_ms) })
@@ -159,10 +161,12 @@ impl Gate {
     /// A call has ended; one whose lane is gone has the outcome [`CallOutcome::Ignored`].
     pub fn finish(&mut self, permit: Permit, outcome: CallOutcome, now_ms: u64) -> News {
         self.in_flight = self.in_flight.saturating_sub(1);
-        if outcome == CallOutcome::Success
+        // The late answer of a call from before decides nothing.
+        if self.breaker.is_of_now(&permit)
             && let Some(ramp) = &mut self.ramp
         {
-            ramp.limit += 1;
+            ramp.in_flight = ramp.in_flight.saturating_sub(1);
+            ramp.limit += u32::from(outcome == CallOutcome::Success);
             if ramp.limit >= self.policy.concurrency {
                 self.ramp = None;
             }
@@ -224,7 +228,7 @@ impl Gate {
         match transition.map(|it| it.to) {
             Some(BreakerState::Closed) => {
                 let limit = self.breaker.policy().permitted_number_of_calls_in_half_open_state;
-                self.ramp = (limit < self.policy.concurrency).then_some(Ramp { limit });
+                self.ramp = (limit < self.policy.concurrency).then_some(Ramp { limit, in_flight: 0 });
             }
             Some(_) => self.ramp = None,
             None => {}

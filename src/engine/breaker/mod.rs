@@ -155,12 +155,19 @@ impl Breaker {
         }
     }
 
-    /// Until when it stays open by itself; what [`Breaker::restored`] takes.
+    /// Until when it stays open by itself; what [`Breaker::restored`] takes. One that is half-open was open until some moment that has passed:
+    /// nobody knows yet that the target works, so whoever restores it asks as well.
     pub fn open_until_ms(&self) -> Option<u64> {
         match self.phase {
             Phase::Open { until_ms } => Some(until_ms),
-            Phase::Closed(_) | Phase::HalfOpen { .. } | Phase::Forced { .. } => None,
+            Phase::HalfOpen { .. } => Some(0),
+            Phase::Closed(_) | Phase::Forced { .. } => None,
         }
+    }
+
+    /// Whether a call began since the last change of state.
+    pub fn is_of_now(&self, permit: &Permit) -> bool {
+        permit.generation == self.generation
     }
 
     /// Asks for a call. The second value is a change that came with the question.

@@ -145,6 +145,10 @@ fn what_was_open_stays_open_after_a_restart_and_no_longer_than_it_would() {
     let mut breaker = Breaker::restored(simple, 4 * SECOND, SECOND);
     assert_eq!(breaker.acquire(2 * SECOND).0, Err(Denied { until_ms: Some(4 * SECOND) }));
     assert!(breaker.acquire(4 * SECOND).0.is_ok());
+    // Whoever was killed while it asked left nothing that says that the target works: the next one asks as well, with one call.
+    let mut next = Breaker::restored(simple, breaker.open_until_ms().unwrap(), 5 * SECOND);
+    assert!(next.acquire(5 * SECOND).0.is_ok());
+    assert_eq!(next.acquire(5 * SECOND).0, Err(Denied { until_ms: None }));
     assert_eq!(Breaker::restored(simple, u64::MAX, SECOND).open_until_ms(), Some(11 * SECOND));
 }
 

@@ -107,6 +107,28 @@ fn calls_come_back_at_a_ramp_after_an_outage() {
     assert_eq!(most, [1, 2, 4, 4]);
 }
 
+#[test]
+fn calls_from_before_an_outage_do_not_count_for_the_ramp() {
+    let mut gate = gate(4, None);
+    let old = [granted(&mut gate, A, 0), granted(&mut gate, A, 0)];
+    for call in [granted(&mut gate, A, 0), granted(&mut gate, A, 0)] {
+        gate.finish(call, CallOutcome::Failure, 0);
+    }
+    let probe = granted(&mut gate, A, 1_000);
+    gate.finish(probe, CallOutcome::Success, 1_000);
+    // Two calls take long and are still under way: the target is back all the same.
+    let call = granted(&mut gate, A, 1_000);
+    parked(&mut gate, A, 1_000, Barrier::Ramp, None);
+    for late in old {
+        gate.finish(late, CallOutcome::Success, 1_000);
+        parked(&mut gate, A, 1_000, Barrier::Ramp, None);
+    }
+    gate.finish(call, CallOutcome::Success, 1_000);
+    granted(&mut gate, A, 1_000);
+    granted(&mut gate, A, 1_000);
+    parked(&mut gate, A, 1_000, Barrier::Ramp, None);
+}
+
 fn went(news: News) -> Option<BreakerState> {
     news.transition.map(|it| it.to)
 }
