@@ -12,7 +12,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use super::problems;
 use super::record_reader::RecordReader;
-use crate::codec::alert::{self, Alert, AlertState, LostRange};
+use crate::codec::alert::{self, Alert, AlertState, BreakerTurn, LostRange};
 use crate::codec::record::Encoding;
 use crate::kafka::client::ClientSettings;
 use crate::kafka::log_reader::{From, LogReader, ReadError};
@@ -157,13 +157,14 @@ impl Writing {
         });
         for (kind, subject) in stale {
             let message = "the instance was started again".to_owned();
-            let change = Change { kind, subject, message, raised: false, at: SystemTime::now(), lost: None };
+            let change =
+                Change { kind, subject, message, raised: false, at: SystemTime::now(), lost: None, turn: None };
             self.write(&self.alert(change), deadline);
         }
     }
 
     fn alert(&self, change: Change) -> Alert {
-        let Change { kind, subject, message, raised, at, lost } = change;
+        let Change { kind, subject, message, raised, at, lost, turn } = change;
         let since = at.duration_since(UNIX_EPOCH).unwrap_or_default();
         Alert {
             subject,
@@ -179,6 +180,7 @@ impl Writing {
                 first_offset: it.first,
                 last_offset: it.last,
             }),
+            breaker: turn.map(|turn| BreakerTurn { from: turn.from, to: turn.to }),
         }
     }
 

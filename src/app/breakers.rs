@@ -29,7 +29,7 @@ pub struct Breaker {
 /// What an instance said last of a breaker.
 #[derive(Clone, Debug)]
 pub struct Said {
-    /// `open` or `closed`.
+    /// `open`, `half-open` or `closed`.
     pub state: &'static str,
     /// Since when, RFC 3339.
     pub since: String,
@@ -51,7 +51,11 @@ pub fn read(
         translate(&mut record);
         let Some(alert) = record.value.as_deref().and_then(AlertState::decode) else { return };
         if alert.name == problems::BREAKER && is_known(&alert.subject) {
-            let state = if alert.state == "raised" { "open" } else { "closed" };
+            let state = match (alert.breaker.as_ref().map(|turned| &*turned.to), &*alert.state) {
+                (Some("half_open"), _) => "half-open",
+                (_, "raised") => "open",
+                _ => "closed",
+            };
             let breaker = found.entry(alert.subject).or_default();
             breaker.said.insert(alert.instance, Said { state, since: alert.time });
         }

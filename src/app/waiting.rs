@@ -11,13 +11,13 @@ use super::versions::Versions;
 use crate::breaker_store::{BreakerStore, Snapshot};
 use crate::codec::journal;
 use crate::codec::record::SystemTopic;
-use crate::engine::breaker::{BreakerPolicy, BreakerState, Transition};
+use crate::engine::breaker::{BreakerState, Transition};
 use crate::engine::checkpoint::Content;
 use crate::engine::gate::{GatePolicy, LaneId, Rate};
 use crate::engine::record::JournalRecord;
 use crate::lane::{Caller, Gates, Steady, Waiting};
 use crate::settings::Settings;
-use crate::telemetry::health::Health;
+use crate::telemetry::health::{Health, Turn};
 use crate::telemetry::metrics::Metrics;
 
 /// What a record takes in a batch beside what it weighs, with room to spare.
@@ -58,10 +58,8 @@ impl SharedWaiting {
             (Some(Arc::new(store)), known)
         };
         let policies = settings.connectors.iter().map(|(name, connector)| {
-            let recovery_ms = u64::try_from(connector.breaker.recovery_timeout.as_millis()).unwrap_or(u64::MAX);
-            let breaker = BreakerPolicy::simple(connector.breaker.failure_threshold, recovery_ms);
             let rate = connector.rate.and_then(Rate::per_second);
-            let policy = GatePolicy { concurrency: connector.concurrency, rate, breaker };
+            let policy = GatePolicy { concurrency: connector.concurrency, rate, breaker: connector.breaker };
             (Arc::from(name.as_str()), (policy, known.get(name).copied()))
         });
         let states = BreakerState::ALL.map(BreakerState::name);
@@ -144,17 +142,21 @@ fn fits(topic: &SystemTopic, record: &JournalRecord) -> Result<(), String> {
 const OPEN: &str = "its circuit breaker is open: calls wait, and are made when it closes";
 const FORCED_OPEN: &str =
     "an operator holds its circuit breaker open: calls wait, and are made when that ends; see `tidegate breaker ls`";
+const HALF_OPEN: &str =
+    "its circuit breaker is half-open: a call decides whether it closes, and the others wait for that";
+const CLOSED: &str = "its circuit breaker is closed: calls are made";
 
 /// Says what a circuit breaker does.
 fn tell(health: &Health, connector: &str, Transition { from, to }: Transition) {
     tracing::info!(connector, from = from.name(), to = to.name(), "a circuit breaker changes");
-    match (from, to) {
-        (_, BreakerState::Open) => health.raise(BREAKER, connector, OPEN, SystemTime::now()),
-        (_, BreakerState::ForcedOpen) => health.raise(BREAKER, connector, FORCED_OPEN, SystemTime::now()),
-        (_, BreakerState::Closed | BreakerState::Disabled) | (BreakerState::ForcedOpen, _) => {
-            health.clear(BREAKER, connector, SystemTime::now());
-        }
-        // A call decides; that it was open is what is known so far.
-        (_, BreakerState::HalfOpen) => {}
-    }
+    let said = match (from, to) {
+        (_, BreakerState::Open) => (true, OPEN),
+        (_, BreakerState::ForcedOpen) => (true, FORCED_OPEN),
+        // That it was open is what is known so far.
+        (BreakerState::Open, BreakerState::HalfOpen) => (true, HALF_OPEN),
+        // Nothing is known to be wrong once an operator holds it no more, however long nobody calls.
+        (_, BreakerState::HalfOpen) => (false, HALF_OPEN),
+        (_, BreakerState::Closed | BreakerState::Disabled) => (false, CLOSED),
+    };
+    health.turned(BREAKER, connector, said, Turn { from: from.name(), to: to.name() }, SystemTime::now());
 }

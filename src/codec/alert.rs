@@ -33,6 +33,17 @@ pub struct Alert {
     pub time_ms: i64,
     /// The records that were lost, where the alert is about that.
     pub lost: Option<LostRange>,
+    /// How the circuit breaker of the subject has turned, where the alert is about that.
+    pub breaker: Option<BreakerTurn>,
+}
+
+/// A circuit breaker that changed its state. The schema knows `closed`, `open` and `half_open`; one that an operator holds is as he holds it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BreakerTurn {
+    /// The state before, as metrics name it.
+    pub from: &'static str,
+    /// The state since.
+    pub to: &'static str,
 }
 
 /// How bad an alert is.
@@ -119,12 +130,32 @@ pub struct AlertState {
     pub instance: String,
     /// When it began or ended, RFC 3339.
     pub time: String,
+    /// How a circuit breaker has turned.
+    #[serde(default)]
+    pub breaker: Option<TurnedTo>,
+}
+
+/// The part of a turn that says where a circuit breaker stands.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub struct TurnedTo {
+    /// The state since.
+    pub to: String,
 }
 
 impl AlertState {
     /// Reads a record's value; None if that is no alert.
     pub fn decode(value: &[u8]) -> Option<AlertState> {
         serde_json::from_slice(value).ok()
+    }
+}
+
+const BREAKER_STATES: [&str; 3] = ["closed", "open", "half_open"];
+
+fn breaker_state(state: &'static str) -> &'static str {
+    match state {
+        "open" | "forced-open" => "open",
+        "half-open" => "half_open",
+        _ => "closed",
     }
 }
 
@@ -136,7 +167,11 @@ fn write(alert: &Alert, fields: &mut impl Fields) {
     fields.text("message", cut(&alert.message, MESSAGE_BYTES));
     fields.text("instance", &alert.instance);
     fields.time("time", alert.time_ms);
-    fields.added_record("breaker", None, |_, ()| ());
+    fields.added_record("breaker", alert.breaker.as_ref(), |fields, turn| {
+        fields.text("connector", &alert.subject);
+        fields.symbol("from", &BREAKER_STATES, breaker_state(turn.from));
+        fields.symbol("to", &BREAKER_STATES, breaker_state(turn.to));
+    });
     fields.added_record("lost", alert.lost.as_ref(), |fields, lost| {
         fields.text("topic", &lost.topic);
         fields.number("partition", i64::from(lost.partition));

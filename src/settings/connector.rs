@@ -2,13 +2,13 @@
 //! that a project that names them is valid; what needs them comes in a later version.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use axum::http::{HeaderName, HeaderValue};
 
 use super::check;
 use super::document::{Section, Text};
 use super::secret::Secret;
+use crate::engine::breaker::BreakerPolicy;
 
 /// An external system that steps may call. All limits are per instance.
 #[derive(Clone, Debug, PartialEq)]
@@ -23,8 +23,8 @@ pub struct ConnectorSettings {
     pub concurrency: u32,
     /// Calls a second, also less than one. Default: any number.
     pub rate: Option<f64>,
-    /// When calls stop for a while.
-    pub breaker: BreakerSettings,
+    /// When calls stop for a while. Default: 5 failures in a row, for 30 s.
+    pub breaker: BreakerPolicy,
 }
 
 /// What a connector speaks.
@@ -36,15 +36,6 @@ pub enum ConnectorKind {
     N8n,
     /// The HTTP API of Temporal.
     Temporal,
-}
-
-/// When calls to a connector stop for a while.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct BreakerSettings {
-    /// Failures in a row that open the breaker. Default: 5.
-    pub failure_threshold: u32,
-    /// How long it stays open before a call is tried. Default: 30 s, written in milliseconds.
-    pub recovery_timeout: Duration,
 }
 
 /// A Confluent-compatible schema registry.
@@ -65,10 +56,6 @@ const CONCURRENCY_DEFAULT: i64 = 64;
 const CONCURRENCY_MOST: i64 = 10_000;
 const RATE_LEAST: f64 = 0.001;
 const RATE_MOST: f64 = 100_000.0;
-const FAILURE_THRESHOLD_DEFAULT: i64 = 5;
-const FAILURE_THRESHOLD_MOST: i64 = 10_000;
-const RECOVERY_TIMEOUT_DEFAULT_MS: i64 = 30_000;
-const RECOVERY_TIMEOUT_MOST_MS: i64 = 24 * 3_600_000;
 
 pub(super) fn read_connectors(root: &mut Section<'_, '_>) -> BTreeMap<String, ConnectorSettings> {
     let sections = root.named_sections("connectors");
@@ -98,22 +85,8 @@ fn read_connector(section: &mut Section<'_, '_>) -> Option<ConnectorSettings> {
     let headers = read_headers(section);
     let concurrency = section.integer("concurrency", 1..=CONCURRENCY_MOST).unwrap_or(CONCURRENCY_DEFAULT);
     let rate = section.number("rate", RATE_LEAST..=RATE_MOST);
-    let breaker = read_breaker(section);
+    let breaker = super::breaker::read(section);
     Some(ConnectorSettings { kind: kind?.0, url: url?, headers, concurrency: concurrency as u32, rate, breaker })
-}
-
-fn read_breaker(section: &mut Section<'_, '_>) -> BreakerSettings {
-    let mut failure_threshold = FAILURE_THRESHOLD_DEFAULT;
-    let mut recovery_timeout_ms = RECOVERY_TIMEOUT_DEFAULT_MS;
-    if let Some(mut breaker) = section.section("breaker") {
-        let threshold = breaker.integer("failureThreshold", 1..=FAILURE_THRESHOLD_MOST);
-        failure_threshold = threshold.unwrap_or(failure_threshold);
-        let timeout = breaker.integer("recoveryTimeoutMs", 1..=RECOVERY_TIMEOUT_MOST_MS);
-        recovery_timeout_ms = timeout.unwrap_or(recovery_timeout_ms);
-        breaker.finish();
-    }
-    let recovery_timeout = Duration::from_millis(recovery_timeout_ms as u64);
-    BreakerSettings { failure_threshold: failure_threshold as u32, recovery_timeout }
 }
 
 pub(super) fn read_registry(root: &mut Section<'_, '_>) -> Option<RegistrySettings> {

@@ -3,6 +3,7 @@
 //! A file is parsed first and understood afterwards: every mistake in it is reported at once, with its place and its remedy, and what comes
 //! out is valid by construction. Each default is what `default.toml` beside this file says.
 
+mod breaker;
 mod check;
 mod connector;
 mod document;
@@ -21,7 +22,7 @@ use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
-pub use connector::{BreakerSettings, ConnectorKind, ConnectorSettings, RegistrySettings};
+pub use connector::{ConnectorKind, ConnectorSettings, RegistrySettings};
 pub use environment::{Environment, FixedEnvironment, ProcessEnvironment, REFERENCED_FILE_BYTES};
 pub use kafka::KafkaSettings;
 pub use mistake::{Mistake, Mistakes, Place, nearest};

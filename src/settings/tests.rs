@@ -1,7 +1,6 @@
 //! Tests of settings: a file and variables go in, settings or all mistakes come out.
 
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use super::*;
 
@@ -74,7 +73,7 @@ fn every_example_of_the_default_file_is_valid() {
     assert_eq!(billing.kind, ConnectorKind::Http);
     assert_eq!(billing.headers["authorization"].expose(), "Bearer hunter2");
     assert_eq!(billing.rate, Some(50.0));
-    assert_eq!(billing.breaker.recovery_timeout, Duration::from_secs(30));
+    assert_eq!(billing.breaker.wait_duration_in_open_state_ms, 30_000);
     assert_eq!(settings.registry.unwrap().headers["authorization"].expose(), "Basic aHVudGVyMg==");
 }
 

@@ -61,6 +61,17 @@ pub struct Change {
     pub at: SystemTime,
     /// The records that were lost, where that is the problem.
     pub lost: Option<LostOffsets>,
+    /// How a circuit breaker has turned, if it is about that.
+    pub turn: Option<Turn>,
+}
+
+/// The state that a circuit breaker had, and the one that it has since.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Turn {
+    /// Before.
+    pub from: &'static str,
+    /// Since.
+    pub to: &'static str,
 }
 
 /// Records of one partition that were deleted before they were read.
@@ -111,7 +122,7 @@ pub struct Readiness {
 impl Problem {
     fn change(&self, raised: bool, at: SystemTime) -> Change {
         let Problem { kind, subject, message, since: _ } = self.clone();
-        Change { kind, subject, message, raised, at, lost: None }
+        Change { kind, subject, message, raised, at, lost: None, turn: None }
     }
 }
 
@@ -208,6 +219,34 @@ impl Health {
         let key = (kind, subject.to_owned());
         if state.problems.len() < PROBLEMS || state.problems.contains_key(&key) {
             state.problems.insert(key, problem);
+        }
+    }
+
+    /// A circuit breaker has turned. Every turn is told; `wrong` says what is wrong since, or that it says so no more.
+    pub fn turned(
+        &self,
+        kind: &'static str,
+        subject: &str,
+        (wrong, message): (bool, &str),
+        turn: Turn,
+        now: SystemTime,
+    ) {
+        let problem = Problem { kind, subject: subject.to_owned(), message: message.to_owned(), since: now };
+        let key = (kind, subject.to_owned());
+        let mut state = self.state();
+        let (was_wrong, has_room) = (state.problems.contains_key(&key), state.problems.len() < PROBLEMS);
+        match state.problems.entry(key) {
+            Entry::Occupied(mut known) if wrong => known.get_mut().message.clone_from(&problem.message),
+            Entry::Occupied(known) => drop(known.remove()),
+            Entry::Vacant(place) if wrong && has_room => drop(place.insert(problem.clone())),
+            Entry::Vacant(_) => {}
+        }
+        state.tell(&Change { turn: Some(turn), ..problem.change(wrong, now) });
+        drop(state);
+        match (was_wrong, wrong) {
+            (false, true) => tracing::warn!(kind, subject, error = message, "a problem needs attention"),
+            (true, false) => tracing::info!(kind, subject, "a problem is mended"),
+            (true, true) | (false, false) => {}
         }
     }
 

@@ -191,7 +191,7 @@ fn unopened(workflow: &WorkflowId, version: Option<&str>, around: &Around<'_>) -
 
 fn at_connector(connector: &str, breaker: &Breaker, now_ms: i64) -> Why {
     let wanted = breaker.wanted.as_ref().filter(|wanted| wanted.holds(now_ms));
-    let open: Vec<_> = breaker.said.iter().filter(|(_, said)| said.state == "open").collect();
+    let open: Vec<_> = breaker.said.iter().filter(|(_, said)| said.state != "closed").collect();
     let (says, until_ms) = match (wanted, open.first()) {
         (Some(wanted), _) => {
             let until =
@@ -202,7 +202,7 @@ fn at_connector(connector: &str, breaker: &Breaker, now_ms: i64) -> Why {
         }
         (None, Some((instance, said))) => {
             let others = if open.len() > 1 { format!(" and {} more", open.len() - 1) } else { String::new() };
-            (format!("whose circuit breaker is open since {} on {instance}{others}", said.since), None)
+            (format!("whose circuit breaker is {} since {} on {instance}{others}", said.state, said.since), None)
         }
         (None, None) => {
             ("whose circuit breaker is closed: it is called, or comes as soon as its limits let it".into(), None)

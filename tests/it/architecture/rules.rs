@@ -7,7 +7,7 @@ use super::source::Source;
 const LAYERS: &[(&str, &[&str])] = &[
     ("engine", &[]),
     ("net", &[]),
-    ("settings", &["net"]),
+    ("settings", &["engine", "net"]),
     ("telemetry", &["engine"]),
     ("expression", &["engine"]),
     ("breaker_store", &[]),

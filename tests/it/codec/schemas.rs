@@ -7,7 +7,7 @@ use apache_avro::schema::{RecordField, Schema};
 use apache_avro::schema_compatibility::SchemaCompatibility;
 use apache_avro::types::Value as Avro;
 use serde_json::Value as Json;
-use tidegate::codec::alert::{self, Alert, LostRange, Severity};
+use tidegate::codec::alert::{self, Alert, BreakerTurn, LostRange, Severity};
 use tidegate::codec::avro::{SchemaKey, WriterSchema};
 use tidegate::codec::breaker_override::BreakerOverride;
 use tidegate::codec::readable;
@@ -347,11 +347,15 @@ fn alerts_and_starts_conform() {
         instance: "host-1".into(),
         time_ms: 1,
         lost: Some(lost),
+        breaker: None,
     };
     let topic = Arc::from("tidegate.alerts");
-    for (raised, lost) in [(true, alert.lost.clone()), (false, None)] {
+    let turns =
+        ["closed", "open", "half-open", "forced-open", "disabled"].map(|to| Some(BreakerTurn { from: "closed", to }));
+    let cases = [(true, alert.lost.clone(), None), (false, None, None)];
+    for (raised, lost, breaker) in cases.into_iter().chain(turns.map(|turn| (true, None, turn))) {
         // Milliseconds are there also where they are none.
-        let alert = Alert { raised, lost, time_ms: i64::from(raised), ..alert.clone() };
+        let alert = Alert { raised, lost, breaker, time_ms: i64::from(raised), ..alert.clone() };
         let record = alert::encode(&alert, "dev", &topic, Encoding::Json);
         same("alert", IDS.alerts, &alert::encode(&alert, "dev", &topic, Encoding::Avro(IDS)), &record);
         let value = record.value.as_deref().unwrap();

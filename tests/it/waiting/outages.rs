@@ -78,6 +78,16 @@ fn an_open_breaker_parks_its_own_work_and_nothing_else() {
     let ended: Vec<String> = broker.committed(&executions).iter().map(execution_name).collect();
     assert_eq!(ended.iter().filter(|it| it.ends_with(" parked completed")).count(), events);
     assert!(by_key(&down.entries()).len() == 2 * events);
+    // Every change of the breaker is told, and each begins where the one before ended.
+    let alerts = broker.committed(&world.topic("alerts"));
+    let told = alerts.iter().map(|it| serde_json::from_slice(it.payload().expect("a value")).expect("JSON"));
+    let turns: Vec<serde_json::Value> = told.filter(|it: &serde_json::Value| it["subject"] == "down").collect();
+    let turn = |it: &serde_json::Value, name: &str| it["breaker"][name].as_str().map(str::to_owned);
+    assert!(turns.windows(2).all(|it| turn(&it[0], "to") == turn(&it[1], "from")), "{turns:?}");
+    let (first, last) = (&turns[0], &turns[turns.len() - 1]);
+    assert_eq!((turn(first, "from").as_deref(), turn(first, "to").as_deref()), (Some("closed"), Some("open")));
+    assert_eq!((turn(last, "from").as_deref(), turn(last, "to").as_deref()), (Some("half_open"), Some("closed")));
+    assert_eq!((&first["state"], &last["state"]), (&"raised".into(), &"cleared".into()));
 }
 
 #[test]
