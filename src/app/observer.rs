@@ -99,24 +99,33 @@ impl LaneObserver {
         let whole = |count: i64| u64::try_from(count).ok().filter(|count| *count > 0);
         for (id, workflow) in &tally.workflows {
             let slot = id.as_ref().map_or(WorkflowSlot::NONE, |id| counts.workflow(id));
-            for (status, count) in &workflow.finished {
-                let Some(count) = whole(*count) else { continue };
-                counts.executions(slot, status.name(), count, duration);
+            if let Some(matched) = whole(workflow.matched) {
+                counts.events_matched(slot, matched);
             }
             if let Some(began) = whole(workflow.began) {
-                counts.executions_began(slot, began);
+                counts.executions_started(slot, began);
+            }
+            for (status, count) in &workflow.finished {
+                let Some(count) = whole(*count) else { continue };
+                counts.executions_finished(slot, status.name(), count, duration);
             }
             for (status, (count, took_ms)) in &workflow.ended {
                 let Some(count) = whole(*count) else { continue };
                 // One batch holds few of one workflow: what they took on average stands for each.
                 let took = Duration::from_millis(took_ms.unsigned_abs() / count);
-                counts.executions_ended(slot, status.name(), count, took);
+                counts.executions_finished(slot, status.name(), count, took);
             }
-            for ((step, status), count) in &workflow.steps {
+            for ((step, status), (count, took_ms)) in &workflow.steps {
                 // A skipped step was never tried.
                 let Some(count) = whole(*count).filter(|_| *status != StepStatus::Skipped) else { continue };
                 let step = counts.step(slot, step);
                 counts.steps_attempted(step, status.name(), count);
+                counts.steps_finished(step, count, Duration::from_millis(took_ms.unsigned_abs() / count));
+            }
+            for (step, count) in &workflow.retried {
+                let Some(count) = whole(*count) else { continue };
+                let step = counts.step(slot, step);
+                counts.steps_attempted(step, StepStatus::Failed.name(), count);
             }
             for (reason, count) in &workflow.dead_letters {
                 let Some(count) = whole(*count) else { continue };

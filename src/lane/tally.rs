@@ -5,7 +5,7 @@ use std::sync::Arc;
 use rustc_hash::FxHashMap;
 
 use crate::engine::batch::SourcePartition;
-use crate::engine::execution::{FIRST_RUN, Left, Subject};
+use crate::engine::execution::{FIRST_RUN, Left, Subject, Waited};
 use crate::engine::expression::StepStatus;
 use crate::engine::record::{ExecutionStatus, Output, Reason};
 use crate::engine::workflow::Workflow;
@@ -37,14 +37,18 @@ pub struct SourceTally {
 /// Counts of one workflow.
 #[derive(Clone, Debug, Default)]
 pub struct WorkflowTally {
-    /// Executions that began and ended without a wait, by how they ended.
-    pub finished: FxHashMap<ExecutionStatus, i64>,
-    /// Executions that began and wait.
+    /// Executions that began because an event matched.
+    pub matched: i64,
+    /// Executions that began, later runs and sub-workflows among them.
     pub began: i64,
+    /// Executions that ended without a wait, by how they ended.
+    pub finished: FxHashMap<ExecutionStatus, i64>,
     /// Executions that had waited, by how they ended, with how long they took in all, in milliseconds.
     pub ended: FxHashMap<ExecutionStatus, (i64, i64)>,
-    /// Steps by id and outcome.
-    pub steps: FxHashMap<(Arc<str>, StepStatus), i64>,
+    /// Steps by id and outcome, with how long they took in all, in milliseconds.
+    pub steps: FxHashMap<(Arc<str>, StepStatus), (i64, i64)>,
+    /// Attempts of steps that failed and are made again.
+    pub retried: FxHashMap<Arc<str>, i64>,
     /// Dead letters by reason.
     pub dead_letters: FxHashMap<Reason, i64>,
     /// What became of work that was brought back.
@@ -91,9 +95,13 @@ impl Tally {
 
     fn change(&mut self, subject: &Subject, left: &Left, by: i64, now_ms: i64) {
         let of = self.workflow(subject.workflow());
+        let is_pending = matches!(left.status, Some(ExecutionStatus::Pending) | None);
+        if subject.begins() && !is_pending {
+            of.began += by;
+            of.matched += if subject.was_matched() { by } else { 0 };
+        }
         match (left.status, subject.waited_since_ms()) {
-            (Some(ExecutionStatus::Running), None) => of.began += by,
-            (Some(ExecutionStatus::Running), Some(_)) | (Some(ExecutionStatus::Pending) | None, _) => {}
+            (Some(ExecutionStatus::Running | ExecutionStatus::Pending) | None, _) => {}
             (Some(status), None) => *of.finished.entry(status).or_default() += by,
             (Some(status), Some(since_ms)) => {
                 let (count, took_ms) = of.ended.entry(status).or_default();
@@ -101,13 +109,19 @@ impl Tally {
                 *took_ms += by * now_ms.saturating_sub(since_ms).max(0);
             }
         }
-        for (step, status) in &left.over {
-            *of.steps.entry((step.clone(), *status)).or_default() += by;
+        for Waited { step, status, took_ms } in &left.over {
+            let (count, all_ms) = of.steps.entry((step.clone(), *status)).or_default();
+            *count += by;
+            *all_ms += by * took_ms;
+        }
+        for step in &left.retried {
+            *of.retried.entry(step.clone()).or_default() += by;
         }
         if let Subject::Execution(execution) = subject {
             for step in &left.steps {
+                // It ran within the part, which takes no time that would be worth a clock.
                 let id = execution.plan.steps()[step.step].id.clone();
-                *of.steps.entry((id, step.status)).or_default() += by;
+                of.steps.entry((id, step.status)).or_default().0 += by;
             }
         }
         for (_, output) in &left.outputs {
@@ -138,12 +152,11 @@ impl Tally {
         for (id, workflow) in other.workflows {
             let mine = self.workflows.entry(id).or_default();
             add(&mut mine.finished, workflow.finished);
+            mine.matched += workflow.matched;
             mine.began += workflow.began;
-            for (status, (count, took_ms)) in workflow.ended {
-                let of = mine.ended.entry(status).or_default();
-                *of = (of.0 + count, of.1 + took_ms);
-            }
-            add(&mut mine.steps, workflow.steps);
+            add_timed(&mut mine.ended, workflow.ended);
+            add_timed(&mut mine.steps, workflow.steps);
+            add(&mut mine.retried, workflow.retried);
             add(&mut mine.dead_letters, workflow.dead_letters);
             add(&mut mine.replayed, workflow.replayed);
         }
@@ -158,6 +171,13 @@ fn replayed(subject: &Subject, left: &Left) -> Option<Replayed> {
     }
     let status = left.status.filter(|status| *status != ExecutionStatus::Running)?;
     subject.run().filter(|run| *run > FIRST_RUN).map(|_| Replayed::Ended(status))
+}
+
+fn add_timed<K: Eq + std::hash::Hash>(to: &mut FxHashMap<K, (i64, i64)>, from: FxHashMap<K, (i64, i64)>) {
+    for (key, (count, took_ms)) in from {
+        let of = to.entry(key).or_default();
+        *of = (of.0 + count, of.1 + took_ms);
+    }
 }
 
 fn add<K: Eq + std::hash::Hash>(to: &mut FxHashMap<K, i64>, from: FxHashMap<K, i64>) {

@@ -188,41 +188,37 @@ impl LaneMetrics {
 
     /// An event matched a workflow.
     pub fn event_matched(&mut self, workflow: WorkflowSlot) {
-        self.change_workflow(workflow).matched.pending += 1;
+        self.events_matched(workflow, 1);
+    }
+
+    /// So many events matched a workflow.
+    pub fn events_matched(&mut self, workflow: WorkflowSlot, count: u64) {
+        self.change_workflow(workflow).matched.pending += count;
     }
 
     /// An execution started.
     pub fn execution_started(&mut self, workflow: WorkflowSlot) {
-        self.change_workflow(workflow).started.pending += 1;
+        self.executions_started(workflow, 1);
+    }
+
+    /// So many executions started.
+    pub fn executions_started(&mut self, workflow: WorkflowSlot, count: u64) {
+        self.change_workflow(workflow).started.pending += count;
     }
 
     /// An execution ended.
     pub fn execution_finished(&mut self, workflow: WorkflowSlot, status: &'static str, duration: Duration) {
-        let cells = self.change_workflow(workflow);
-        cells.finished.add(status, 1);
-        cells.duration.add(duration, 1);
-        self.flush_if_full(|lane| &lane.workflows[workflow.0].duration);
+        self.executions_finished(workflow, status, 1, duration);
     }
 
-    /// So many executions began and ended within one batch: each was matched, started and finished, and took that long.
-    pub fn executions(&mut self, workflow: WorkflowSlot, status: &'static str, count: u64, duration: Duration) {
-        let cells = self.change_workflow(workflow);
-        cells.matched.pending += count;
-        cells.started.pending += count;
-        cells.finished.add(status, count);
-        cells.duration.add(duration, count);
-        self.flush_if_full(|lane| &lane.workflows[workflow.0].duration);
-    }
-
-    /// So many executions began and wait: each was matched and started.
-    pub fn executions_began(&mut self, workflow: WorkflowSlot, count: u64) {
-        let cells = self.change_workflow(workflow);
-        cells.matched.pending += count;
-        cells.started.pending += count;
-    }
-
-    /// So many executions ended that had waited, and each took that long.
-    pub fn executions_ended(&mut self, workflow: WorkflowSlot, status: &'static str, count: u64, duration: Duration) {
+    /// So many executions ended, and each took that long.
+    pub fn executions_finished(
+        &mut self,
+        workflow: WorkflowSlot,
+        status: &'static str,
+        count: u64,
+        duration: Duration,
+    ) {
         let cells = self.change_workflow(workflow);
         cells.finished.add(status, count);
         cells.duration.add(duration, count);
@@ -241,7 +237,12 @@ impl LaneMetrics {
 
     /// A step ended after all its attempts.
     pub fn step_finished(&mut self, step: StepSlot, duration: Duration) {
-        self.change_step(step).duration.add(duration, 1);
+        self.steps_finished(step, 1, duration);
+    }
+
+    /// So many ended, and each took that long.
+    pub fn steps_finished(&mut self, step: StepSlot, count: u64, duration: Duration) {
+        self.change_step(step).duration.add(duration, count);
         self.flush_if_full(|lane| &lane.steps[step.0].duration);
     }
 

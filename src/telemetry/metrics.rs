@@ -84,7 +84,7 @@ define_metrics! {
     ExecutionDuration = "tidegate_execution_duration_seconds", Kind::Histogram(EXECUTION_SECONDS), ["workflow"], "From the start of an execution to its end, waiting included.";
     ExecutionsWaiting = "tidegate_executions_waiting", Kind::Gauge, ["reason"], "Executions that wait on this instance: for a point in time (timer), a permit of a connector, the answer to a call (calling), an approval, a sub-workflow (workflow), their turn, or a definition that is not installed.";
     StepAttempts = "tidegate_step_attempts_total", Kind::Counter, ["workflow", "step", "outcome"], "Attempts of steps, by outcome.";
-    StepDuration = "tidegate_step_duration_seconds", Kind::Histogram(EXECUTION_SECONDS), ["workflow", "step"], "From the start of a step to its end, all attempts included.";
+    StepDuration = "tidegate_step_duration_seconds", Kind::Histogram(EXECUTION_SECONDS), ["workflow", "step"], "From the start of a step to its end, all attempts included; of a step that runs in place, 0.";
     DeadLetters = "tidegate_dead_letters_total", Kind::Counter, ["workflow", "reason"], "Dead letters written; the workflow is empty for what never was an execution.";
     Replayed = "tidegate_replayed_total", Kind::Counter, ["outcome"], "Dead letters that were brought back: how the executions ended, or whether the records were understood.";
     ConsumerLag(held) = "tidegate_consumer_lag_records", Kind::Gauge, ["topic", "partition"], "Records of an owned partition that are not yet processed and committed; absent for a partition that moved away.";

@@ -111,8 +111,10 @@ fn counting_many_at_once_is_counting_each() {
     lane.events_unmatched(topic, 2);
     lane.events_undecodable(topic, "json", 3);
     // More than may wait for their buckets, with nobody to do the upkeep.
-    lane.executions(workflow, "completed", 200_000, Duration::from_millis(500));
-    lane.executions(workflow, "failed", 5, Duration::from_secs(2));
+    lane.events_matched(workflow, 200_005);
+    lane.executions_started(workflow, 200_005);
+    lane.executions_finished(workflow, "completed", 200_000, Duration::from_millis(500));
+    lane.executions_finished(workflow, "failed", 5, Duration::from_secs(2));
     lane.steps_attempted(step, "completed", 4);
     lane.dead_letters(workflow, "step", 6);
     lane.flush();
@@ -160,7 +162,7 @@ fn lanes_and_upkeep_at_the_same_time_lose_no_sample() {
                 let mut lane = metrics.lane(number);
                 let workflow = lane.workflow("w");
                 for _ in 0..100 {
-                    lane.executions(workflow, "completed", 500, Duration::from_secs(1));
+                    lane.executions_finished(workflow, "completed", 500, Duration::from_secs(1));
                     lane.flush();
                 }
             });

@@ -147,6 +147,17 @@ pub struct Stop {
     pub failure: Failure,
 }
 
+/// A step whose wait was over, for whoever counts it.
+#[derive(Clone, Debug)]
+pub struct Waited {
+    /// Its id.
+    pub step: Arc<str>,
+    /// How it ended.
+    pub status: StepStatus,
+    /// From its start to its end, in milliseconds, all attempts included.
+    pub took_ms: i64,
+}
+
 /// What a subject leaves to be written.
 #[derive(Debug)]
 pub struct Left {
@@ -157,7 +168,9 @@ pub struct Left {
     /// How each step ended that ran in place, with the lines that `log` steps write.
     pub steps: Vec<StepRun>,
     /// How each step ended whose wait was over.
-    pub over: Vec<(Arc<str>, StepStatus)>,
+    pub over: Vec<Waited>,
+    /// The steps of which an attempt failed that is made again.
+    pub retried: Vec<Arc<str>>,
     /// Where the execution stands now, if it waits.
     pub checkpoint: Option<Arc<Checkpoint>>,
 }
@@ -327,12 +340,29 @@ impl Subject {
         }
     }
 
-    /// When the run began that goes on here, milliseconds since the Unix epoch; None for one that begins here, and for what is none.
+    /// Whether a run begins here: what waits for its turn begins when that comes. False for what is none.
+    pub fn begins(&self) -> bool {
+        match self {
+            Subject::Execution(it) => it.before.as_ref().is_none_or(|before| before.begins),
+            Subject::Unrunnable(it) => it.waited.is_none(),
+            Subject::Undecodable(_) | Subject::Unmatched(_) | Subject::Again(_) => false,
+        }
+    }
+
+    /// Whether it is there because an event matched: it is no later run, and nobody's sub-workflow.
+    pub fn was_matched(&self) -> bool {
+        let parent = match self {
+            Subject::Execution(it) => it.before.as_ref().and_then(|before| before.checkpoint.parent.as_ref()),
+            Subject::Unrunnable(it) => it.waited.as_ref().and_then(|checkpoint| checkpoint.parent.as_ref()),
+            Subject::Undecodable(_) | Subject::Unmatched(_) | Subject::Again(_) => None,
+        };
+        self.run() == Some(FIRST_RUN) && parent.is_none()
+    }
+
+    /// When the run was asked for that goes on here, milliseconds since the Unix epoch; None for one that is not in the journal, and for what is none.
     pub fn waited_since_ms(&self) -> Option<i64> {
         match self {
-            Subject::Execution(execution) => {
-                execution.before.as_ref().filter(|before| !before.begins).map(|_| execution.started_ms)
-            }
+            Subject::Execution(execution) => execution.before.as_ref().map(|_| execution.started_ms),
             Subject::Unrunnable(unrunnable) => unrunnable.waited.as_ref().map(|checkpoint| checkpoint.started_ms),
             Subject::Undecodable(_) | Subject::Unmatched(_) | Subject::Again(_) => None,
         }
@@ -458,7 +488,7 @@ impl Left {
     /// One record, and nothing that ran.
     fn only(output: Output) -> Left {
         let outputs = vec![(None, output)];
-        Left { outputs, status: None, steps: Vec::new(), over: Vec::new(), checkpoint: None }
+        Left { outputs, status: None, steps: Vec::new(), over: Vec::new(), retried: Vec::new(), checkpoint: None }
     }
 }
 

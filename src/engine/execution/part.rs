@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::kin;
-use super::{Before, Execution, FIRST_RUN, Left, News, Over, StepResults, Stop, journal_output};
+use super::{Before, Execution, FIRST_RUN, Left, News, Over, StepResults, Stop, Waited, journal_output};
 use crate::engine::checkpoint::{Checkpoint, Content, History, Parent, StepWait};
 use crate::engine::expression::{Scope, StepStatus, StepView};
 use crate::engine::ids::DeadLetterId;
@@ -81,14 +81,18 @@ impl Execution {
                 .push((None, Output::Execution(Box::new(self.record(status, fatal.as_ref(), &over, &steps, now_ms)))));
         }
         let kin = if goes_on { self.opened() } else { self.kin(status, fatal.as_ref(), &waits, &over, &steps) };
-        let waited = over.iter().map(|it| (it.step.id.clone(), it.step.status)).collect();
+        let waited = |Over { step, .. }: &Over| {
+            let took_ms = step.ended_ms.saturating_sub(step.started_ms).max(0);
+            Waited { step: step.id.clone(), status: step.status, took_ms }
+        };
+        let waited = over.iter().map(waited).collect();
         let checkpoint = goes_on.then(|| Arc::new(self.checkpoint(over, &steps, waits, output_bytes, now_ms)));
         if let Some(record) = self.journal_record(checkpoint.clone()) {
             outputs.push((None, Output::Journal(Box::new(record))));
         }
         outputs.extend(kin.into_iter().map(|output| (None, output)));
         outputs.extend(self.along.as_deref().map(|record| (None, journal_output(record))));
-        Left { outputs, status: Some(status), steps, over: waited, checkpoint }
+        Left { outputs, status: Some(status), steps, over: waited, retried: self.retried(), checkpoint }
     }
 
     /// It has to wait for its turn: its owner knows when that is.
@@ -118,7 +122,7 @@ impl Execution {
     ) -> Left {
         let along = self.along.as_deref().map(journal_output);
         let outputs = outputs.into_iter().chain(along).map(|output| (None, output)).collect();
-        Left { outputs, status: Some(status), steps: Vec::new(), over: Vec::new(), checkpoint }
+        Left { outputs, status: Some(status), steps: Vec::new(), over: Vec::new(), retried: Vec::new(), checkpoint }
     }
 
     /// It cannot wait for its turn: the journal does not take it.
@@ -213,6 +217,12 @@ impl Execution {
             first_ms: over.first_failure_ms,
             last_ms: over.step.ended_ms,
         })
+    }
+
+    /// The steps of which an attempt failed that is made again.
+    fn retried(&self) -> Vec<Arc<str>> {
+        let changed = self.before.iter().flat_map(|before| &before.news.changed);
+        changed.filter(|wait| wait.failed.is_some()).map(|wait| wait.step.clone()).collect()
     }
 
     /// What is told and mailed of steps that begin to wait.

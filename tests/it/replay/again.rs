@@ -35,7 +35,12 @@ fn only_what_had_not_succeeded_runs_again() {
         "{said}"
     );
     let replayed = format!("tidegate_replayed_total{{outcome=\"completed\"}} {events}");
-    assert!(failing.world.metrics("alone").lines().any(|line| line == replayed));
+    let metrics = failing.world.metrics("alone");
+    let shows = |series: String| assert!(metrics.lines().any(|line| line == series), "{series}: {metrics}");
+    shows(replayed);
+    // Nothing has matched once more; each began twice.
+    shows(format!("tidegate_events_matched_total{{workflow=\"pays\"}} {events}"));
+    shows(format!("tidegate_executions_started_total{{workflow=\"pays\"}} {}", 2 * events));
 }
 
 #[test]

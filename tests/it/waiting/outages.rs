@@ -44,6 +44,21 @@ fn failures_that_pass_are_tried_again() {
     assert_eq!(by_key.len(), 2 * events);
     let attempts = |key: &str| 1 + key.bytes().map(usize::from).sum::<usize>() % 3;
     assert!(by_key.iter().all(|(key, calls)| calls.len() == attempts(key)), "as often as it takes, and no more");
+    // Each attempt is counted, and each step by how long it took with all of them.
+    let metrics = world.metrics("alone");
+    let sum = |series: &str| -> usize {
+        let of = metrics.lines().filter_map(|line| line.strip_prefix("tidegate_")?.strip_prefix(series));
+        of.filter(|rest| !rest.contains("\"ship\""))
+            .filter_map(|rest| rest.rsplit(' ').next()?.parse::<f64>().ok())
+            .sum::<f64>() as usize
+    };
+    let failed = metrics
+        .lines()
+        .filter(|line| line.starts_with("tidegate_step_attempts_total") && line.contains("outcome=\"failed\""));
+    let failed: usize = failed.filter_map(|line| line.rsplit(' ').next()?.parse::<usize>().ok()).sum();
+    assert_eq!((sum("step_attempts_total{"), failed), (entries.len(), entries.len() - 2 * events), "{metrics}");
+    assert_eq!((sum("step_duration_seconds_count{"), sum("events_matched_total{")), (2 * events, events), "{metrics}");
+    assert!(sum("step_duration_seconds_sum{") > 0, "{metrics}");
 }
 
 #[test]
