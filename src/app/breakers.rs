@@ -24,6 +24,8 @@ pub struct Breaker {
     pub wanted: Option<BreakerOverride>,
     /// What instances said last. One that never said anything is not listed: its breaker was never open.
     pub said: BTreeMap<String, Said>,
+    /// What its target has asked for, as instances say it: no calls until a moment.
+    pub asked: BTreeMap<String, String>,
 }
 
 /// What an instance said last of a breaker.
@@ -50,7 +52,15 @@ pub fn read(
     reader.read_to_end(READ_WITHIN, |mut record| {
         translate(&mut record);
         let Some(alert) = record.value.as_deref().and_then(AlertState::decode) else { return };
-        if alert.name == problems::BREAKER && is_known(&alert.subject) {
+        let connector =
+            problems::connector_of(&alert.subject).filter(|it| alert.name == problems::RETRY_AFTER && is_known(it));
+        if let Some(connector) = connector {
+            let asked = &mut found.entry(connector.to_owned()).or_default().asked;
+            match alert.state.as_str() {
+                "raised" => drop(asked.insert(alert.instance, alert.message)),
+                _ => drop(asked.remove(&alert.instance)),
+            }
+        } else if alert.name == problems::BREAKER && is_known(&alert.subject) {
             let state = match (alert.breaker.as_ref().map(|turned| &*turned.to), &*alert.state) {
                 (Some("half_open"), _) => "half-open",
                 (_, "raised") => "open",

@@ -28,9 +28,15 @@ pub const REGISTRY: &str = "registry";
 /// The circuit breaker of a connector lets no call through.
 pub const BREAKER: &str = "breaker";
 
+/// The target of a connector has asked to be left alone for a while.
+pub const RETRY_AFTER: &str = "retry-after";
+
+/// What subjects start with that are connectors, of problems beside that of their breakers.
+const CONNECTOR: &str = "connector/";
+
 /// Problems of a process: they end with it, whether it could say so or not. A breaker that the next one finds open is said again.
-const OF_A_PROCESS: [&str; 7] =
-    [CLIENT_TROUBLE, LANE_RESTARTS, DUPLICATE_IDENTITY, TOPICS, PARTITIONS_UNASSIGNED, REGISTRY, BREAKER];
+const OF_A_PROCESS: [&str; 8] =
+    [CLIENT_TROUBLE, LANE_RESTARTS, DUPLICATE_IDENTITY, TOPICS, PARTITIONS_UNASSIGNED, REGISTRY, BREAKER, RETRY_AFTER];
 
 /// The problem that an alert of an earlier process of the same instance tells of, if it ended with that process. A start takes system
 /// topics as they are, so those that were recreated before it are no problem any more.
@@ -43,6 +49,7 @@ pub fn ended_with_its_process(name: &str, subject: &str) -> Option<&'static str>
 /// How bad a problem is.
 pub fn severity(kind: &str) -> Severity {
     match kind {
+        RETRY_AFTER => Severity::Info,
         LOST_RECORDS | TOPIC_RECREATED | OFFSETS_EXPIRED | OFFSET_UNUSABLE => Severity::Critical,
         _ => Severity::Warning,
     }
@@ -56,4 +63,14 @@ pub fn source(topic: &str) -> String {
 /// A system topic, as the subject of a problem.
 pub fn system_topic(topic: &str) -> String {
     format!("{SYSTEM_TOPIC}{topic}")
+}
+
+/// A connector, as the subject of a problem that is not its breaker's, which has a record of its own.
+pub fn connector(name: &str) -> String {
+    format!("{CONNECTOR}{name}")
+}
+
+/// The connector that such a subject is.
+pub fn connector_of(subject: &str) -> Option<&str> {
+    subject.strip_prefix(CONNECTOR)
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::SystemTime;
 
-use super::problems::BREAKER;
+use super::problems::{self, BREAKER, RETRY_AFTER};
 use super::purge::Done;
 use super::versions::Versions;
 use crate::breaker_store::{BreakerStore, Snapshot};
@@ -15,6 +15,7 @@ use crate::engine::breaker::{BreakerState, Transition};
 use crate::engine::checkpoint::Content;
 use crate::engine::gate::{GatePolicy, LaneId, Rate};
 use crate::engine::record::JournalRecord;
+use crate::engine::value::milliseconds_text;
 use crate::lane::{Caller, Gates, Steady, Waiting};
 use crate::settings::Settings;
 use crate::telemetry::health::{Health, Turn};
@@ -71,7 +72,10 @@ impl SharedWaiting {
                 store.put(connector, open_until_ms);
             }
         };
-        let gates = Arc::new(Gates::new(policies.collect::<BTreeMap<_, _>>(), clock, Box::new(told)));
+        let waits = health.clone();
+        let waits = move |connector: &str, until_ms: Option<u64>| tell_wait(&waits, connector, until_ms);
+        let gates = Gates::new(policies.collect::<BTreeMap<_, _>>(), clock, Box::new(told));
+        let gates = Arc::new(gates.telling_waits(Box::new(waits)));
         for (connector, state) in gates.states() {
             metrics.breaker_stands(&connector, &states, state.name());
             if state == BreakerState::Open {
@@ -145,6 +149,21 @@ const FORCED_OPEN: &str =
 const HALF_OPEN: &str =
     "its circuit breaker is half-open: a call decides whether it closes, and the others wait for that";
 const CLOSED: &str = "its circuit breaker is closed: calls are made";
+
+/// Says what a target has asked for, or that it is over.
+fn tell_wait(health: &Health, connector: &str, until_ms: Option<u64>) {
+    let (subject, now) = (problems::connector(connector), SystemTime::now());
+    match until_ms {
+        Some(until_ms) => {
+            let until = milliseconds_text(i64::try_from(until_ms).unwrap_or(i64::MAX));
+            let message = format!("its target asked for no calls until {until}: they wait, and are made then");
+            // Asked once more, it is told once more.
+            health.clear(RETRY_AFTER, &subject, now);
+            health.raise(RETRY_AFTER, &subject, &message, now);
+        }
+        None => health.clear(RETRY_AFTER, &subject, now),
+    }
+}
 
 /// Says what a circuit breaker does.
 fn tell(health: &Health, connector: &str, Transition { from, to }: Transition) {

@@ -128,6 +128,9 @@ pub struct AlertState {
     pub state: String,
     /// The instance that said so.
     pub instance: String,
+    /// What is wrong.
+    #[serde(default)]
+    pub message: String,
     /// When it began or ended, RFC 3339.
     pub time: String,
     /// How a circuit breaker has turned.

@@ -181,6 +181,11 @@ impl Gate {
         self.not_before_ms = self.not_before_ms.max(until_ms);
     }
 
+    /// Until when the target asked to be left alone last; 0 if it never did, or an operator knows better.
+    pub fn asked_until_ms(&self) -> u64 {
+        self.not_before_ms
+    }
+
     /// Opens the breaker until a moment: the target refuses our credentials. One that an operator holds closed stays so, but the target
     /// is left alone until then: calls that it refuses cost no attempts, and would be made again at once and without an end.
     pub fn hold(&mut self, until_ms: u64, now_ms: u64) -> News {

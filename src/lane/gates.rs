@@ -14,6 +14,12 @@ use crate::engine::gate::{Gate, GatePolicy, LaneId, News, Parked};
 /// thread; must not block.
 pub type OnTransition = dyn Fn(&str, Transition, Option<u64>) + Send + Sync;
 
+/// Who is told that a target asked to be left alone until a moment of the gates' clock, for longer than a moment; None: that is over. Called
+/// from any thread; must not block.
+pub type OnWait = dyn Fn(&str, Option<u64>) + Send + Sync;
+
+/// What a target asks for is told if it is longer, in milliseconds: who is told of shorter waits learns nothing.
+const WAIT_TOLD_MS: u64 = 5_000;
 /// How long a connector is held open whose credentials are refused, in milliseconds; then one call tries again.
 const HOLD_MS: u64 = 60_000;
 /// Calls at once of a connector that the instance does not know: they end at once.
@@ -24,10 +30,13 @@ pub struct Gates {
     state: Mutex<State>,
     clock: Steady,
     on_transition: Box<OnTransition>,
+    on_wait: Option<Box<OnWait>>,
 }
 
 struct State {
     gates: BTreeMap<Arc<str>, Gate>,
+    /// Those whose targets asked to be left alone, and until when, as far as that was told.
+    told: BTreeMap<Arc<str>, u64>,
     /// The inboxes of the lanes that live.
     lanes: BTreeMap<LaneId, Weak<Inbox>>,
 }
@@ -45,7 +54,13 @@ impl Gates {
             None => Gate::new(policy, Breaker::new(policy.breaker)),
         };
         let gates = policies.into_iter().map(|(name, (policy, open))| (name, gate(policy, open))).collect();
-        Gates { state: Mutex::new(State { gates, lanes: BTreeMap::new() }), clock, on_transition }
+        let state = State { gates, told: BTreeMap::new(), lanes: BTreeMap::new() };
+        Gates { state: Mutex::new(state), clock, on_transition, on_wait: None }
+    }
+
+    /// The same, that also tell what targets ask for.
+    pub fn telling_waits(self, on_wait: Box<OnWait>) -> Gates {
+        Gates { on_wait: Some(on_wait), ..self }
     }
 
     /// A lane lives: it is told in this inbox that it may ask again.
@@ -92,11 +107,20 @@ impl Gates {
         if let Some(wait_ms) = retry_after_ms {
             gate.retry_after(now_ms.saturating_add(wait_ms), now_ms);
         }
+        let asked_until_ms = gate.asked_until_ms();
         let news = gate.finish(permit, outcome, now_ms);
         let open_until_ms = gate.breaker().open_until_ms();
         state.wake(&news);
+        let is_longer = asked_until_ms > now_ms.saturating_add(WAIT_TOLD_MS)
+            && state.told.get(connector).is_none_or(|told| asked_until_ms > told + WAIT_TOLD_MS);
+        if is_longer {
+            state.told.insert(connector.clone(), asked_until_ms);
+        }
         drop(state);
         self.tell(connector, news.transition, open_until_ms);
+        if let Some(told) = self.on_wait.as_ref().filter(|_| is_longer) {
+            told(connector, Some(asked_until_ms));
+        }
     }
 
     /// A call has ended with the answer that our credentials are refused: nobody calls the target for a while.
@@ -125,12 +149,19 @@ impl Gates {
         self.lock().gates.contains_key(connector)
     }
 
-    /// Time passes: wishes that have ended are over, also while nobody asks.
+    /// Time passes: wishes that have ended are over, and what targets asked for, also while nobody asks.
     pub fn lapse(&self) {
         let now_ms = self.now_ms();
         for (connector, _) in self.states() {
             self.change(&connector, |gate| gate.lapse(now_ms));
         }
+        let mut state = self.lock();
+        let State { gates, told, .. } = &mut *state;
+        let is_over = |connector: &Arc<str>| gates.get(connector).is_none_or(|gate| gate.asked_until_ms() <= now_ms);
+        let over: Vec<Arc<str>> = told.keys().filter(|connector| is_over(connector)).cloned().collect();
+        told.retain(|connector, _| !over.contains(connector));
+        drop(state);
+        over.iter().for_each(|connector| self.on_wait.iter().for_each(|told| told(connector, None)));
     }
 
     fn change(&self, connector: &str, change: impl FnOnce(&mut Gate) -> News) -> bool {

@@ -193,6 +193,11 @@ fn at_connector(connector: &str, breaker: &Breaker, now_ms: i64) -> Why {
     let wanted = breaker.wanted.as_ref().filter(|wanted| wanted.holds(now_ms));
     let open: Vec<_> = breaker.said.iter().filter(|(_, said)| said.state != "closed").collect();
     let (says, until_ms) = match (wanted, open.first()) {
+        (None, None) if !breaker.asked.is_empty() => {
+            let asked: Vec<String> =
+                breaker.asked.iter().map(|(instance, asked)| format!("{asked} (said by {instance})")).collect();
+            (asked.join("; "), None)
+        }
         (Some(wanted), _) => {
             let until =
                 wanted.expires_ms.map_or(String::new(), |until_ms| format!(" until {}", milliseconds_text(until_ms)));

@@ -119,6 +119,11 @@ fn a_call_waits_for_its_connector_whose_breaker_an_operator_or_an_instance_has_o
         "connector billing, whose circuit breaker is closed: it is called, or comes as soon as its limits let it";
     tells(&told(&standing, Some(http()), &Breaker::default()), "connector", closed, None);
 
+    let mut asked = Breaker::default();
+    asked.asked.insert("a".into(), "its target asked for no calls until 2025-11-24T16:00:01.000Z".into());
+    let says = "connector billing, its target asked for no calls until 2025-11-24T16:00:01.000Z (said by a)";
+    tells(&told(&standing, Some(http()), &asked), "connector", says, None);
+
     let said = |state, since: &str| Said { state, since: since.into() };
     let mut breaker = Breaker::default();
     breaker.said.insert("a".into(), said("closed", "2025-11-24T15:00:00.000Z"));

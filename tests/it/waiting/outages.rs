@@ -270,3 +270,38 @@ fn calls_come_at_their_rate_while_nothing_else_goes_on() {
     // Whoever has to be woken for each of them takes 250 ms a call.
     assert!(took < Duration::from_secs(9), "slower than its rate: {took:?}");
 }
+
+#[test]
+fn what_a_target_asks_for_is_told_and_explains_what_waits() {
+    let Some(broker) = TestBroker::own() else { return };
+    let ledger = Ledger::start(|_, before| match before {
+        0 => Reply { retry_after: Some(8), ..Reply::now(429) },
+        _ => Reply::now(200),
+    });
+    let out = broker.topic("out", 6);
+    let settings = connector("target", &ledger, "concurrency = 1");
+    let world = World::with(&broker, &[two_calls("pays", "target", &out)], &settings);
+    let _instance = world.instance("alone");
+    send_events(&broker.producer(&[]), &world.source, 0..2, |_| Some("a.x"));
+    let alerts = || -> Vec<serde_json::Value> {
+        let all = broker.committed(&world.topic("alerts"));
+        let all = all.iter().map(|it| serde_json::from_slice(it.payload().expect("a value")).expect("JSON"));
+        all.filter(|it: &serde_json::Value| it["alert"] == "retry-after").collect()
+    };
+    let raised = wait::until("the alert", || alerts().pop());
+    assert_eq!((&raised["subject"], &raised["state"]), (&"connector/target".into(), &"raised".into()));
+    let executions = broker.committed(&world.topic("executions"));
+    let ids = executions.iter().map(|it| String::from_utf8(it.key().expect("a key").to_vec()).expect("text"));
+    let why: Vec<String> = ids
+        .map(|id| {
+            let told = world.output("operator", &["describe", "execution", &id, "-o", "json"]);
+            let told: serde_json::Value = serde_json::from_slice(&told.stdout).expect("JSON");
+            told["waiting"][0]["why"].as_str().expect("it waits").to_owned()
+        })
+        .collect();
+    let asked = why.iter().filter(|it| it.starts_with("connector target, its target asked for no calls until "));
+    let again = why.iter().filter(|it| it.starts_with("retry at "));
+    assert_eq!((asked.count(), again.count()), (1, 1), "{why:?}");
+    assert_completed(&world, "pays", 2);
+    wait::until("it is taken back", || (alerts().pop()?["state"] == "cleared").then_some(()));
+}
