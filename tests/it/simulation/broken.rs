@@ -39,4 +39,24 @@ pub enum Broken {
     ReplayFromMemory,
     /// What was replayed is resolved in a transaction of its own.
     ReplayThenResolve,
+    /// The permit of a call that is broken off is not given back.
+    PermitIsLost,
+    /// The answer to a call of an earlier generation of its breaker decides whether it closes.
+    LateAnswerDecides,
+    /// A breaker that has opened does not wait until its time is over.
+    NoRecovery,
+    /// What the target asked for with `Retry-After` is forgotten.
+    NoRetryAfter,
+    /// The lanes of an instance share no gates.
+    GatesOfEachLane,
+    /// Lanes that are parked are not told that a call has ended.
+    NobodyIsWoken,
+    /// A lane that has nothing to call any more keeps its place before a gate.
+    SlotIsKept,
+    /// Timers go off too early, those of retries among them.
+    NoBackoff,
+    /// Some attempts are not counted that asked nothing of their connector.
+    OnceTooFew,
+    /// Attempts count that asked whether their connector works again.
+    ProbesCount,
 }

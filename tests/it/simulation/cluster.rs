@@ -6,31 +6,29 @@
 use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
-use std::time::Duration;
 
 use tidegate::bench::workload::Random;
 use tidegate::engine::batch::SourcePartition;
-use tidegate::engine::call::{Expected, HttpCall};
 use tidegate::engine::event::{Event, Origin, SourceRecord, Topic, Undecodable};
 use tidegate::engine::execution::{Identity, Left, StepResults, Subject};
-use tidegate::engine::expression::Template;
 use tidegate::engine::fan_out::{self, Found};
 use tidegate::engine::ids::ExecutionId;
 use tidegate::engine::journal::Entry;
 use tidegate::engine::machine::Machine;
 use tidegate::engine::owner::Definition;
-use tidegate::engine::plan::{Action, ChildCall, Dependency, OnError, Plan, Produce, Step, Wait};
+use tidegate::engine::plan::Plan;
 use tidegate::engine::position::Position;
 use tidegate::engine::record::Output;
 use tidegate::engine::registry::Registry;
-use tidegate::engine::retry::{RETRIES, RetryPolicy};
 use tidegate::engine::trigger::{Trigger, TypePattern};
 use tidegate::engine::value::Value;
 use tidegate::engine::workflow::{ContentHash, Status, Workflow, WorkflowId};
 
 use super::broken::Broken;
-use super::lane::Lane;
+use super::faults;
 use super::log::{CommittedOffset, FakeLog, Line, Wrote};
+use super::outages::{self, Outages};
+use super::plans::{ORDERED, ordered, plan_of, plans};
 use super::replay::{self, Operator};
 use super::waiting::{self, LEASES_MS, Target};
 
@@ -72,6 +70,8 @@ pub struct Verdict {
     pub violations: Vec<String>,
     /// Restarts by reason.
     pub restarts: BTreeMap<&'static str, u32>,
+    /// How often which part of a gate kept a call waiting.
+    pub parked: BTreeMap<&'static str, u32>,
     /// Kills and stalls that happened.
     pub faults: u32,
     /// Calls that were made.
@@ -108,7 +108,7 @@ pub fn run(seed: u64, broken: Broken) -> Verdict {
     let expected = shared.expected();
     let journal = (0..JOURNAL).map(|it| JOURNAL_BASE + i32::from(it));
     let mut log = FakeLog::new((0..PARTITIONS).chain(journal).collect());
-    let mut lanes: Vec<Lane> = (0..1 + random.below(3)).map(|it| Lane::new(format!("lane-{it}"), broken)).collect();
+    let mut lanes = faults::lanes(&shared, &mut random, broken);
     let mut operators = [broken, broken].map(Operator::new);
     let mut violations = Vec::new();
     let (mut now_ms, mut faults, mut checked) = (0_i64, 0, 0);
@@ -118,18 +118,15 @@ pub fn run(seed: u64, broken: Broken) -> Verdict {
         now_ms += random.below(4) as i64;
         log.tick(now_ms);
         let at = random.below(lanes.len());
-        let lane = &mut lanes[at];
         let fault_every = if step < STEPS_WITH_MANY { 60 } else { 400 };
-        if !calm && random.below(fault_every) == 0 {
+        if !calm && lanes[at].is_between_halves(now_ms) && random.below(15) == 0 {
             faults += 1;
-            match random.below(10) {
-                0..3 => lane.kill(now_ms, &mut random),
-                3 | 4 => lane.cut_until_ms = now_ms + random.below(400) as i64,
-                5 | 6 => lane.stopped_until_ms = now_ms + random.below(400) as i64,
-                // Long enough that somebody else takes over and calls.
-                _ => lane.stopped_until_ms = now_ms + random.below(1_500) as i64,
-            }
+            faults::stall(&mut lanes, at, &mut random, now_ms);
+        } else if !calm && random.below(fault_every) == 0 {
+            faults += 1;
+            faults::strike(&mut lanes, at, &shared, &mut random, now_ms);
         }
+        let lane = &mut lanes[at];
         if in_peace && log.is_silent(&lane.name, now_ms) {
             lane.keep_up(&shared, &mut log, &mut random, now_ms);
         } else {
@@ -153,7 +150,11 @@ pub fn run(seed: u64, broken: Broken) -> Verdict {
             break;
         }
     }
-    violations.extend(shared.differences(&log, &expected));
+    // What is missing where a run was broken off says nothing.
+    if violations.is_empty() {
+        violations.extend(faults::leaks(&mut lanes, &shared, &log, &mut random, now_ms));
+        violations.extend(shared.differences(&log, &expected));
+    }
     let mut restarts = BTreeMap::new();
     for (reason, count) in lanes.iter().flat_map(|it| &it.restarts) {
         *restarts.entry(*reason).or_default() += count;
@@ -161,7 +162,8 @@ pub fn run(seed: u64, broken: Broken) -> Verdict {
     let calls = *shared.target.calls.borrow();
     let brought_back = operators.iter().map(|it| it.brought_back).sum();
     let read_again = *shared.target.read_again.borrow();
-    Verdict { violations, restarts, faults, calls, read_again, brought_back }
+    let parked = shared.target.parked.take();
+    Verdict { violations, restarts, parked, faults, calls, read_again, brought_back }
 }
 
 impl Shared {
@@ -206,7 +208,7 @@ impl Shared {
             registry,
             broken,
             late: RefCell::default(),
-            target: Target::default(),
+            target: Target::new(outages::policies(random), Outages::new(random)),
             // Nothing, a few executions, and all of them.
             waiting_bytes: [0, 10_000, usize::MAX][random.below(3)],
             lease_ms: LEASES_MS[random.below(2)],
@@ -362,11 +364,6 @@ pub fn wrote_of(subject: &Subject, left: &Left) -> Vec<Wrote> {
     left.outputs.iter().flat_map(|(_, output)| [Some(of(output)), letter(output)].into_iter().flatten()).collect()
 }
 
-fn plan_of(plans: &BTreeMap<&'static str, Arc<Plan>>, id: &WorkflowId) -> Arc<Plan> {
-    let name = id.as_str().split('-').next().unwrap();
-    plans[name].clone()
-}
-
 fn event(topic: &Arc<Topic>, partition: i32, offset: i64, random: &mut Random) -> Event {
     let kind = ["a.x", "a.y", "b.z", "c", POISON][random.below(5)];
     let origin = Origin { topic: topic.clone(), partition, offset };
@@ -399,101 +396,4 @@ pub fn decode(record: SourceRecord) -> Event {
         key: None,
         data: Value::Null,
     }
-}
-
-/// What the workflows do, by the first word of their ids.
-fn plans() -> BTreeMap<&'static str, Arc<Plan>> {
-    BTreeMap::from([
-        ("order", ordered(true)),
-        ("calls", plan(vec![("call", child("waits-6"), &[]), ("ship", produce("shipped-after").1, &[0])])),
-        ("flow", plan(vec![produce("shipped")])),
-        ("refused", plan(vec![produce("refuses")])),
-        (
-            "waits",
-            plan(vec![
-                ("pause", Action::Wait(Wait::Delay(Duration::from_millis(20))), &[]),
-                ("charge", call("x", "/"), &[]),
-                ("notify", call("y", "/"), &[]),
-                ("ship", produce("shipped-late").1, &[0, 1, 2]),
-            ]),
-        ),
-        (
-            "again",
-            plan(vec![
-                ("charge", call("x", MAY_BE_GONE), &[]),
-                ("tell", produce("refuses").1, &[0]),
-                ("notify", call("y", MAY_BE_GONE), &[1]),
-                ("ship", produce("shipped-again").1, &[2]),
-            ]),
-        ),
-        (
-            "gone",
-            plan(vec![
-                ("charge", call("x", "/"), &[]),
-                ("refused", produce("refuses").1, &[0]),
-                ("notify", call("y", "/"), &[1]),
-            ]),
-        ),
-    ])
-}
-
-type NamedStep = (&'static str, Action, &'static [usize]);
-
-fn produce(topic: &str) -> NamedStep {
-    let produce = Produce {
-        topic: Template::Literal(Value::text(topic)),
-        key: None,
-        value: Template::Literal(Value::Null),
-        subject: None,
-        headers: Vec::new(),
-        partition: None,
-    };
-    ("ship", Action::Produce(produce), &[])
-}
-
-/// A path at which some executions find nothing. Where steps wait at the same time, which of them fails first would be a matter of chance.
-pub const MAY_BE_GONE: &str = "/may-be-gone";
-
-/// Starts another workflow.
-fn child(id: &str) -> Action {
-    let (workflow, input) = (WorkflowId::new(id).unwrap(), None);
-    Action::Wait(Wait::Workflow(ChildCall { workflow, version: None, input }))
-}
-
-/// What the workflow is called whose executions of one key run one by one, in order.
-pub const ORDERED: &str = "order-";
-
-fn ordered(by_key: bool) -> Arc<Plan> {
-    let steps = plan(vec![("charge", call("x", MAY_BE_GONE), &[]), ("notify", call("y", "/"), &[0])]);
-    let mut plan = Arc::into_inner(steps).unwrap();
-    plan.turns.by_key = by_key;
-    Arc::new(plan)
-}
-
-fn call(connector: &str, path: &str) -> Action {
-    let retry = RetryPolicy { max_retries: RETRIES, base_delay_ms: 5, max_delay_ms: 40, ..RetryPolicy::default() };
-    Action::Wait(Wait::Http(Box::new(HttpCall {
-        connector: connector.into(),
-        method: "POST".into(),
-        path: Template::Literal(Value::text(path)),
-        query: Vec::new(),
-        headers: Vec::new(),
-        body: None,
-        expect: vec![Expected::Class(2)],
-        timeout: Duration::from_secs(1),
-        retry,
-    })))
-}
-
-/// A step called `tell` goes on if it fails.
-fn plan(steps: Vec<NamedStep>) -> Arc<Plan> {
-    let step = |(id, action, dependencies): NamedStep| Step {
-        id: id.into(),
-        action,
-        dependencies: dependencies.iter().map(|step| Dependency { step: *step, case: None }).collect(),
-        when: None,
-        on_error: if id == "tell" { OnError::Continue } else { OnError::Fail },
-        order: 0,
-    };
-    Arc::new(Plan::new(steps.into_iter().map(step).collect()).unwrap())
 }

@@ -128,6 +128,7 @@ impl Running {
             self.owner.handle_committed(Commit { sequence, sent_ms, named: &named, replaced: &replaced });
         }
         (self.stage, self.rewrites, self.retries) = (Stage::Begin, 0, 0);
+        self.halves = (self.halves.0.saturating_sub(1), self.halves.0 > 0);
         Ok(())
     }
 

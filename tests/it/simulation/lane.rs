@@ -1,21 +1,24 @@
 //! One lane of the simulated cluster: the real machine, batches and reactions, around the fake log.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::rc::Rc;
 
 use tidegate::bench::workload::Random;
 use tidegate::engine::batch::{AssignmentId, Batch, Group};
-use tidegate::engine::checkpoint::Content;
 use tidegate::engine::commit::{self, Attempt, Failure, Reaction, RestartReason};
 use tidegate::engine::execution::Kept;
+use tidegate::engine::gate::LaneId;
 use tidegate::engine::machine::Machine;
 use tidegate::engine::owner::{Commit, Emitted, Owner, Replaced};
 use tidegate::engine::position::Position;
 
 use super::broken::Broken;
+use super::calls::Calls;
 use super::cluster::{Shared, TOPIC_ID};
 use super::committing::group_of;
+use super::gates::Instance;
 use super::log::{CommittedOffset, FakeLog, Rebalance, Wrote};
-use super::waiting::{self, Calls};
+use super::waiting;
 
 /// How far the front of the queue is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,6 +41,9 @@ pub(super) type LineBatch = Batch<LineSubject, Wrote>;
 pub struct Lane {
     /// Its static member id and transactional id.
     pub name: String,
+    id: LaneId,
+    /// The instance that it is a part of.
+    pub instance: Rc<Instance>,
     /// Until when it is stopped, as by SIGSTOP.
     pub stopped_until_ms: i64,
     /// Until then its consumer does not reach the group, while its producer goes on.
@@ -46,7 +52,7 @@ pub struct Lane {
     restart_at_ms: i64,
     /// How often it was started.
     life: u64,
-    broken: Broken,
+    pub(super) broken: Broken,
     /// Why it restarted, how often.
     pub restarts: BTreeMap<&'static str, u32>,
     memory: BTreeMap<i32, Position>,
@@ -77,13 +83,17 @@ pub(super) struct Running {
     pub(super) rewrites: u32,
     pub(super) retries: u32,
     pub(super) mid_event: bool,
+    /// Halves of batches that are to be committed one by one, and whether one of them was.
+    pub(super) halves: (u32, bool),
 }
 
 impl Lane {
     /// A lane that has not started yet.
-    pub fn new(name: String, broken: Broken) -> Lane {
+    pub fn new(number: u32, instance: Rc<Instance>, broken: Broken) -> Lane {
         Lane {
-            name,
+            name: format!("lane-{number}"),
+            id: LaneId(number),
+            instance,
             stopped_until_ms: 0,
             cut_until_ms: 0,
             running: None,
@@ -108,6 +118,11 @@ impl Lane {
         self.running.as_ref().is_none_or(is_busy)
     }
 
+    /// Whether it is at work, and has committed a part of what was to be one batch.
+    pub fn is_between_halves(&self, now_ms: i64) -> bool {
+        now_ms >= self.stopped_until_ms && self.running.as_ref().is_some_and(|it| it.halves.1)
+    }
+
     /// One small step.
     pub fn step(&mut self, shared: &Shared, log: &mut FakeLog, random: &mut Random, now_ms: i64) {
         if now_ms < self.stopped_until_ms {
@@ -129,19 +144,27 @@ impl Lane {
                 _ => self.advance(shared, log, random, now_ms),
             },
         };
-        self.come_to(outcome, now_ms, random);
+        self.come_to(outcome, shared, now_ms, random);
     }
 
     /// Polls, so that the group does not put it out.
     pub fn keep_up(&mut self, shared: &Shared, log: &mut FakeLog, random: &mut Random, now_ms: i64) {
         if self.running.is_some() {
             let outcome = self.poll(shared, log, random, now_ms);
-            self.come_to(outcome, now_ms, random);
+            self.come_to(outcome, shared, now_ms, random);
         }
     }
 
-    fn come_to(&mut self, outcome: Result<(), RestartReason>, now_ms: i64, random: &mut Random) {
+    /// Looks once more at what waits.
+    pub fn settle(&mut self, shared: &Shared, log: &FakeLog, random: &mut Random, now_ms: i64) {
+        if self.running.is_some() {
+            let _ = self.tend(shared, log, random, now_ms);
+        }
+    }
+
+    fn come_to(&mut self, outcome: Result<(), RestartReason>, shared: &Shared, now_ms: i64, random: &mut Random) {
         if let Err(reason) = outcome {
+            self.running().calls.leave(shared, now_ms);
             *self.restarts.entry(reason.name()).or_default() += 1;
             self.kill(now_ms, random);
         }
@@ -157,7 +180,7 @@ impl Lane {
             member_id: None,
             machine: Machine::new(shared.identity.clone()),
             owner: Owner::new(shared.identity.clone(), shared.lease_ms, shared.waiting_bytes),
-            calls: Calls::default(),
+            calls: Calls::new(self.id, self.instance.clone(), self.broken),
             sent_ms: 0,
             replaced: Vec::new(),
             held: BTreeMap::new(),
@@ -171,6 +194,7 @@ impl Lane {
             rewrites: 0,
             retries: 0,
             mid_event: false,
+            halves: (0, false),
         });
     }
 
@@ -191,7 +215,7 @@ impl Lane {
                 return Err(RestartReason::AssignmentLost);
             }
             if !rebalance.revoked.is_empty() {
-                self.release(&rebalance.revoked);
+                self.release(&rebalance.revoked, shared, now_ms);
                 self.flush(shared, log, random, now_ms)?;
             }
             let running = self.running();
@@ -201,7 +225,7 @@ impl Lane {
                     Some(_) if broken == Broken::CallsAfterRelease => {}
                     Some(number) => {
                         let gone = running.owner.handle_revoked(i32::from(number));
-                        running.calls.abort(&gone);
+                        running.calls.abort(&gone, shared, now_ms);
                     }
                 }
                 running.held.remove(partition);
@@ -280,7 +304,7 @@ impl Lane {
     }
 
     /// No call starts any more for what is given up.
-    fn release(&mut self, revoked: &BTreeSet<i32>) {
+    fn release(&mut self, revoked: &BTreeSet<i32>, shared: &Shared, now_ms: i64) {
         let broken = self.broken;
         let running = self.running();
         for number in revoked.iter().filter_map(|partition| Shared::journal_number(*partition)) {
@@ -288,7 +312,7 @@ impl Lane {
                 continue;
             }
             let (calls, last) = running.owner.release(i32::from(number));
-            running.calls.abort(&calls);
+            running.calls.abort(&calls, shared, now_ms);
             if let Some((partition, assignment, position)) = last {
                 running.filling.push(&partition, assignment, position, None);
             }
@@ -335,80 +359,22 @@ impl Lane {
         Ok(())
     }
 
-    /// Reads a little of the journal.
-    fn read_journal(&mut self, log: &FakeLog, random: &mut Random, now_ms: i64) -> Result<(), RestartReason> {
-        let running = self.running();
-        // Fast enough that a restore ends before the lane is put out again, as it is now and then.
-        for _ in 0..1 + random.below(30) {
-            let partitions: Vec<i32> =
-                running.fetch.keys().copied().filter(|it| Shared::journal_number(*it).is_some()).collect();
-            let Some(&key) = partitions.get(random.below(partitions.len().max(1))) else { return Ok(()) };
-            let number = Shared::journal_number(key).expect("one of the journal");
-            let (next, found) = log.read_journal(number, running.fetch[&key]);
-            running.fetch.insert(key, next);
-            if let Some((offset, record)) = found {
-                running.owner.handle_record(waiting::record(offset, record), now_ms);
-            }
-            if running.restore_to.get(&number).is_some_and(|end| next >= *end) {
-                running.restore_to.remove(&number);
-                running.owner.handle_restored(i32::from(number), now_ms);
-            }
-        }
-        Ok(())
-    }
-
-    /// Reads again what the owner wants, late, in any order, and now and then twice.
-    fn read_again(&mut self, shared: &Shared, log: &FakeLog, random: &mut Random) -> Result<(), RestartReason> {
-        let broken = self.broken;
-        let running = self.running();
-        for (number, offset) in running.owner.wanted() {
-            let number = number as u16;
-            let key = shared.key(&shared.journal_partition(number));
-            running.fetches.extend(running.held.get(&key).map(|assignment| (number, *assignment, offset)));
-        }
-        for _ in 0..random.below(20) {
-            if running.fetches.is_empty() {
-                break;
-            }
-            let (number, assignment, offset) = running.fetches.swap_remove(random.below(running.fetches.len()));
-            let key = shared.key(&shared.journal_partition(number));
-            if running.held.get(&key) != Some(&assignment) {
-                continue;
-            }
-            let Some(mut found) = log.journal_record(number, offset).cloned() else {
-                let what = format!("record {offset} of the journal was wanted, but was never committed");
-                shared.target.violations.borrow_mut().push(what);
-                continue;
-            };
-            if broken == Broken::OldCheckpoint {
-                let execution = found.execution;
-                let before = (0..offset).rev().filter_map(|it| log.journal_record(number, it));
-                let mut before = before.filter(|it| it.execution == execution && it.run == found.run);
-                if let Some(before) = before.find(|it| matches!(it.content, Content::Checkpoint(_))) {
-                    found.content = before.content.clone();
-                }
-            }
-            for _ in 0..1 + random.below(20) / 19 {
-                running.owner.handle_fetched(waiting::record(offset, found.clone()));
-            }
-            *shared.target.read_again.borrow_mut() += 1;
-        }
-        Ok(())
-    }
-
     /// Goes on with what waits.
     fn tend(&mut self, shared: &Shared, log: &FakeLog, random: &mut Random, now_ms: i64) -> Result<(), RestartReason> {
         let (name, life, broken) = (self.name.clone(), self.life, self.broken);
         let running = self.running();
-        running.calls.finish(&mut running.owner, random, now_ms);
+        running.calls.finish(&mut running.owner, shared, random, now_ms);
+        let fires_ms = if broken == Broken::NoBackoff { now_ms + 1_000 } else { now_ms };
         for _ in 0..1 + random.below(4) {
-            let Some(emitted) = waiting::around(shared, now_ms, |around| running.owner.poll(around)) else { break };
+            let Some(emitted) = waiting::around(shared, (fires_ms, now_ms), |around| running.owner.poll(around)) else {
+                break;
+            };
             let Emitted { partition, assignment, position, subject, left, sequence } = emitted;
             let group = group_of(&subject, &left, sequence);
             running.filling.push(&partition, assignment, position, Some(group));
         }
         let aborted = running.owner.take_aborted();
-        running.calls.abort(&aborted);
+        running.calls.abort(&aborted, shared, now_ms);
         for (partition, assignment, position) in running.owner.renewals(now_ms) {
             running.filling.push(&partition, assignment, position, None);
         }
@@ -425,7 +391,7 @@ impl Lane {
             let assignment = held.iter().find(|(key, _)| Shared::journal_number(**key) == Some(number))?.1;
             Some((name.clone(), life, *assignment))
         };
-        running.calls.start(&mut running.owner, shared, log, random, (now_ms, &tenure));
+        running.calls.start(&mut running.owner, (shared, log), random, (now_ms, &tenure));
         Ok(())
     }
 
@@ -472,6 +438,7 @@ impl Lane {
                 let second = running.queue.front_mut().and_then(Batch::split_half);
                 if let Some(second) = second {
                     running.queue.insert(1, second);
+                    running.halves.0 += 1;
                 }
                 running.rewrite(&name, log)?;
             }
@@ -480,7 +447,7 @@ impl Lane {
         Ok(())
     }
 
-    fn running(&mut self) -> &mut Running {
+    pub(super) fn running(&mut self) -> &mut Running {
         self.running.as_mut().expect("a lane that steps is running")
     }
 }

@@ -2,14 +2,23 @@
 //!
 //! `TIDEGATE_SIMULATION_SEED=N` runs that seed alone; `TIDEGATE_SIMULATION_SEEDS=N` as many as that.
 
+mod attempts;
 mod broken;
+mod calls;
 mod cluster;
 mod committing;
+mod connector;
+mod faults;
+mod gates;
 mod lane;
 mod log;
+mod outages;
+mod plans;
+mod reading;
 mod replay;
 mod waiting;
 
+use std::collections::BTreeMap;
 use std::ops::Range;
 
 use broken::Broken;
@@ -28,7 +37,7 @@ fn seeds() -> Range<u64> {
 #[test]
 fn every_execution_is_recorded_once_whatever_happens() {
     let (mut faults, mut calls, mut read_again, mut brought_back) = (0, 0, 0, 0);
-    let mut restarts = std::collections::BTreeMap::new();
+    let (mut restarts, mut parked) = (BTreeMap::new(), BTreeMap::new());
     for seed in seeds() {
         let verdict = run(seed, Broken::Nothing);
         assert!(
@@ -43,13 +52,19 @@ fn every_execution_is_recorded_once_whatever_happens() {
         for (reason, count) in verdict.restarts {
             *restarts.entry(reason).or_insert(0) += count;
         }
+        for (barrier, count) in verdict.parked {
+            *parked.entry(barrier).or_insert(0) += count;
+        }
     }
     println!(
-        "{faults} kills and stalls; {calls} calls; {read_again} records read again; {brought_back} dead letters brought back; restarts {restarts:?}"
+        "{faults} kills and stalls; {calls} calls; {read_again} records read again; {brought_back} dead letters brought back; restarts {restarts:?}; parked {parked:?}"
     );
     if seeds().count() as u64 >= SEEDS {
         for reason in ["fenced", "uncertain", "assignment_lost", "revoke_timeout"] {
             assert!(restarts.contains_key(reason), "no seed came to `{reason}`: {restarts:?}");
+        }
+        for barrier in ["open", "half-open", "retry-after", "concurrency", "ramp"] {
+            assert!(parked.contains_key(barrier), "no call had to wait for `{barrier}`: {parked:?}");
         }
     }
 }
@@ -57,7 +72,7 @@ fn every_execution_is_recorded_once_whatever_happens() {
 #[test]
 fn the_same_seed_is_the_same_run() {
     let (one, two) = (run(11, Broken::Nothing), run(11, Broken::Nothing));
-    assert_eq!((one.faults, one.restarts), (two.faults, two.restarts));
+    assert_eq!((one.faults, one.restarts, one.parked), (two.faults, two.restarts, two.parked));
 }
 
 /// Breaks one rule on purpose: some seed must show it, else the simulation proves nothing about it.
@@ -121,7 +136,7 @@ fn calling_before_the_lease_of_the_owner_before_is_over_is_found() {
 /// It takes a batch that is halved, a stall and a take-over: few seeds come to that.
 #[test]
 fn calling_under_a_lease_of_a_commit_that_moved_nothing_is_found() {
-    check_that_it_is_found_by(5_164..5_165, Broken::LeaseOfWhatStays);
+    check_that_it_is_found_by(341..342, Broken::LeaseOfWhatStays);
 }
 
 #[test]
@@ -157,4 +172,54 @@ fn calling_for_what_was_given_up_is_found() {
 #[test]
 fn going_on_from_an_old_checkpoint_is_found() {
     check_that_it_is_found(Broken::OldCheckpoint);
+}
+
+#[test]
+fn losing_the_permit_of_a_call_that_is_broken_off_is_found() {
+    check_that_it_is_found(Broken::PermitIsLost);
+}
+
+#[test]
+fn letting_a_late_answer_decide_is_found() {
+    check_that_it_is_found(Broken::LateAnswerDecides);
+}
+
+#[test]
+fn calling_while_a_breaker_is_open_is_found() {
+    check_that_it_is_found(Broken::NoRecovery);
+}
+
+#[test]
+fn forgetting_how_long_a_target_is_to_be_left_alone_is_found() {
+    check_that_it_is_found(Broken::NoRetryAfter);
+}
+
+#[test]
+fn keeping_gates_for_each_lane_is_found() {
+    check_that_it_is_found(Broken::GatesOfEachLane);
+}
+
+#[test]
+fn waking_nobody_when_a_call_has_ended_is_found() {
+    check_that_it_is_found(Broken::NobodyIsWoken);
+}
+
+#[test]
+fn keeping_a_place_for_nothing_is_found() {
+    check_that_it_is_found(Broken::SlotIsKept);
+}
+
+#[test]
+fn firing_timers_too_early_is_found() {
+    check_that_it_is_found(Broken::NoBackoff);
+}
+
+#[test]
+fn counting_an_attempt_too_few_is_found() {
+    check_that_it_is_found(Broken::OnceTooFew);
+}
+
+#[test]
+fn counting_what_asks_for_its_connector_is_found() {
+    check_that_it_is_found(Broken::ProbesCount);
 }

@@ -1,43 +1,50 @@
 //! Executions that wait, in a lane of the simulated cluster: the real owner, around the fake journal and a fake target.
 
 use std::cell::RefCell;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 
-use tidegate::bench::workload::Random;
 use tidegate::engine::batch::{AssignmentId, Dependency};
-use tidegate::engine::call::Answer;
 use tidegate::engine::checkpoint::Content;
 use tidegate::engine::execution::{Left, Subject};
 use tidegate::engine::ids::ExecutionId;
 use tidegate::engine::journal::{Entry, Record};
-use tidegate::engine::owner::{Around, Call, CallId, Commit, Owner, Replaced, Tried};
+use tidegate::engine::owner::{Around, Call, Commit, Owner, Replaced, Tried};
 use tidegate::engine::position::Position;
 use tidegate::engine::record::{DeadLetter, JournalRecord, Output};
-use tidegate::engine::retry::FailedCall;
 use tidegate::engine::run::Refusal;
-use tidegate::engine::value::Value;
 
-use super::cluster::{JOURNAL, MAY_BE_GONE, ORDERED, Shared, wrote_of};
+use super::attempts::{self, Attempts};
+use super::cluster::{JOURNAL, Shared, wrote_of};
+use super::connector::Seen;
+use super::gates::Policies;
 use super::log::{FakeLog, Line, Wrote};
+use super::outages::{self, Answered, Outages};
+use super::plans::ORDERED;
 
 /// How long calls may start after a commit: far less than in life, as is every time here. So short that leases run out while nothing is
 /// wrong, and so long that a new owner would call in time if it did not wait.
 pub const LEASES_MS: [i64; 2] = [60, 2_000];
-/// How long a call takes, at most.
-const CALL_MS: usize = 80;
 
 /// Who starts calls: a lane in one of its lives, under one assignment.
 pub type Tenure = (String, u64, AssignmentId);
 
-/// A call that is under way.
-pub struct UnderWay {
-    id: CallId,
-    ends_ms: i64,
-    answer: Answer,
+/// Which instance makes a call, and in whose place; None if the lane does not hold its partition.
+pub struct Placed {
+    /// The number of the instance.
+    pub instance: usize,
+    /// Its lane.
+    pub tenure: Option<Tenure>,
+}
+
+/// A call that is under way, as its target knows it.
+struct UnderWay {
+    /// The instance, and the connector.
+    seen: (usize, Arc<str>),
+    step: attempts::Step,
 }
 
 /// The target of all calls, and what it has seen.
-#[derive(Default)]
 pub struct Target {
     /// Who took up each partition of the journal, in that order, and whether it has called for it.
     tenures: RefCell<HashMap<u16, Vec<(Tenure, bool)>>>,
@@ -49,12 +56,92 @@ pub struct Target {
     pub calls: RefCell<u32>,
     /// How many records were read from the journal again.
     pub read_again: RefCell<u32>,
+    /// How often which part of a gate kept a call waiting.
+    pub parked: RefCell<BTreeMap<&'static str, u32>>,
+    /// When connectors are down.
+    pub outages: Outages,
+    /// What connectors are held to.
+    pub policies: Policies,
+    /// What connectors have seen of each instance.
+    seen: RefCell<BTreeMap<(usize, Arc<str>), Seen>>,
+    under_way: RefCell<HashMap<u64, UnderWay>>,
+    attempts: RefCell<Attempts>,
 }
 
 /// An execution that was called, its run, and the partition and the offset of its event.
 type Began = (ExecutionId, u32, (i32, i64));
 
 impl Target {
+    /// One that was not called so far.
+    pub fn new(policies: Policies, outages: Outages) -> Target {
+        Target {
+            tenures: RefCell::default(),
+            ordered: RefCell::default(),
+            violations: RefCell::default(),
+            calls: RefCell::default(),
+            read_again: RefCell::default(),
+            parked: RefCell::default(),
+            outages,
+            policies,
+            seen: RefCell::default(),
+            under_way: RefCell::default(),
+            attempts: RefCell::default(),
+        }
+    }
+
+    /// An instance was killed and starts again. Whether it knows which breakers were open.
+    pub fn starts_again(&self, instance: usize, remembers: bool, now_ms: i64) {
+        for ((number, _), seen) in &mut *self.seen.borrow_mut() {
+            if *number == instance {
+                *seen = seen.start_again(remembers, now_ms);
+            }
+        }
+        self.under_way.borrow_mut().retain(|_, it| it.seen.0 != instance);
+    }
+
+    fn complain(&self, wrong: Option<String>, call: &str, now_ms: i64) {
+        self.violations.borrow_mut().extend(wrong.map(|wrong| format!("{call} at {now_ms}: {wrong}")));
+    }
+
+    /// A call has come. Returns its number.
+    pub fn called(&self, call: &Call, Placed { instance, tenure }: Placed, log: &FakeLog, now_ms: i64) -> u64 {
+        let number = u64::from(*self.calls.borrow());
+        let name = format!("{}/{} of {} by instance {instance}", call.execution, call.step, call.connector);
+        let Some(tenure) = tenure else {
+            self.complain(Some("its lane does not hold its partition".to_owned()), &name, now_ms);
+            return number;
+        };
+        let seen = (instance, call.connector.clone());
+        let new = || Seen::new(self.policies[&call.connector]);
+        let wrong = self.seen.borrow_mut().entry(seen.clone()).or_insert_with(new).started(number, now_ms);
+        self.complain(wrong, &name, now_ms);
+        let run = log.stands.get(&call.execution).map_or(0, |record| record.run);
+        let step = (call.execution, run, call.step.clone());
+        let wrong = self.attempts.borrow_mut().called(step.clone(), number, (call.attempt, &tenure), now_ms);
+        self.complain(wrong, &name, now_ms);
+        self.under_way.borrow_mut().insert(number, UnderWay { seen, step });
+        self.called_by(call, tenure, log);
+        number
+    }
+
+    /// A call was broken off.
+    pub fn broken_off(&self, number: u64) {
+        let Some(UnderWay { seen, .. }) = self.under_way.borrow_mut().remove(&number) else { return };
+        self.seen.borrow_mut().entry(seen).and_modify(|seen| seen.broken_off(number));
+    }
+
+    /// An answer has come to who called.
+    pub fn answered(&self, number: u64, answered: &Answered, now_ms: i64) {
+        let Some(UnderWay { seen, step }) = self.under_way.borrow_mut().remove(&number) else { return };
+        let Answered { said, retry_after_ms, is_retried, .. } = answered;
+        let mut all = self.seen.borrow_mut();
+        let Some(seen) = all.get_mut(&seen) else { return };
+        let is_probe = seen.answered(number, *said, *retry_after_ms, now_ms);
+        if *is_retried && !is_probe {
+            self.attempts.borrow_mut().failed(&step, number, *retry_after_ms, now_ms);
+        }
+    }
+
     /// Of a key one execution runs at a time, and those of one partition begin in order. One that is brought back comes last.
     fn called_in_order(&self, call: &Call, log: &FakeLog) {
         let ordered = matches!(&log.stands[&call.execution].content, Content::Checkpoint(it) if it.workflow.as_str().starts_with(ORDERED));
@@ -83,7 +170,7 @@ impl Target {
         }
     }
 
-    fn called(&self, call: &Call, tenure: Tenure, log: &FakeLog) {
+    fn called_by(&self, call: &Call, tenure: Tenure, log: &FakeLog) {
         self.called_in_order(call, log);
         *self.calls.borrow_mut() += 1;
         let name = format!("{}/{}", call.execution, call.step);
@@ -112,18 +199,6 @@ impl Target {
     }
 }
 
-/// What the target answers: some steps of some executions never succeed, the others now and then do not.
-fn answer(call: &Call, random: Option<&mut Random>) -> Answer {
-    let sum: u32 = call.idempotency_key.bytes().map(u32::from).sum();
-    let http = |status| Answer::Http { status, headers: Value::Null, body: Value::Null, retry_after_ms: None };
-    match random.map_or(9, |random| random.below(10)) {
-        _ if call.request.path == MAY_BE_GONE && sum.is_multiple_of(4) => http(404),
-        0 => Answer::Failed { failed: FailedCall::Timeout, message: "no answer".into() },
-        1 | 2 => http(503),
-        _ => http(200),
-    }
-}
-
 /// A record of the journal as its owner reads it.
 pub fn record(offset: i64, record: JournalRecord) -> Record<Content> {
     let JournalRecord { execution, run, entry, content } = record;
@@ -131,8 +206,8 @@ pub fn record(offset: i64, record: JournalRecord) -> Record<Content> {
     Record { offset, bytes: 8 * 1024 * 1024, execution, run, entry, content }
 }
 
-/// Does something with what an owner asks.
-pub fn around<T>(shared: &Shared, now_ms: i64, act: impl FnOnce(&Around<'_>) -> T) -> T {
+/// Does something with what an owner asks: by the time of day, and by the clock of leases.
+pub fn around<T>(shared: &Shared, (now_ms, steady_ms): (i64, i64), act: impl FnOnce(&Around<'_>) -> T) -> T {
     let around = Around {
         definition: &|id, _| shared.definition(id).map(Ok),
         decode: &|record| Ok(super::cluster::decode(record)),
@@ -141,59 +216,9 @@ pub fn around<T>(shared: &Shared, now_ms: i64, act: impl FnOnce(&Around<'_>) -> 
         next_match: &|event, after, now_ms| shared.next_match(event, after, now_ms),
         fits: &|_| Ok(()),
         now_ms,
-        steady_ms: now_ms,
+        steady_ms,
     };
     act(&around)
-}
-
-/// Calls of one lane.
-#[derive(Default)]
-pub struct Calls(Vec<UnderWay>);
-
-impl Calls {
-    /// Whether any is under way.
-    pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-
-    /// Breaks calls off.
-    pub fn abort(&mut self, gone: &[CallId]) {
-        self.0.retain(|call| !gone.contains(&call.id));
-    }
-
-    /// Takes the answers that have come.
-    pub fn finish(&mut self, owner: &mut Owner, random: &mut Random, now_ms: i64) {
-        let (done, left) = std::mem::take(&mut self.0).into_iter().partition(|call| call.ends_ms <= now_ms);
-        self.0 = left;
-        for UnderWay { id, answer, .. } in done {
-            // Whether a breaker was half-open is decided elsewhere.
-            let tried = Tried { is_probe: random.below(4) == 0, chance: random.below(100) as f64 / 100.0 };
-            owner.handle_answer(id, answer, tried, now_ms);
-        }
-    }
-
-    /// Starts calls that may start.
-    pub fn start(
-        &mut self,
-        owner: &mut Owner,
-        shared: &Shared,
-        log: &FakeLog,
-        random: &mut Random,
-        (now_ms, tenure): (i64, &dyn Fn(u16) -> Option<Tenure>),
-    ) {
-        for connector in owner.connectors(now_ms) {
-            let Some(call) = around(shared, now_ms, |around| owner.start_call(&connector, around)) else { continue };
-            match tenure(call.execution.journal_partition) {
-                Some(tenure) => shared.target.called(&call, tenure, log),
-                None => {
-                    let message = format!("{} was called by one that does not hold its partition", call.execution);
-                    shared.target.violations.borrow_mut().push(message);
-                }
-            }
-            let ends_ms = now_ms + random.below(CALL_MS) as i64;
-            self.0.push(UnderWay { id: call.id, ends_ms, answer: answer(&call, Some(random)) });
-        }
-    }
 }
 
 /// What is written for mail until everything that came of it has ended, by one owner without faults; and the dead letters.
@@ -215,7 +240,7 @@ pub fn finish_alone(shared: &Shared, mail: JournalRecord, lines: &mut Vec<Line>,
     while owner.live() > 0 {
         now_ms += 5;
         assert!(now_ms < 100_000, "an execution without faults does not end");
-        while let Some(emitted) = around(shared, now_ms, |around| owner.poll(around)) {
+        while let Some(emitted) = around(shared, (now_ms, now_ms), |around| owner.poll(around)) {
             let (subject, left) = refuse(emitted.subject, emitted.left, now_ms);
             let replaced: Vec<Replaced> = execution_of(&subject)
                 .map(|execution| Replaced { execution, checkpoint: left.checkpoint.clone() })
@@ -235,8 +260,8 @@ pub fn finish_alone(shared: &Shared, mail: JournalRecord, lines: &mut Vec<Line>,
             owner.handle_committed(Commit { sequence: 0, sent_ms: now_ms, named: &named, replaced: &[] });
         }
         for connector in owner.connectors(now_ms) {
-            if let Some(call) = around(shared, now_ms, |around| owner.start_call(&connector, around)) {
-                owner.handle_answer(call.id, answer(&call, None), Tried::default(), now_ms);
+            if let Some(call) = around(shared, (now_ms, now_ms), |around| owner.start_call(&connector, around)) {
+                owner.handle_answer(call.id, outages::alone(&call), Tried::default(), now_ms);
             }
         }
     }

@@ -1,0 +1,165 @@
+//! What a connector sees of an instance that calls it, and what follows from that alone: when the next call may start.
+//!
+//! It knows the policy, the calls that have started and how they have ended. It does not ask the gates, which it is to judge.
+
+use std::collections::BTreeMap;
+
+use tidegate::engine::breaker::SlidingWindow;
+use tidegate::engine::gate::GatePolicy;
+
+use super::gates::HOLD_MS;
+
+/// What an answer says of a connector.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Said {
+    /// It works, whatever it has answered.
+    Works,
+    /// It does not.
+    IsDown,
+    /// It does not take the instance's credentials.
+    Refuses,
+}
+
+/// One connector, as one instance has called it in one of its lives.
+pub struct Seen {
+    policy: GatePolicy,
+    /// Rises with every change of the circuit breaker.
+    era: u32,
+    breaker: Breaker,
+    under_way: BTreeMap<u64, Began>,
+    /// What `Retry-After` asked for.
+    alone_until_ms: i64,
+    /// Calls that may be under way while the connector comes back.
+    ramp: Option<u32>,
+}
+
+/// In which era a call began, and whether it was to decide.
+#[derive(Clone, Copy)]
+struct Began {
+    era: u32,
+    is_probe: bool,
+}
+
+enum Breaker {
+    /// The last calls that began in this era, and whether each has failed.
+    Closed(Vec<bool>),
+    Open {
+        until_ms: i64,
+    },
+    /// The same of those that decide.
+    HalfOpen(Vec<bool>),
+}
+
+impl Seen {
+    /// One that was not called so far.
+    pub fn new(policy: GatePolicy) -> Seen {
+        let breaker = Breaker::Closed(Vec::new());
+        Seen { policy, era: 0, breaker, under_way: BTreeMap::new(), alone_until_ms: 0, ramp: None }
+    }
+
+    /// The same for an instance that starts again: of what was before it knows at most that the breaker is open, and for no longer than
+    /// if it had opened now.
+    pub fn start_again(&self, remembers: bool, now_ms: i64) -> Seen {
+        let longest_ms = now_ms + self.policy.breaker.wait_duration_in_open_state_ms as i64;
+        let mut seen = Seen::new(self.policy);
+        if let Some(until_ms) = self.open_until_ms().filter(|until_ms| remembers && *until_ms > now_ms) {
+            seen.open(until_ms.min(longest_ms));
+        }
+        seen
+    }
+
+    fn open_until_ms(&self) -> Option<i64> {
+        if let Breaker::Open { until_ms } = self.breaker { Some(until_ms) } else { None }
+    }
+
+    /// A call starts. What is wrong with that.
+    pub fn started(&mut self, number: u64, now_ms: i64) -> Option<String> {
+        let mut wrong = None;
+        if let Breaker::Open { until_ms } = self.breaker {
+            wrong = (now_ms < until_ms).then(|| format!("its breaker is open until {until_ms}"));
+            self.go(Breaker::HalfOpen(Vec::new()));
+        }
+        let is_probe = matches!(self.breaker, Breaker::HalfOpen(_));
+        if let Breaker::HalfOpen(ended) = &self.breaker {
+            let asked = ended.len() + self.under_way.values().filter(|it| it.era == self.era).count();
+            let most = self.policy.breaker.permitted_number_of_calls_in_half_open_state as usize;
+            wrong = wrong.or_else(|| (asked >= most).then(|| format!("{asked} calls were to decide, of {most}")));
+        }
+        if now_ms < self.alone_until_ms {
+            wrong = wrong.or_else(|| Some(format!("it was to be left alone until {}", self.alone_until_ms)));
+        }
+        let most = self.ramp.unwrap_or(self.policy.concurrency) as usize;
+        if self.under_way.len() >= most {
+            wrong = wrong.or_else(|| Some(format!("{} calls are under way, of {most}", self.under_way.len())));
+        }
+        self.under_way.insert(number, Began { era: self.era, is_probe });
+        wrong
+    }
+
+    /// A call was broken off, which says nothing.
+    pub fn broken_off(&mut self, number: u64) {
+        self.under_way.remove(&number);
+    }
+
+    /// The answer to a call has come. Whether the call was to decide if the connector works again.
+    pub fn answered(&mut self, number: u64, said: Said, retry_after_ms: Option<u64>, now_ms: i64) -> bool {
+        let Some(began) = self.under_way.remove(&number) else { return false };
+        if said == Said::Refuses {
+            let until_ms = now_ms + HOLD_MS as i64;
+            self.open(self.open_until_ms().map_or(until_ms, |known| known.max(until_ms)));
+            return began.is_probe;
+        }
+        if let Some(wait_ms) = retry_after_ms {
+            self.alone_until_ms = self.alone_until_ms.max(now_ms + wait_ms as i64);
+        }
+        if said == Said::Works {
+            self.ramp = self.ramp.map(|most| most + 1).filter(|most| *most < self.policy.concurrency);
+        }
+        // A call of an earlier era decides nothing.
+        if began.era == self.era {
+            self.count(said == Said::IsDown, now_ms);
+        }
+        began.is_probe
+    }
+
+    fn count(&mut self, has_failed: bool, now_ms: i64) {
+        let policy = self.policy.breaker;
+        let is_too_much = |ended: &[bool]| {
+            let failed = ended.iter().filter(|failed| **failed).count();
+            failed * 100 >= ended.len() * usize::from(policy.failure_rate_threshold)
+        };
+        let probes = policy.permitted_number_of_calls_in_half_open_state;
+        let SlidingWindow::Count(size) = policy.sliding_window else { panic!("no window of time is simulated") };
+        let reopen_ms = now_ms + policy.wait_duration_in_open_state_ms as i64;
+        match &mut self.breaker {
+            Breaker::Closed(ended) => {
+                ended.push(has_failed);
+                let last = &ended[ended.len().saturating_sub(size as usize)..];
+                if last.len() >= policy.minimum_number_of_calls as usize && is_too_much(last) {
+                    self.open(reopen_ms);
+                }
+            }
+            Breaker::HalfOpen(ended) => {
+                ended.push(has_failed);
+                if ended.len() < probes as usize {
+                    return;
+                }
+                if is_too_much(ended) {
+                    return self.open(reopen_ms);
+                }
+                self.go(Breaker::Closed(Vec::new()));
+                self.ramp = (probes < self.policy.concurrency).then_some(probes);
+            }
+            Breaker::Open { .. } => {}
+        }
+    }
+
+    fn open(&mut self, until_ms: i64) {
+        self.go(Breaker::Open { until_ms });
+    }
+
+    fn go(&mut self, to: Breaker) {
+        (self.breaker, self.ramp) = (to, None);
+        self.era += 1;
+    }
+}
