@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
-use super::problems::{self, CLIENT_TROUBLE, DUPLICATE_IDENTITY, LANE_RESTARTS, LOST_RECORDS};
+use super::problems::{self, CLIENT_TROUBLE, DUPLICATE_IDENTITY, JOURNAL_DAMAGED, LANE_RESTARTS, LOST_RECORDS};
 use super::refusals::Refusals;
 use crate::engine::batch::SourcePartition;
 use crate::engine::commit::{Failure, RestartReason};
@@ -218,6 +218,13 @@ impl Observer for LaneObserver {
     fn trouble(&self, message: &str) {
         self.state().in_trouble = true;
         self.health.raise(CLIENT_TROUBLE, &self.client(), message, SystemTime::now());
+    }
+
+    fn damaged(&self, partition: i32, offset: i64, why: &str) {
+        let message = format!(
+            "the record at offset {offset} cannot be understood and is a dead letter now: {why}; does a newer version write to this journal?"
+        );
+        self.health.raise(JOURNAL_DAMAGED, &problems::journal(partition), &message, SystemTime::now());
     }
 
     fn lost(&self, partition: &SourcePartition, from: i64, to: i64) {

@@ -28,6 +28,8 @@ pub const REGISTRY: &str = "registry";
 /// The circuit breaker of a connector lets no call through.
 pub const BREAKER: &str = "breaker";
 
+/// Records of the journal cannot be understood, and were put aside.
+pub const JOURNAL_DAMAGED: &str = "journal-damaged";
 /// The target of a connector has asked to be left alone for a while.
 pub const RETRY_AFTER: &str = "retry-after";
 
@@ -35,8 +37,17 @@ pub const RETRY_AFTER: &str = "retry-after";
 const CONNECTOR: &str = "connector/";
 
 /// Problems of a process: they end with it, whether it could say so or not. A breaker that the next one finds open is said again.
-const OF_A_PROCESS: [&str; 8] =
-    [CLIENT_TROUBLE, LANE_RESTARTS, DUPLICATE_IDENTITY, TOPICS, PARTITIONS_UNASSIGNED, REGISTRY, BREAKER, RETRY_AFTER];
+const OF_A_PROCESS: [&str; 9] = [
+    CLIENT_TROUBLE,
+    LANE_RESTARTS,
+    DUPLICATE_IDENTITY,
+    TOPICS,
+    PARTITIONS_UNASSIGNED,
+    REGISTRY,
+    BREAKER,
+    RETRY_AFTER,
+    JOURNAL_DAMAGED,
+];
 
 /// The problem that an alert of an earlier process of the same instance tells of, if it ended with that process. A start takes system
 /// topics as they are, so those that were recreated before it are no problem any more.
@@ -50,7 +61,7 @@ pub fn ended_with_its_process(name: &str, subject: &str) -> Option<&'static str>
 pub fn severity(kind: &str) -> Severity {
     match kind {
         RETRY_AFTER => Severity::Info,
-        LOST_RECORDS | TOPIC_RECREATED | OFFSETS_EXPIRED | OFFSET_UNUSABLE => Severity::Critical,
+        LOST_RECORDS | JOURNAL_DAMAGED | TOPIC_RECREATED | OFFSETS_EXPIRED | OFFSET_UNUSABLE => Severity::Critical,
         _ => Severity::Warning,
     }
 }
@@ -63,6 +74,11 @@ pub fn source(topic: &str) -> String {
 /// A system topic, as the subject of a problem.
 pub fn system_topic(topic: &str) -> String {
     format!("{SYSTEM_TOPIC}{topic}")
+}
+
+/// A partition of the journal, as the subject of a problem.
+pub fn journal(partition: i32) -> String {
+    format!("journal/{partition}")
 }
 
 /// A connector, as the subject of a problem that is not its breaker's, which has a record of its own.

@@ -143,6 +143,7 @@ struct Watch {
 }
 
 impl Observer for Watch {
+    fn damaged(&self, _partition: i32, _offset: i64, _why: &str) {}
     fn committed(&self, batch: Committed) {
         self.progress.commit((self.done)(&batch.tally));
     }

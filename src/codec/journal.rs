@@ -110,6 +110,12 @@ pub fn decode(record: &SourceRecord) -> Result<Record<Content>, Damaged> {
     })
 }
 
+/// The execution of which a record says where it stands, or that it has ended, though it cannot be understood. Mail says nothing of that.
+pub fn stands_of(record: &SourceRecord) -> Option<ExecutionId> {
+    let is_mail = matches!(text(record, "kind"), Ok("start" | "resume" | "cancel" | "signal"));
+    text(record, "execution").ok().filter(|_| !is_mail).and_then(ExecutionId::parse)
+}
+
 fn kind(entry: Entry) -> &'static str {
     match entry {
         Entry::Mail(Mail::Start) => "start",

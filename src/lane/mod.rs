@@ -139,6 +139,8 @@ pub trait Observer: Send + Sync {
     fn waiting(&self, counts: &WaitCounts);
     /// The client has trouble; it goes on trying, or the lane starts again.
     fn trouble(&self, message: &str);
+    /// The record at that offset of a partition of the journal cannot be understood, and is put aside.
+    fn damaged(&self, partition: i32, offset: i64, why: &str);
     /// Records were deleted before they were read: offsets from the first up to, not including, the second.
     fn lost(&self, partition: &SourcePartition, from: i64, to: i64);
     /// Of what the lane holds it does not read these partitions, for these reasons; it reads all others.

@@ -13,6 +13,7 @@ use super::inbox::{Certain, Event, Inbox};
 use super::journal::JournalThread;
 use super::pace::Pace;
 use super::reading_back::{ReadingThread, Wanted};
+use crate::codec::journal::stands_of;
 use crate::engine::batch::{AssignmentId, Dependency, SourcePartition};
 use crate::engine::breaker::CallOutcome;
 use crate::engine::call::Answer;
@@ -24,6 +25,7 @@ use crate::engine::journal::Record;
 use crate::engine::owner::{Around, CallId, Commit, Definition, Emitted, LEASE_MS, Owner, Tried, WaitCounts};
 use crate::engine::position::Position;
 use crate::engine::record::JournalRecord;
+use crate::engine::wire::size_bytes_of;
 use crate::engine::workflow::WorkflowId;
 
 /// Parts of executions that are run in one go, so that sources get their turn.
@@ -31,9 +33,6 @@ const PARTS_AT_ONCE: usize = 500;
 
 /// Calls under way from which on they are many.
 const CALLS_UNDER_LOAD: usize = 32;
-
-/// Damaged records that are kept until their partition is read to its end.
-const PUT_OFF_MOST: usize = 1_000;
 
 /// Reads a record of the journal, or says what is wrong with it.
 pub type ReadJournal = dyn Fn(&SourceRecord) -> Result<Record<Content>, String> + Send + Sync;
@@ -98,8 +97,6 @@ pub(super) struct Tender {
     has_joined: bool,
     /// How often workflows had been stopped when that was looked at last.
     stops: u64,
-    /// Damaged records of partitions that are still read for the first time: nothing is committed for those yet.
-    put_off: Vec<Damaged>,
 }
 
 impl Tender {
@@ -121,7 +118,6 @@ impl Tender {
             pace: Pace::new(Instant::now()),
             has_joined: false,
             stops: 0,
-            put_off: Vec::new(),
             waiting,
         }))
     }
@@ -188,9 +184,9 @@ impl Tender {
         self.inbox.is_closed()
     }
 
-    /// Takes what other threads have left. Returns the records of the journal that cannot be understood and can be put aside now.
+    /// Takes what other threads have left. Returns the records of the journal that cannot be understood.
     pub(super) fn take_events(&mut self) -> Vec<Damaged> {
-        let mut damaged = std::mem::take(&mut self.put_off);
+        let mut damaged = Vec::new();
         let now_ms = clock::now_ms();
         for event in self.inbox.take() {
             match event {
@@ -207,9 +203,20 @@ impl Tender {
                     tracing::warn!(partition = number, cause = %why, "what waits cannot be read again; the lane starts again");
                     self.inbox.close();
                 }
-                Event::Damaged(assignment, record, why) => damaged.push(Damaged { assignment, record: *record, why }),
+                Event::Damaged(assignment, record, why)
+                    if self.held.get(&record.origin.partition) == Some(&assignment) =>
+                {
+                    let (number, offset) = (record.origin.partition, record.origin.offset);
+                    let bytes = size_bytes_of(&record) as u64;
+                    self.owner.handle_damaged(number, (offset, bytes), stands_of(&record));
+                    damaged.push(Damaged { assignment, record: *record, why });
+                }
                 // Of a partition that has gone meanwhile.
-                Event::Journal(..) | Event::Fetched(..) | Event::Unreadable(..) | Event::Restored(..) => {}
+                Event::Journal(..)
+                | Event::Fetched(..)
+                | Event::Unreadable(..)
+                | Event::Restored(..)
+                | Event::Damaged(..) => {}
                 Event::Answer(call, answer) => self.answered(call, *answer),
                 Event::Wake => self.parked_ms.values_mut().for_each(|until_ms| *until_ms = i64::MIN),
                 Event::Committed(Certain { sequence, sent_ms, named, replaced }) => {
@@ -219,13 +226,7 @@ impl Tender {
                 }
             }
         }
-        let held = |it: &Damaged| self.held.get(&it.record.origin.partition) == Some(&it.assignment);
-        let is_restored = |it: &Damaged| self.owner.position(it.record.origin.partition).is_some();
-        let (now, later) = damaged.into_iter().filter(held).partition(is_restored);
-        self.put_off = later;
-        // Who writes so many does it on purpose; each of them was told.
-        self.put_off.truncate(PUT_OFF_MOST);
-        now
+        damaged
     }
 
     fn holds(&self, number: u16, assignment: AssignmentId) -> bool {
@@ -283,9 +284,9 @@ impl Tender {
         }
     }
 
-    /// Where a partition of the journal stands that is held.
-    pub(super) fn position(&self, number: i32) -> Option<Position> {
-        self.owner.position(number)
+    /// A position that can be committed for a partition of the journal that is held, whether it was read to its end or not.
+    pub(super) fn safe_position(&self, number: i32) -> Option<Position> {
+        self.owner.safe_position(number)
     }
 
     /// Positions that are to be committed by themselves.

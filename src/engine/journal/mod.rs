@@ -248,6 +248,21 @@ impl<P> Log<P> {
         applied
     }
 
+    /// Takes note of a record that cannot be understood, of so many bytes. Where it says of an execution where that stands, or that it has ended,
+    /// what was known of it before does not hold any more: whoever went on from there would do again what was done.
+    pub fn pass(&mut self, offset: i64, bytes: u64, execution: Option<ExecutionId>) {
+        if offset < self.next {
+            return;
+        }
+        self.read += bytes;
+        self.next = offset + 1;
+        if let Some(slot) = execution.and_then(|execution| self.live.slot(execution)) {
+            self.take_out(slot);
+            self.live.remove(slot);
+        }
+        self.forget_ends();
+    }
+
     fn has_ended(&self, execution: ExecutionId, run: u32) -> bool {
         self.ended.get(&execution).is_some_and(|(last, _)| *last >= run)
     }

@@ -147,6 +147,29 @@ fn what_was_read_before_is_nothing() {
 }
 
 #[test]
+fn nobody_goes_on_from_before_a_state_that_cannot_be_understood() {
+    let mut log = Log::starting_at(0);
+    log.apply(record(0, 1, 1, Entry::Mail(Mail::Start)));
+    log.apply(record(1, 2, 1, Entry::Mail(Mail::Start)));
+    log.pass(2, 10, Some(execution(1)));
+    // Mail that cannot be understood says nothing of where anything stands.
+    log.pass(3, 10, None);
+    log.restored();
+    assert_eq!((log.live(execution(1)).is_some(), log.live(execution(2)).is_some()), (false, true));
+    assert_eq!((log.position(), log.next_offset(), log.live_bytes()), (1, 4, 10));
+    // What it says later can be understood again, and counts.
+    let mut log = Log::starting_at(0);
+    log.apply(record(0, 1, 1, Entry::Mail(Mail::Start)));
+    log.pass(1, 10, Some(execution(1)));
+    log.apply(record(2, 1, 1, Entry::State { place: 0, includes: 0 }));
+    log.restored();
+    assert_eq!((log.live(execution(1)).is_some(), log.position()), (true, 2));
+    // Read again, it is nothing.
+    log.pass(1, 10, Some(execution(1)));
+    assert!(log.live(execution(1)).is_some());
+}
+
+#[test]
 fn mail_before_the_state_that_does_not_include_it_survives_a_restore() {
     let mut log = Log::starting_at(0);
     let records = [

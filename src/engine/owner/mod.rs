@@ -456,8 +456,12 @@ impl Owner {
 
     /// Where a partition stands: what is to be committed for it. None while it is not held, or not read to its end.
     pub fn position(&self, partition: i32) -> Option<Position> {
-        let ward = self.wards.get(&partition).filter(|ward| !ward.is_restoring())?;
-        Some(Position::at(ward.log.position()))
+        self.wards.get(&partition).filter(|ward| !ward.is_restoring()).map(Ward::safe_position)
+    }
+
+    /// The same, and where reading began while it is not read to its end: what can be committed with anything else. None while it is not held.
+    pub fn safe_position(&self, partition: i32) -> Option<Position> {
+        self.wards.get(&partition).map(Ward::safe_position)
     }
 
     /// How many executions have not ended, of the partitions that are restored.

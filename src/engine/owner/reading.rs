@@ -5,6 +5,7 @@ use super::redrive::Redriving;
 use super::task::Task;
 use super::ward::{AHEAD, FRONT, Ward};
 use crate::engine::checkpoint::Content;
+use crate::engine::ids::ExecutionId;
 use crate::engine::journal::{self, Applied, Mail};
 
 /// Records that are read again at once.
@@ -43,6 +44,15 @@ impl Owner {
             (Applied::Wanted | Applied::Nothing, ..) => {}
         }
         self.put_away();
+    }
+
+    /// Takes note of the next record of a partition that cannot be understood, of so many bytes, and of the execution of which it says where that
+    /// stands. After a restore such a record comes from nobody who owns the partition, and changes nothing.
+    pub fn handle_damaged(&mut self, partition: i32, (offset, bytes): (i64, u64), execution: Option<ExecutionId>) {
+        if let Some(ward) = self.wards.get_mut(&partition) {
+            let execution = execution.filter(|_| ward.is_restoring());
+            ward.log.pass(offset, bytes, execution);
+        }
     }
 
     /// Takes a record of a partition that was asked for; see [`Owner::wanted`].

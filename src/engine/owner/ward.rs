@@ -47,6 +47,8 @@ struct Queue {
 pub(super) struct Ward {
     partition: SourcePartition,
     assignment: AssignmentId,
+    /// Where reading it began: the position that was committed.
+    from: i64,
     /// What of the partition is alive. Contents are kept while it is restored, and until all that an execution needs was read again.
     pub log: Log<Option<Box<Content>>>,
     pub memory: Memory,
@@ -94,6 +96,7 @@ impl Ward {
         Ward {
             partition,
             assignment,
+            from: from.next_offset,
             log: Log::starting_at(from.next_offset),
             memory: Memory::default(),
             redrives: FxHashMap::default(),
@@ -122,6 +125,11 @@ impl Ward {
 
     pub(super) fn is(&self, partition: &SourcePartition, assignment: AssignmentId) -> bool {
         self.assignment == assignment && self.partition == *partition
+    }
+
+    /// A position to commit now by which nothing is lost: where it began while it is read for the first time, where it stands after that.
+    pub(super) fn safe_position(&self) -> Position {
+        Position::at(if self.is_restoring { self.from } else { self.log.position() })
     }
 
     pub(super) fn is_restoring(&self) -> bool {

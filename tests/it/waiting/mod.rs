@@ -1,6 +1,7 @@
 //! Executions that wait: what they call is called for what is recorded, and goes on wherever it has to. On the embedded broker, and on
 //! real Kafka with `TIDEGATE_TEST_BROKER=kafka`; `TIDEGATE_TEST_FULL=1` for the full sizes.
 
+mod damaged;
 mod delays;
 mod disks;
 mod effects;
