@@ -164,6 +164,13 @@ impl HttpCall {
         Ok(Request { method: self.method.clone(), path, query, headers, body, timeout: self.timeout })
     }
 
+    /// Whether an answer speaks against the connector, for its circuit breaker. One that the step expects never does, whatever its status.
+    pub fn blames_connector(&self, answer: &Answer) -> bool {
+        let is_expected =
+            matches!(answer, Answer::Http { status, .. } if self.expect.iter().any(|it| it.names(*status)));
+        !is_expected && answer.blames_connector()
+    }
+
     /// What an answer means. `failures` is how many attempts have failed before; `chance`, from 0 to 1, spreads retries.
     pub fn judge(&self, answer: Answer, failures: u32, chance: f64) -> Judged {
         let (failed, message, retry_after_ms) = match answer {
@@ -195,7 +202,7 @@ impl HttpCall {
 }
 
 impl Answer {
-    /// Whether it speaks against the connector, for its circuit breaker.
+    /// Whether it speaks against the connector, as far as can be said without its step; see [`HttpCall::blames_connector`].
     pub fn blames_connector(&self) -> bool {
         match self {
             Answer::Http { status, .. } => FailedCall::Http(*status).blames_connector(),
@@ -300,6 +307,13 @@ mod tests {
         check(&["2xx"], http(302), 0, "permanent: billing answered 302, not 2xx");
         let failed = Answer::Failed { failed: FailedCall::Timeout, message: "no answer within 1 s".into() };
         check(&["2xx"], failed, 1, "retry Some(400): billing: no answer within 1 s");
+    }
+
+    #[test]
+    fn an_answer_that_is_expected_speaks_against_nobody() {
+        let blames = |expect: &[&str], status| call(expect).blames_connector(&http(status));
+        assert!(blames(&["2xx"], 503) && blames(&["2xx", "404"], 429));
+        assert!(!blames(&["2xx", "503"], 503) && !blames(&["5xx"], 500) && !blames(&["2xx"], 404));
     }
 
     #[test]

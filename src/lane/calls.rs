@@ -95,6 +95,9 @@ impl Calls {
         let Some(UnderWay { connector, permit, .. }) = self.under_way.remove(&id) else { return };
         match consequence {
             Consequence::None => self.gates.finish(&connector, permit, ended.outcome, ended.retry_after_ms),
+            Consequence::Works => {
+                self.gates.finish(&connector, permit, CallOutcome::Success, ended.retry_after_ms);
+            }
             Consequence::Hold => self.gates.hold(&connector, permit),
         }
     }

@@ -15,11 +15,13 @@ impl Owner {
         let Some(UnderWay { execution, run, plan, step }) = self.calls.remove(&id) else { return Consequence::None };
         let step = &plan.steps()[step];
         let Action::Wait(Wait::Http(call)) = &step.action else { return Consequence::None };
-        let is_still_down = tried.is_probe && answer.blames_connector();
+        let blames = call.blames_connector(&answer);
+        let works = if blames == answer.blames_connector() { Consequence::None } else { Consequence::Works };
+        let is_still_down = tried.is_probe && blames;
         let back = is_still_down.then(|| self.behind_those_that_wait());
         let ward = self.wards.get_mut(&i32::from(execution.journal_partition));
         let task = ward.and_then(|ward| ward.memory.get_mut(execution)).filter(|task| task.run == run);
-        let Some(task) = task else { return Consequence::None };
+        let Some(task) = task else { return works };
         let judged = call.judge(answer, task.attempts(&step.id), tried.chance);
         let holds = matches!(judged, Judged::Hold(_));
         match (judged, back) {
@@ -30,7 +32,7 @@ impl Owner {
             (judged, _) => task.judged(&step.id, judged, id, now_ms),
         }
         self.work.push_back(execution);
-        if holds { Consequence::Hold } else { Consequence::None }
+        if holds { Consequence::Hold } else { works }
     }
 
     /// A place in the queues of connectors behind all that wait, and before most that come later: places are offsets of the journal, whose

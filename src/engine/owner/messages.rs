@@ -130,6 +130,8 @@ pub struct Tried {
 pub enum Consequence {
     /// Nothing.
     None,
+    /// The connector works, whatever the status says: it is one that the step expects.
+    Works,
     /// The connector's credentials are refused: it is to be held open.
     Hold,
 }

@@ -84,6 +84,9 @@ impl Calls {
             let tried = Tried { is_probe, chance: random.below(100) as f64 / 100.0 };
             match owner.handle_answer(id, answered.answer, tried, now_ms) {
                 Consequence::None => self.instance.finish(&connector, permit, (outcome, retry_after_ms), now_ms),
+                Consequence::Works => {
+                    self.instance.finish(&connector, permit, (CallOutcome::Success, retry_after_ms), now_ms);
+                }
                 Consequence::Hold => self.instance.hold(&connector, permit, now_ms),
             }
         }
