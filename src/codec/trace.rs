@@ -48,6 +48,9 @@ pub(super) fn trace_id(record: &SourceRecord) -> Option<&[u8]> {
     context(record).map(|(parent, _)| &parent[3..35])
 }
 
+/// The longest `traceparent` of a later version that is passed on: several times what there is of them.
+const PARENT_BYTES: usize = 256;
+
 /// `00-<32 hex>-<16 hex>-<2 hex>`, ids not all zero, version not ff; a later version may be longer.
 fn is_valid(parent: &[u8]) -> bool {
     let hex = |range: std::ops::Range<usize>| {
@@ -56,7 +59,8 @@ fn is_valid(parent: &[u8]) -> bool {
     let zero = |range: std::ops::Range<usize>| parent[range].iter().all(|it| *it == b'0');
     let dash = |at: usize| parent.get(at) == Some(&b'-');
     let shape = hex(0..2) && dash(2) && hex(3..35) && dash(35) && hex(36..52) && dash(52) && hex(53..55);
-    let end = parent.len() == 55 || (parent.len() > 55 && !parent.starts_with(b"00") && dash(55));
+    let is_text = parent.len() <= PARENT_BYTES && parent.iter().all(|it| (0x20..0x7f).contains(it));
+    let end = parent.len() == 55 || (is_text && parent.len() > 55 && !parent.starts_with(b"00") && dash(55));
     shape && end && !parent.starts_with(b"ff") && !zero(3..35) && !zero(36..52)
 }
 
@@ -106,6 +110,8 @@ mod tests {
             "00-0af7651916cd43dd8448eb211c80319c-0000000000000000-01",
             "00-0AF7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
             "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01-more",
+            "01-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01-\r\nx: y",
+            &format!("01-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01-{}", "a".repeat(300)),
         ] {
             assert!(!is_valid(bad.as_bytes()), "{bad}");
         }

@@ -6,6 +6,7 @@ use hyper::header::{
 
 use crate::engine::call::Request;
 use crate::engine::value::View;
+use crate::net::FRAMING_HEADERS;
 
 /// Headers of one side, the step or the connector: more than anybody needs, and far less than would make work of a call.
 pub(super) const HEADERS: usize = 128;
@@ -14,19 +15,6 @@ pub(super) const HEADERS: usize = 128;
 const AGENT: &str = concat!("tidegate/", env!("CARGO_PKG_VERSION"));
 /// What is understood of an answer, in order of preference.
 const ACCEPTED: &str = "application/json, */*;q=0.5";
-/// These say where a message goes and how it is framed; whoever sets them can smuggle a second one.
-const FRAMING: [&str; 10] = [
-    "host",
-    "content-length",
-    "transfer-encoding",
-    "connection",
-    "upgrade",
-    "te",
-    "trailer",
-    "keep-alive",
-    "proxy-connection",
-    "expect",
-];
 const KEY: HeaderName = HeaderName::from_static("idempotency-key");
 const TRACE: [HeaderName; 2] = [HeaderName::from_static("traceparent"), HeaderName::from_static("tracestate")];
 
@@ -34,7 +22,7 @@ const TRACE: [HeaderName; 2] = [HeaderName::from_static("traceparent"), HeaderNa
 pub(super) fn header(name: &str, value: &str) -> Result<(HeaderName, HeaderValue), &'static str> {
     let name: Result<HeaderName, InvalidHeaderName> = name.parse();
     let name = name.map_err(|_| "has a name that HTTP does not take")?;
-    if FRAMING.contains(&name.as_str()) {
+    if FRAMING_HEADERS.contains(&name.as_str()) {
         return Err("says how a call is framed, which is set for every call; remove it");
     }
     Ok((name, self::value(value)?))

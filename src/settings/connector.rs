@@ -9,6 +9,7 @@ use super::check;
 use super::document::{Section, Text};
 use super::secret::Secret;
 use crate::engine::breaker::BreakerPolicy;
+use crate::net::FRAMING_HEADERS;
 
 /// An external system that steps may call. All limits are per instance.
 #[derive(Clone, Debug, PartialEq)]
@@ -157,12 +158,10 @@ fn read_headers(section: &mut Section<'_, '_>) -> BTreeMap<String, Secret> {
 }
 
 fn check_header(name: &str, text: &Text) -> Result<(), (&'static str, &'static str)> {
-    // These say how a call is framed; whoever sets them can smuggle a second one.
-    const FRAMING: [&str; 6] = ["host", "content-length", "transfer-encoding", "connection", "upgrade", "te"];
     if HeaderName::from_bytes(name.as_bytes()).is_err() {
         return Err(("HTTP has no header of this name", "write letters, digits and -"));
     }
-    if FRAMING.contains(&name) {
+    if FRAMING_HEADERS.contains(&name) {
         return Err(("it says how a call is framed", "remove it; it is set for every call"));
     }
     if text.resolved && HeaderValue::from_str(&text.value).is_err() {

@@ -57,7 +57,7 @@ impl Execution {
         };
         let mut outputs = Vec::with_capacity(2 * steps.len() + 3);
         for Over { step, .. } in &over {
-            if self.has_own_record(step.status) {
+            if self.has_own_record(step.status) || self.was_asked_for(&step.id) {
                 outputs.push((None, Output::StepResult(self.step_result(step.clone()))));
             }
         }
@@ -157,7 +157,7 @@ impl Execution {
     fn go_on_from(&self, before: &Before, scope: Scope<'_>, now_ms: i64) -> Part {
         let (over, output_bytes) = before.weighed();
         let waits = before.waits_left();
-        let fatal = before.news.stop.as_ref().map(|stop| Fatal::stop(stop, now_ms));
+        let fatal = before.news.stop.as_ref().map(|stop| Fatal::stop(stop, &waits, now_ms));
         if let Some(fatal) = fatal.or_else(|| over.iter().find_map(|it| self.fatal_over(it))) {
             return Part { over, steps: Vec::new(), waits, fatal: Some(fatal), output_bytes };
         }
@@ -268,6 +268,12 @@ impl Execution {
             }
         };
         kin::mail(parent, waits, &ended)
+    }
+
+    /// Whether it was said of a step that it waits: then what comes of it is said as well, whatever is said of others.
+    fn was_asked_for(&self, id: &Arc<str>) -> bool {
+        let step = self.plan.steps().iter().find(|step| step.id == *id);
+        step.is_some_and(|step| matches!(step.action, Action::Wait(Wait::Approval(_))))
     }
 
     fn has_own_record(&self, status: StepStatus) -> bool {
@@ -434,8 +440,14 @@ impl Fatal {
         Fatal { status: ExecutionStatus::Failed, reason, failure, attempts: 1, first_ms: now_ms, last_ms: now_ms }
     }
 
-    fn stop(stop: &Stop, now_ms: i64) -> Fatal {
-        Fatal { status: stop.status, ..Fatal::at_once(stop.reason, stop.failure.clone(), now_ms) }
+    /// What ends a run whose steps wait: of those that have failed before, the one that did last is named, with what was wrong.
+    fn stop(stop: &Stop, waits: &[StepWait], now_ms: i64) -> Fatal {
+        let fatal = Fatal { status: stop.status, ..Fatal::at_once(stop.reason, stop.failure.clone(), now_ms) };
+        let failed = waits.iter().filter_map(|wait| Some((wait, wait.failed.as_ref()?)));
+        let Some((wait, failed)) = failed.max_by_key(|(_, failed)| failed.last_ms) else { return fatal };
+        let message = format!("{}; {} failed last: {}", fatal.failure.message, wait.step, failed.failure.message);
+        let failure = Failure { step: Some(wait.step.clone()), message: run::cut(message), ..fatal.failure };
+        Fatal { failure, attempts: wait.attempts, first_ms: failed.first_ms, ..fatal }
     }
 
     fn too_large(step: &Arc<str>, message: &str, now_ms: i64) -> Fatal {

@@ -305,3 +305,44 @@ fn what_a_target_asks_for_is_told_and_explains_what_waits() {
     assert_completed(&world, "pays", 2);
     wait::until("it is taken back", || (alerts().pop()?["state"] == "cleared").then_some(()));
 }
+
+#[test]
+fn what_ends_an_execution_says_what_kept_it_waiting() {
+    let Some(broker) = TestBroker::own() else { return };
+    let ledger = Ledger::start(|_, _| Reply::now(503));
+    let out = broker.topic("out", 6);
+    let retries =
+        "config:\n  maxAge: 3s\n  timeout: 2s\n  retryPolicy: { maxRetries: 100, baseDelayMs: 200, maxDelayMs: 200 }";
+    let workflow = two_calls("pays", "target", &out)
+        .replace("config:\n  retryPolicy: { baseDelayMs: 20, maxDelayMs: 500 }", retries);
+    let settings = connector("target", &ledger, "breaker = { failureThreshold = 100 }");
+    let world = World::with(&broker, &[workflow], &settings);
+    let _instance = world.instance("alone");
+    send_events(&broker.producer(&[]), &world.source, 0..2, |_| Some("a.x"));
+    world.wait_for(&world.topic("dead-letters"), 2);
+    for letter in broker.committed(&world.topic("dead-letters")) {
+        let header = |name: &str| header(&letter, name);
+        let message = header("tidegate-dlq-error-message");
+        assert!(message.ends_with("; charge failed last: target answered 503, not 2xx"), "{message}");
+        assert_eq!(
+            (header("tidegate-dlq-reason").as_str(), header("tidegate-dlq-step").as_str()),
+            ("timeout", "charge")
+        );
+        assert!(header("tidegate-dlq-attempts").parse::<u32>().is_ok_and(|attempts| attempts >= 3), "{letter:?}");
+        assert!(header("tidegate-dlq-first-failure") < header("tidegate-dlq-last-failure"));
+    }
+}
+
+#[test]
+fn an_answer_that_is_expected_opens_no_breaker() {
+    let Some(broker) = TestBroker::own() else { return };
+    let ledger = Ledger::start(|_, _| Reply::now(503));
+    let out = broker.topic("out", 6);
+    let workflow = two_calls("pays", "target", &out)
+        .replace("      method: POST\n", "      method: POST\n      expect: [2xx, 503]\n");
+    let settings = connector("target", &ledger, "breaker = { failureThreshold = 2, recoveryTimeoutMs = 600000 }");
+    let world = World::with(&broker, &[workflow], &settings);
+    let _instance = world.instance("alone");
+    send_events(&broker.producer(&[]), &world.source, 0..10, |_| Some("a.x"));
+    assert_completed(&world, "pays", 10);
+}

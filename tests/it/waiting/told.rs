@@ -59,6 +59,21 @@ fn an_approval_waits_for_a_decision() {
 }
 
 #[test]
+fn a_decision_is_taken_where_nothing_is_said_of_steps() {
+    let Some(broker) = TestBroker::own() else { return };
+    let world = World::with(&broker, &[APPROVAL.into()], "[records]\nstep_results = \"none\"\n");
+    let _instance = world.instance("alone");
+    send_events(&broker.producer(&[]), &world.source, 0..1, |_| Some("a.x"));
+    world.wait_for(&world.topic("step-results"), 1);
+    let id = told(&world, "step-results")[0]["executionId"].as_str().unwrap().to_owned();
+    world.command("operator", &["signal", &id, "review", "--decision", "approve", "--by", "ops"]);
+    world.wait_for(&world.topic("executions"), 2);
+    let said = told(&world, "step-results");
+    let said: Vec<&str> = said.iter().map(|it| it["status"].as_str().unwrap()).collect();
+    assert_eq!(said, ["pending", "completed"], "of the approval, and of no other step");
+}
+
+#[test]
 fn sub_workflows_run_once_each_whoever_is_killed() {
     let Some(broker) = TestBroker::own() else { return };
     let world = World::with(&broker, &[PARENT.into(), CHILD.into()], "");
