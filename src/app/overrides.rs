@@ -196,7 +196,7 @@ mod tests {
     fn gates_follow_what_is_said_last_and_a_second_reading_changes_nothing() {
         let policy = GatePolicy { concurrency: 1, rate: None, breaker: BreakerPolicy::simple(1, 1_000) };
         let policies = ["billing", "crm"].map(|name| (Arc::from(name), (policy, None)));
-        let gates = Gates::new(policies.into(), Steady::default(), Box::new(|_, _, _| ()));
+        let gates = Gates::new(policies.into(), Steady::default(), Box::new(|_, _| ()));
         let states = || gates.states().into_iter().map(|(_, state)| state).collect::<Vec<_>>();
         let mut known = Overrides::new();
         let mut applied = Applied { gates: &gates, wanted: &mut known };

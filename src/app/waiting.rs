@@ -16,7 +16,7 @@ use crate::engine::checkpoint::Content;
 use crate::engine::gate::{GatePolicy, LaneId, Rate};
 use crate::engine::record::JournalRecord;
 use crate::engine::value::milliseconds_text;
-use crate::lane::{Caller, Gates, Steady, Waiting};
+use crate::lane::{Caller, Gates, Steady, Turned, Waiting};
 use crate::settings::Settings;
 use crate::telemetry::health::{Health, Turn};
 use crate::telemetry::metrics::Metrics;
@@ -65,11 +65,11 @@ impl SharedWaiting {
         });
         let states = BreakerState::ALL.map(BreakerState::name);
         let (shown, store, for_health) = (metrics.clone(), breakers.clone(), health.clone());
-        let told = move |connector: &str, transition: Transition, open_until_ms: Option<u64>| {
-            shown.breaker_changed(connector, &states, transition.to.name());
-            tell(&for_health, connector, transition);
+        let told = move |connector: &str, turned: Turned| {
+            shown.breaker_changed(connector, &states, turned.transition.to.name());
+            tell(&for_health, connector, turned);
             if let Some(store) = &store {
-                store.put(connector, open_until_ms);
+                store.put(connector, turned.open_until_ms);
             }
         };
         let waits = health.clone();
@@ -146,6 +146,7 @@ fn fits(topic: &SystemTopic, record: &JournalRecord) -> Result<(), String> {
 const OPEN: &str = "its circuit breaker is open: calls wait, and are made when it closes";
 const FORCED_OPEN: &str =
     "an operator holds its circuit breaker open: calls wait, and are made when that ends; see `tidegate breaker ls`";
+const REFUSED: &str = "its target refuses our credentials (401 or 403): calls wait, one asks again each minute; mend `headers` of its settings";
 const HALF_OPEN: &str =
     "its circuit breaker is half-open: a call decides whether it closes, and the others wait for that";
 const CLOSED: &str = "its circuit breaker is closed: calls are made";
@@ -166,9 +167,11 @@ fn tell_wait(health: &Health, connector: &str, until_ms: Option<u64>) {
 }
 
 /// Says what a circuit breaker does.
-fn tell(health: &Health, connector: &str, Transition { from, to }: Transition) {
+fn tell(health: &Health, connector: &str, turned: Turned) {
+    let Turned { transition: Transition { from, to }, is_refused, .. } = turned;
     tracing::info!(connector, from = from.name(), to = to.name(), "a circuit breaker changes");
     let said = match (from, to) {
+        (_, BreakerState::Open) if is_refused => (true, REFUSED),
         (_, BreakerState::Open) => (true, OPEN),
         (_, BreakerState::ForcedOpen) => (true, FORCED_OPEN),
         // That it was open is what is known so far.

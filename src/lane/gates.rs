@@ -10,9 +10,19 @@ use crate::engine::breaker::{
 };
 use crate::engine::gate::{Gate, GatePolicy, LaneId, News, Parked};
 
-/// Who is told when a circuit breaker changes, and until when it is open now, in milliseconds of the gates' clock, if it is. Called from any
-/// thread; must not block.
-pub type OnTransition = dyn Fn(&str, Transition, Option<u64>) + Send + Sync;
+/// Who is told when a circuit breaker changes. Called from any thread; must not block.
+pub type OnTransition = dyn Fn(&str, Turned) + Send + Sync;
+
+/// How a circuit breaker has changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Turned {
+    /// The change.
+    pub transition: Transition,
+    /// Until when it is open now, in milliseconds of the gates' clock, if it is.
+    pub open_until_ms: Option<u64>,
+    /// The target refuses our credentials.
+    pub is_refused: bool,
+}
 
 /// Who is told that a target asked to be left alone until a moment of the gates' clock, for longer than a moment; None: that is over. Called
 /// from any thread; must not block.
@@ -134,7 +144,9 @@ impl Gates {
         let open_until_ms = gate.breaker().open_until_ms();
         state.wake(&news);
         drop(state);
-        self.tell(connector, news.transition, open_until_ms);
+        if let Some(transition) = news.transition {
+            (self.on_transition)(connector, Turned { transition, open_until_ms, is_refused: true });
+        }
     }
 
     /// What an operator wants of a connector until a moment of the gates' clock, or that nothing is wanted any more. False if there is no
@@ -187,7 +199,7 @@ impl Gates {
 
     fn tell(&self, connector: &str, transition: Option<Transition>, open_until_ms: Option<u64>) {
         if let Some(transition) = transition {
-            (self.on_transition)(connector, transition, open_until_ms);
+            (self.on_transition)(connector, Turned { transition, open_until_ms, is_refused: false });
         }
     }
 
@@ -226,7 +238,7 @@ mod tests {
         let policy = GatePolicy { concurrency, rate: None, breaker: BreakerPolicy::simple(failures, 1) };
         let went = Arc::new(Mutex::new(Vec::new()));
         let told = went.clone();
-        let told = move |_: &str, transition: Transition, _: Option<u64>| told.lock().unwrap().push(transition.to);
+        let told = move |_: &str, turned: Turned| told.lock().unwrap().push(turned.transition.to);
         (Gates::new(BTreeMap::from([(CONNECTOR.into(), (policy, None))]), Steady::default(), Box::new(told)), went)
     }
 

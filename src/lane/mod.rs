@@ -60,7 +60,7 @@ use waiting::Tender;
 pub use calls::{Caller, OnAnswer, Running};
 pub use clock::{Steady, now_ms};
 pub use committer::Committed;
-pub use gates::{Gates, OnTransition, OnWait};
+pub use gates::{Gates, OnTransition, OnWait, Turned};
 pub use stop::StopSignal;
 pub use tally::{SourceTally, Tally, WorkflowTally};
 pub use topic_ids::TopicIds;

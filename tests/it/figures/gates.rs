@@ -21,7 +21,7 @@ fn a_decision_takes_no_time_while_lanes_ask() {
     let policy = GatePolicy { concurrency: 64, rate: None, breaker };
     let connector: Arc<str> = "billing".into();
     let policies = BTreeMap::from([(connector.clone(), (policy, None))]);
-    let gates = Gates::new(policies, Steady::default(), Box::new(|_, _, _| ()));
+    let gates = Gates::new(policies, Steady::default(), Box::new(|_, _| ()));
     let lane = |number: u32| {
         let mut took = Vec::with_capacity(DECISIONS);
         for call in 0..DECISIONS {

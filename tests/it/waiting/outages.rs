@@ -346,3 +346,21 @@ fn an_answer_that_is_expected_opens_no_breaker() {
     send_events(&broker.producer(&[]), &world.source, 0..10, |_| Some("a.x"));
     assert_completed(&world, "pays", 10);
 }
+
+#[test]
+fn refused_credentials_cost_nobody_an_attempt_and_are_told_as_such() {
+    let Some(broker) = TestBroker::own() else { return };
+    let ledger = Ledger::start(|_, _| Reply::now(401));
+    let out = broker.topic("out", 6);
+    let settings = connector("target", &ledger, "concurrency = 1");
+    let world = World::with(&broker, &[two_calls("pays", "target", &out)], &settings);
+    let _instance = world.instance("alone");
+    send_events(&broker.producer(&[]), &world.source, 0..3, |_| Some("a.x"));
+    wait::until("it is told", || {
+        admin::get(&world.log("alone"), "/readyz")
+            .contains("its target refuses our credentials (401 or 403)")
+            .then_some(())
+    });
+    wait::pass(Duration::from_secs(1));
+    assert_eq!((ledger.len(), broker.committed(&world.topic("dead-letters")).len()), (1, 0));
+}
