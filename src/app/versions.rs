@@ -12,14 +12,20 @@ use crate::engine::workflow::WorkflowId;
 /// The versions, by workflow and name. Their documents are shared with whoever follows the topic; what they do is compiled when an
 /// execution first needs it.
 pub struct Versions {
-    all: RwLock<FxHashMap<WorkflowId, ByName>>,
+    all: RwLock<FxHashMap<WorkflowId, OfWorkflow>>,
     compile: Box<Compile>,
 }
 
 /// Makes a plan of a document; the error is for its author.
 pub type Compile = dyn Fn(&[u8]) -> Result<Arc<Plan>, String> + Send + Sync;
 
-type ByName = FxHashMap<Arc<str>, Arc<Version>>;
+/// The versions of a workflow.
+#[derive(Default)]
+struct OfWorkflow {
+    ready: FxHashMap<Arc<str>, Arc<Version>>,
+    /// Installed, and not ready.
+    on_their_way: Vec<Arc<str>>,
+}
 
 struct Version {
     record: VersionRecord,
@@ -39,7 +45,8 @@ impl Versions {
             all.remove(id);
             return;
         };
-        let known = all.entry(id.clone()).or_default();
+        let OfWorkflow { ready: known, on_their_way } = all.entry(id.clone()).or_default();
+        *on_their_way = workflow.versions.keys().filter(|version| !is_ready(version)).cloned().collect();
         known.retain(|version, _| workflow.versions.contains_key(version) && is_ready(version));
         for (name, record) in workflow.versions.iter().filter(|(version, _)| is_ready(version)) {
             let is_known = known.get(name).is_some_and(|it| it.record.content_hash == record.content_hash);
@@ -52,8 +59,14 @@ impl Versions {
 
     /// A version, ready to run: None if it is not installed (yet); an error if this version of Tidegate cannot run it.
     pub fn find(&self, id: &WorkflowId, version: &str) -> Option<Result<Definition, String>> {
-        let found = self.all.read().unwrap_or_else(PoisonError::into_inner).get(id)?.get(version)?.clone();
+        let found = self.all.read().unwrap_or_else(PoisonError::into_inner).get(id)?.ready.get(version)?.clone();
         Some(found.compiled.get_or_init(|| found.compile(&*self.compile)).clone())
+    }
+
+    /// Whether a version is installed and was not ready when it was taken up.
+    pub fn is_on_its_way(&self, id: &WorkflowId, version: &str) -> bool {
+        let all = self.all.read().unwrap_or_else(PoisonError::into_inner);
+        all.get(id).is_some_and(|of| of.on_their_way.iter().any(|it| **it == *version))
     }
 }
 

@@ -91,11 +91,13 @@ impl SharedWaiting {
     /// For one of the lanes.
     pub fn of_lane(&self, number: usize) -> Waiting {
         let (journal, versions, done) = (self.journal.clone(), self.versions.clone(), self.done.clone());
+        let coming = versions.clone();
         Waiting {
             topic: self.journal.name.clone(),
             read: Box::new(|record| journal::decode(record).map_err(|damaged| damaged.to_string())),
             fits: Box::new(move |record| fits(&journal, record)),
             definition: Box::new(move |id, version| versions.find(id, version)),
+            is_on_its_way: Box::new(move |id, version| coming.is_on_its_way(id, version)),
             gates: self.gates.clone(),
             caller: self.caller.clone(),
             clock: self.clock,

@@ -210,10 +210,10 @@ impl Answer {
         }
     }
 
-    /// How long the target wants to be left alone, in milliseconds; only one that is busy says so.
+    /// How long the target wants to be left alone, in milliseconds; only one that cannot answer now says so.
     pub fn retry_after_ms(&self) -> Option<u64> {
         match self {
-            Answer::Http { status: 429 | 503, retry_after_ms, .. } => *retry_after_ms,
+            Answer::Http { status: 408 | 425 | 429 | 500..=599, retry_after_ms, .. } => *retry_after_ms,
             Answer::Http { .. } | Answer::Failed { .. } => None,
         }
     }
@@ -314,6 +314,15 @@ mod tests {
         let blames = |expect: &[&str], status| call(expect).blames_connector(&http(status));
         assert!(blames(&["2xx"], 503) && blames(&["2xx", "404"], 429));
         assert!(!blames(&["2xx", "503"], 503) && !blames(&["5xx"], 500) && !blames(&["2xx"], 404));
+    }
+
+    #[test]
+    fn whoever_cannot_answer_now_says_how_long_for_all_calls() {
+        let asked = |status| {
+            Answer::Http { status, headers: Value::Null, body: Value::Null, retry_after_ms: Some(7) }.retry_after_ms()
+        };
+        assert!([408, 425, 429, 500, 502, 503, 504].into_iter().all(|status| asked(status) == Some(7)));
+        assert!([200, 302, 400, 404].into_iter().all(|status| asked(status).is_none()));
     }
 
     #[test]

@@ -41,6 +41,9 @@ pub type Fits = dyn Fn(&JournalRecord) -> Result<(), String> + Send + Sync;
 /// Finds a version of a workflow.
 pub type Find = dyn Fn(&WorkflowId, &str) -> Option<Result<Definition, String>> + Send + Sync;
 
+/// See [`Waiting::is_on_its_way`].
+pub type OnItsWay = dyn Fn(&WorkflowId, &str) -> bool + Send + Sync;
+
 /// Told that what lies before an offset of a partition of the journal is of no use any more, and certainly so.
 pub type DoneBefore = dyn Fn(i32, i64) + Send + Sync;
 
@@ -54,6 +57,8 @@ pub struct Waiting {
     pub fits: Box<Fits>,
     /// See [`Find`].
     pub definition: Box<Find>,
+    /// Whether a version that is not found is installed, and what it needs is not there yet.
+    pub is_on_its_way: Box<OnItsWay>,
     /// The gates of the instance.
     pub gates: Arc<Gates>,
     /// Makes calls.
@@ -358,6 +363,7 @@ fn with<T>(asked: &Asked<'_>, act: impl FnOnce(&Around<'_>) -> T) -> T {
             "" => asked.context.in_use(id),
             _ => (asked.waiting.definition)(id, version),
         },
+        is_on_its_way: &|id, version| (asked.waiting.is_on_its_way)(id, version),
         decode: &|record| asked.context.decode(record),
         is_ready: &|record, was_understood| asked.context.is_ready(record, was_understood),
         is_stopped: &|id| asked.context.is_stopped(id),

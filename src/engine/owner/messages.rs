@@ -26,6 +26,8 @@ pub type NextMatch<'a> = &'a dyn Fn(Arc<Event>, Option<&WorkflowId>, i64) -> Fou
 pub struct Around<'a> {
     /// The version of a workflow that runs.
     pub definition: FindDefinition<'a>,
+    /// Whether a version that is not there is installed, and what it needs was not found so far: it will be there, however long that takes.
+    pub is_on_its_way: &'a dyn Fn(&WorkflowId, &str) -> bool,
     /// Understands an event's record again.
     pub decode: DecodeEvent<'a>,
     /// Whether all is there that a record is understood with. What is not is on its way, or its source is out of reach for a while.

@@ -239,6 +239,9 @@ impl Task {
                 found.map(Some).map_err(|message| format!("its definition cannot be run by this version: {message}"))
             }
             None => {
+                if (around.is_on_its_way)(workflow, version) {
+                    self.unknown_since_ms = Some(around.now_ms);
+                }
                 let since_ms = *self.unknown_since_ms.get_or_insert(around.now_ms);
                 if around.now_ms - since_ms < UNKNOWN_DEFINITION_MS {
                     return Ok(None);

@@ -210,6 +210,7 @@ pub fn record(offset: i64, record: JournalRecord) -> Record<Content> {
 pub fn around<T>(shared: &Shared, (now_ms, steady_ms): (i64, i64), act: impl FnOnce(&Around<'_>) -> T) -> T {
     let around = Around {
         definition: &|id, _| shared.definition(id).map(Ok),
+        is_on_its_way: &|_, _| false,
         decode: &|record| Ok(super::cluster::decode(record)),
         is_ready: &|_, _| true,
         is_stopped: &|_| false,

@@ -130,6 +130,7 @@ fn no_more_records_are_asked_for_than_may_be_and_in_order() {
     let (definition, next_match) = (&found, &nothing);
     let around = Around {
         definition,
+        is_on_its_way: &|_, _| false,
         decode: &decode,
         is_ready: &|_, _| true,
         is_stopped: &|_| false,

@@ -105,7 +105,7 @@ pub(super) fn nobody_passes_one_whose_version_is_not_there_yet() {
     assert_eq!(named(&calls), [first]);
     world.answer(&calls[0], 200);
     assert_eq!(named(&world.calls()), [second]);
-    // One whose version never comes fails, and is in nobody's way then.
+    // One whose version is on its way waits as long as that takes; one whose version never comes fails, and is in nobody's way then.
     let old = world.definition.clone().unwrap();
     let workflow = Arc::new(Workflow { version: "3".into(), ..(*old.workflow).clone() });
     world.definition = Some(Definition { workflow, ..old.clone() });
@@ -113,6 +113,9 @@ pub(super) fn nobody_passes_one_whose_version_is_not_there_yet() {
     world.comes(3, "b");
     world.definition = Some(old);
     let after_it = world.comes(4, "b");
+    world.is_on_its_way = true;
+    assert!(world.call_after(UNKNOWN_DEFINITION_MS + 2_000).is_none() && world.letters.is_empty());
+    world.is_on_its_way = false;
     world.call_after(UNKNOWN_DEFINITION_MS + 2_000).into_iter().for_each(|call| assert_eq!(call.execution, after_it));
     assert_eq!(world.letters.len(), 1);
 }

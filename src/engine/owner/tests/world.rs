@@ -87,6 +87,8 @@ pub(super) struct World {
     pub(super) matches: Option<usize>,
     /// A version that is not there.
     pub(super) missing: Option<&'static str>,
+    /// Whether it is installed and lacks something.
+    pub(super) is_on_its_way: bool,
     /// Where the event lies that cannot be understood yet.
     pub(super) unready: Option<i64>,
     /// The position that was committed last, or was to be.
@@ -132,6 +134,7 @@ impl World {
             child: None,
             is_stopped: false,
             missing: None,
+            is_on_its_way: false,
             unready: None,
             pushed: None,
             budget: BUDGET.get(),
@@ -233,6 +236,7 @@ impl World {
     /// Everything that goes on now is written, and committed unless that is held up.
     pub(super) fn go(&mut self) {
         let (now_ms, takes, is_stopped, unready) = (self.now_ms, self.journal_takes, self.is_stopped, self.unready);
+        let is_on_its_way = self.is_on_its_way;
         let found = self.definitions();
         let (identity, matches) = (self.identity.clone(), self.matches);
         let matching = move |event: Arc<Event>, after: Option<&WorkflowId>, _: i64| {
@@ -245,6 +249,7 @@ impl World {
         let fits = |_: &JournalRecord| if takes == 0 { Err("too large for the journal".to_owned()) } else { Ok(()) };
         let around = Around {
             definition: &found,
+            is_on_its_way: &|_, _| is_on_its_way,
             decode: &decode,
             is_ready: &|record, _| unready != Some(record.origin.offset),
             next_match: &matching,
@@ -291,6 +296,7 @@ impl World {
         let (found, now_ms, unready) = (self.definitions(), self.now_ms, self.unready);
         let around = Around {
             definition: &found,
+            is_on_its_way: &|_, _| false,
             decode: &decode,
             is_ready: &|record, _| unready != Some(record.origin.offset),
             is_stopped: &|_| false,
