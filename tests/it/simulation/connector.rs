@@ -29,7 +29,7 @@ pub struct Seen {
     under_way: BTreeMap<u64, Began>,
     /// What `Retry-After` asked for.
     alone_until_ms: i64,
-    /// Calls that may be under way while the connector comes back.
+    /// Calls of this era that may be under way while the connector comes back.
     ramp: Option<u32>,
 }
 
@@ -58,11 +58,12 @@ impl Seen {
     }
 
     /// The same for an instance that starts again: of what was before it knows at most that the breaker is open, and for no longer than
-    /// if it had opened now.
+    /// if it had opened now. Of one whose time is over it is still to be seen whether the connector works.
     pub fn start_again(&self, remembers: bool, now_ms: i64) -> Seen {
         let longest_ms = now_ms + self.policy.breaker.wait_duration_in_open_state_ms as i64;
         let mut seen = Seen::new(self.policy);
-        if let Some(until_ms) = self.open_until_ms().filter(|until_ms| remembers && *until_ms > now_ms) {
+        let is_asking = matches!(self.breaker, Breaker::HalfOpen(_)).then_some(0);
+        if let Some(until_ms) = self.open_until_ms().or(is_asking).filter(|_| remembers) {
             seen.open(until_ms.min(longest_ms));
         }
         seen
@@ -88,9 +89,13 @@ impl Seen {
         if now_ms < self.alone_until_ms {
             wrong = wrong.or_else(|| Some(format!("it was to be left alone until {}", self.alone_until_ms)));
         }
-        let most = self.ramp.unwrap_or(self.policy.concurrency) as usize;
-        if self.under_way.len() >= most {
-            wrong = wrong.or_else(|| Some(format!("{} calls are under way, of {most}", self.under_way.len())));
+        let (all, most) = (self.under_way.len(), self.policy.concurrency as usize);
+        if all >= most {
+            wrong = wrong.or_else(|| Some(format!("{all} calls are under way, of {most}")));
+        }
+        let since = self.under_way.values().filter(|it| it.era == self.era).count();
+        if let Some(most) = self.ramp.filter(|most| since >= *most as usize) {
+            wrong = wrong.or_else(|| Some(format!("{since} calls are under way since it is back, of {most}")));
         }
         self.under_way.insert(number, Began { era: self.era, is_probe });
         wrong
@@ -112,7 +117,7 @@ impl Seen {
         if let Some(wait_ms) = retry_after_ms {
             self.alone_until_ms = self.alone_until_ms.max(now_ms + wait_ms as i64);
         }
-        if said == Said::Works {
+        if said == Said::Works && began.era == self.era {
             self.ramp = self.ramp.map(|most| most + 1).filter(|most| *most < self.policy.concurrency);
         }
         // A call of an earlier era decides nothing.

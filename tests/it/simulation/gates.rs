@@ -40,7 +40,7 @@ impl Instance {
             let policy = self.policies[name];
             let now_ms = now_ms as u64;
             let open_until_ms = gate.breaker().open_until_ms();
-            let breaker = match open_until_ms.filter(|until_ms| remembers && *until_ms > now_ms) {
+            let breaker = match open_until_ms.filter(|_| remembers) {
                 Some(until_ms) => Breaker::restored(policy.breaker, until_ms, now_ms),
                 None => Breaker::new(policy.breaker),
             };
