@@ -344,7 +344,8 @@ impl Subject {
     pub fn begins(&self) -> bool {
         match self {
             Subject::Execution(it) => it.before.as_ref().is_none_or(|before| before.begins),
-            Subject::Unrunnable(it) => it.waited.is_none(),
+            // What had waited for no step had waited for its turn, which did not come.
+            Subject::Unrunnable(it) => it.waited.as_ref().is_none_or(|checkpoint| checkpoint.waits.is_empty()),
             Subject::Undecodable(_) | Subject::Unmatched(_) | Subject::Again(_) => false,
         }
     }

@@ -275,7 +275,7 @@ fn calls_come_at_their_rate_while_nothing_else_goes_on() {
 fn what_a_target_asks_for_is_told_and_explains_what_waits() {
     let Some(broker) = TestBroker::own() else { return };
     let ledger = Ledger::start(|_, before| match before {
-        0 => Reply { retry_after: Some(8), ..Reply::now(429) },
+        0 => Reply { retry_after: Some(25), ..Reply::now(429) },
         _ => Reply::now(200),
     });
     let out = broker.topic("out", 6);

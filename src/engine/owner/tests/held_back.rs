@@ -115,9 +115,14 @@ pub(super) fn nobody_passes_one_whose_version_is_not_there_yet() {
     let after_it = world.comes(4, "b");
     world.is_on_its_way = true;
     assert!(world.call_after(UNKNOWN_DEFINITION_MS + 2_000).is_none() && world.letters.is_empty());
+    let began = world.began;
     world.is_on_its_way = false;
     world.call_after(UNKNOWN_DEFINITION_MS + 2_000).into_iter().for_each(|call| assert_eq!(call.execution, after_it));
-    assert_eq!(world.letters.len(), 1);
+    assert_eq!(
+        (world.letters.len(), world.began - began),
+        (1, 2),
+        "one failed before it ran, and the one behind it began"
+    );
 }
 
 #[test]

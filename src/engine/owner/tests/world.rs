@@ -81,6 +81,8 @@ pub(super) struct World {
     pub(super) sequence: u64,
     /// What each record weighs.
     pub(super) record_bytes: u64,
+    /// How many runs began.
+    pub(super) began: usize,
     /// The dead letters that were written.
     pub(super) letters: Vec<DeadLetter>,
     /// How many workflows match a record that is read again; None if it is not understood.
@@ -129,6 +131,7 @@ impl World {
             is_committed: true,
             sequence: 0,
             record_bytes: 10,
+            began: 0,
             letters: Vec::new(),
             matches: Some(0),
             child: None,
@@ -263,6 +266,7 @@ impl World {
             while let Some(emitted) = self.owner.poll(&around) {
                 written += 1;
                 assert!(written < MOST_WRITTEN, "it does not come to rest");
+                self.began += usize::from(emitted.subject.begins());
                 self.take(&emitted.left);
                 self.sequence = emitted.sequence;
                 if self.is_committed {
