@@ -80,7 +80,7 @@ impl Reader {
         let (partition, offset) = (record.origin.partition, record.origin.offset);
         tracing::error!(partition, offset, cause = %why, "a record of the journal cannot be understood");
         self.context.observer.damaged(partition, offset, &why);
-        let Some(position) = tender.safe_position(partition) else { return };
+        let Some(position) = tender.position(partition) else { return };
         let partition = SourcePartition { topic: record.origin.topic.clone(), partition };
         let subject = Subject::undecodable((record, Undecodable { message: why }), now_ms);
         let left = subject.leave(now_ms);

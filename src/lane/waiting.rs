@@ -145,7 +145,7 @@ impl Tender {
         let ours = partitions.iter().filter(|partition| partition.topic.name == topic);
         let mut last = Vec::new();
         for partition in ours {
-            let (calls, position) = self.owner.release(partition.partition);
+            let (calls, position) = self.owner.release(partition.partition, self.clock.now_ms());
             calls.into_iter().for_each(|call| self.calls.abort(call));
             last.extend(position);
         }
@@ -290,8 +290,8 @@ impl Tender {
     }
 
     /// A position that can be committed for a partition of the journal that is held, whether it was read to its end or not.
-    pub(super) fn safe_position(&self, number: i32) -> Option<Position> {
-        self.owner.safe_position(number)
+    pub(super) fn position(&self, number: i32) -> Option<Position> {
+        self.owner.position(number)
     }
 
     /// Positions that are to be committed by themselves.

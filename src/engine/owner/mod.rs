@@ -165,10 +165,14 @@ impl Owner {
 
     /// A partition is about to be let go: no call starts for it any more. Returns the calls that are under way, which must be broken off,
     /// and the position to commit as the last one; None if nothing of it was read to its end.
-    pub fn release(&mut self, partition: i32) -> (Vec<CallId>, Option<(SourcePartition, AssignmentId, Position)>) {
+    pub fn release(
+        &mut self,
+        partition: i32,
+        steady_ms: i64,
+    ) -> (Vec<CallId>, Option<(SourcePartition, AssignmentId, Position)>) {
         let calls = self.forget_calls(partition);
         let ward = self.wards.get_mut(&partition).filter(|ward| !ward.is_restoring());
-        (calls, ward.map(Ward::release))
+        (calls, ward.map(|ward| ward.release(steady_ms)))
     }
 
     /// A partition was read up to its high watermark, asked for after it was assigned, whatever is committed of what lies before that.
@@ -454,14 +458,10 @@ impl Owner {
         wards.map(|ward| ward.push(steady_ms)).collect()
     }
 
-    /// Where a partition stands: what is to be committed for it. None while it is not held, or not read to its end.
+    /// What can be committed for a partition now: where it stands, or, while it is read for the first time, where that began. None while it is
+    /// not held.
     pub fn position(&self, partition: i32) -> Option<Position> {
-        self.wards.get(&partition).filter(|ward| !ward.is_restoring()).map(Ward::safe_position)
-    }
-
-    /// The same, and where reading began while it is not read to its end: what can be committed with anything else. None while it is not held.
-    pub fn safe_position(&self, partition: i32) -> Option<Position> {
-        self.wards.get(&partition).map(Ward::safe_position)
+        self.wards.get(&partition).map(Ward::position)
     }
 
     /// How many executions have not ended, of the partitions that are restored.

@@ -128,7 +128,7 @@ impl Ward {
     }
 
     /// A position to commit now by which nothing is lost: where it began while it is read for the first time, where it stands after that.
-    pub(super) fn safe_position(&self) -> Position {
+    pub(super) fn position(&self) -> Position {
         Position::at(if self.is_restoring { self.from } else { self.log.position() })
     }
 
@@ -189,10 +189,10 @@ impl Ward {
             || (has_moved && now_ms >= self.pushed_ms + position_age)
     }
 
-    /// Gives the partition up, and says what is to be committed last.
-    pub(super) fn release(&mut self) -> (SourcePartition, AssignmentId, Position) {
+    /// Gives the partition up, and says what is to be committed last: that no call starts any more, unless the owner before may still start some.
+    pub(super) fn release(&mut self, now_ms: i64) -> (SourcePartition, AssignmentId, Position) {
         self.is_released = true;
-        let position = Position { is_released: true, ..Position::at(self.log.position()) };
+        let position = Position { is_released: now_ms >= self.not_before_ms, ..Position::at(self.log.position()) };
         (self.partition.clone(), self.assignment, position)
     }
 

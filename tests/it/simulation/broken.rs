@@ -25,6 +25,8 @@ pub enum Broken {
     NoLease,
     /// Who takes a partition up does not wait until the lease of the owner before is over.
     WaitsForNoLease,
+    /// Who gives a partition up says that nobody calls for it any more, though it has not waited for the owner before.
+    ReleasedTooSoon,
     /// A commit counts for the leases of all partitions that its batch depends on, also of those that it did not move.
     LeaseOfWhatStays,
     /// Calls go on for a partition that was released.

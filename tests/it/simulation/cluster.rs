@@ -3,7 +3,7 @@
 //! After every commit it is checked that no offset is past an event whose executions are not all recorded; at the end that
 //! every execution, result and dead letter that had to be written was written once.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
@@ -40,6 +40,8 @@ pub struct Shared {
     pub registry: Registry,
     /// Requests that end a transaction and are still on their way: transactional id and epoch.
     pub late: RefCell<Vec<(String, u32)>>,
+    /// Whether nothing befalls anybody any more; see [`STEPS_IN_PEACE`].
+    pub is_in_peace: Cell<bool>,
     /// What steps call.
     pub target: Target,
     /// What executions that wait may take in the memory of a lane, in bytes.
@@ -97,8 +99,9 @@ const EVENTS_PER_PARTITION: i64 = 9;
 const STEPS_WITH_MANY: u32 = 1_500;
 const STEPS: u32 = 6_000;
 const STEPS_TO_REST: u32 = 60_000;
-/// Chance leaves a lane alone for so long now and then that the group puts it out; where much is to be restored, that can go on for ever.
-/// In so many steps more it does not, and everything must come to an end.
+/// Chance leaves a lane alone for so long now and then that the group puts it out, and leaves others in doubt what became of a commit, so that
+/// they start again. Each of them has to wait for the lease of the one before, and where that happens often enough nobody ever calls. In so many
+/// steps more neither happens, and everything must come to an end.
 const STEPS_IN_PEACE: u32 = 20_000;
 
 /// Runs one cluster.
@@ -115,6 +118,7 @@ pub fn run(seed: u64, broken: Broken) -> Verdict {
     for step in 0..STEPS + STEPS_TO_REST + STEPS_IN_PEACE {
         let calm = step >= STEPS;
         let in_peace = step >= STEPS + STEPS_TO_REST;
+        shared.is_in_peace.set(in_peace);
         now_ms += random.below(4) as i64;
         log.tick(now_ms);
         let at = random.below(lanes.len());
@@ -208,6 +212,7 @@ impl Shared {
             registry,
             broken,
             late: RefCell::default(),
+            is_in_peace: Cell::default(),
             target: Target::new(outages::policies(random), Outages::new(random)),
             // Nothing, a few executions, and all of them.
             waiting_bytes: [0, 10_000, usize::MAX][random.below(3)],

@@ -93,7 +93,7 @@ impl Running {
         shared: &Shared,
         random: &mut Random,
     ) -> Result<(), Failure> {
-        match random.below(40) {
+        match if shared.is_in_peace.get() { 40 } else { random.below(40) } {
             0 => return Err(Failure::Retriable),
             // The answer is lost: it was committed, or not, or will be, late, by a request that is still on its way.
             1 => drop(log.end(name, self.epoch, true)),

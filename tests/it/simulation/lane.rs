@@ -311,9 +311,10 @@ impl Lane {
             if broken == Broken::CallsAfterRelease {
                 continue;
             }
-            let (calls, last) = running.owner.release(i32::from(number));
+            let (calls, last) = running.owner.release(i32::from(number), now_ms);
             running.calls.abort(&calls, shared, now_ms);
-            if let Some((partition, assignment, position)) = last {
+            if let Some((partition, assignment, mut position)) = last {
+                position.is_released |= broken == Broken::ReleasedTooSoon;
                 running.filling.push(&partition, assignment, position, None);
             }
         }

@@ -315,6 +315,7 @@ fn what_holds_in_memory_holds_for_what_is_read_again() {
         held_back::one_that_runs_in_a_version_that_comes_late_holds_the_others_back_all_the_same,
         held_back::one_that_runs_in_a_version_that_never_comes_holds_nobody_back_once_it_ends,
         held_back::one_whose_turn_comes_while_it_is_cancelled_hands_it_on,
+        let_go::who_gives_up_before_the_lease_of_the_one_before_is_over_does_not_say_that_nobody_calls,
         let_go::who_takes_up_what_was_released_need_not_wait_and_who_released_it_calls_no_more,
         let_go::a_workflow_that_is_stopped_ends_its_executions,
         told::an_output_that_the_journal_does_not_take_fails_the_parent_and_ends_the_child,
