@@ -159,7 +159,7 @@ pub struct Waited {
 }
 
 /// What a subject leaves to be written.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Left {
     /// The records in order, each with the step that wrote it, if a refusal of it is that step's failure.
     pub outputs: Vec<(Option<usize>, Output)>,
@@ -488,8 +488,7 @@ impl Kept {
 impl Left {
     /// One record, and nothing that ran.
     fn only(output: Output) -> Left {
-        let outputs = vec![(None, output)];
-        Left { outputs, status: None, steps: Vec::new(), over: Vec::new(), retried: Vec::new(), checkpoint: None }
+        Left { outputs: vec![(None, output)], ..Left::default() }
     }
 }
 

@@ -122,7 +122,7 @@ impl Execution {
     ) -> Left {
         let along = self.along.as_deref().map(journal_output);
         let outputs = outputs.into_iter().chain(along).map(|output| (None, output)).collect();
-        Left { outputs, status: Some(status), steps: Vec::new(), over: Vec::new(), retried: Vec::new(), checkpoint }
+        Left { outputs, status: Some(status), checkpoint, ..Left::default() }
     }
 
     /// It cannot wait for its turn: the journal does not take it.

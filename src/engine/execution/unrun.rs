@@ -119,14 +119,7 @@ impl Unrunnable {
         };
         let kin = kin::mail(parent.as_deref(), waits, &end);
         let outputs = outputs.into_iter().chain(ended).chain(kin).chain(along).map(|output| (None, output)).collect();
-        Left {
-            outputs,
-            status: Some(ExecutionStatus::Failed),
-            steps: Vec::new(),
-            over: Vec::new(),
-            retried: Vec::new(),
-            checkpoint: None,
-        }
+        Left { outputs, status: Some(ExecutionStatus::Failed), ..Left::default() }
     }
 }
 

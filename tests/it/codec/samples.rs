@@ -139,10 +139,7 @@ pub fn encode(encoder: &Encoder, event: &Arc<Event>, outputs: Vec<Output>) -> Ve
     let plan = Arc::new(Plan::new(Vec::new()).unwrap());
     let subject = Subject::Execution(Box::new(Execution::new(&identity, workflow(), plan, event.clone(), START_MS)));
     let outputs = outputs.into_iter().map(|output| (None, output)).collect();
-    encoder.encode(
-        &subject,
-        Left { outputs, status: None, steps: Vec::new(), over: Vec::new(), retried: Vec::new(), checkpoint: None },
-    )
+    encoder.encode(&subject, Left { outputs, ..Left::default() })
 }
 
 /// The record as text: topic, partition, key, value and headers, a line each.
