@@ -123,7 +123,7 @@ impl Partition {
         let (of_workflow, of_key) = self.ahead(live.place, checkpoint);
         Some(Standing {
             execution: self.execution,
-            run: live.run,
+            run: live.run(),
             checkpoint: checkpoint.clone(),
             mail,
             of_workflow,

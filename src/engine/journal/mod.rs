@@ -24,9 +24,11 @@ mod slots;
 mod tests;
 
 use std::collections::VecDeque;
+use std::num::NonZeroU32;
 
 use rustc_hash::FxHashMap;
 
+use super::execution::FIRST_RUN;
 use super::ids::ExecutionId;
 use super::ordered::Ordered;
 
@@ -35,6 +37,10 @@ use slots::Slots;
 
 /// Dead bytes that may lie between the position and the end of a log before live records are appended again.
 pub const DEAD_BYTES: u64 = 64 * 1024 * 1024;
+
+/// How much is read, in bytes, before it is noted again where that was: to say what lies before an offset it is enough to know that of one near
+/// it, and a note for each execution would be a part of all that is kept of it.
+const MARK_BYTES: u64 = 64 * 1024;
 
 /// What mail asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -98,13 +104,9 @@ pub enum Applied {
 /// An execution that has not ended. There may be millions; few have mail beside what they began with.
 #[derive(Debug)]
 pub struct Live<P> {
-    /// Its run; the first is 1.
-    pub run: u32,
-    /// The mail that it began with, while that was not taken up; None once it has a state.
-    began_with: Option<Mail>,
     /// The offset of the mail that the run began with: what orders it among others.
     pub place: i64,
-    /// Its last state, or the mail that it began with.
+    /// Its last state, or the mail that it began with, which lies at its place.
     first: Retained<P>,
     more: Option<Box<More<P>>>,
 }
@@ -121,25 +123,48 @@ struct More<P> {
 pub struct Retained<P> {
     /// Where it lies.
     pub offset: i64,
-    /// What it takes in the log, in bytes.
-    pub bytes: u64,
     /// Its content.
     pub content: P,
-    /// What had been read when it was, in bytes.
-    read_before: u64,
+    /// What it takes in the log; a broker takes no record that is larger than this can say.
+    bytes: NonZeroU32,
+    /// The run of the execution that it was written for.
+    run: u32,
 }
 
 /// A piece of mail: what it asks for, and the record.
 pub type Letter<P> = (Mail, Retained<P>);
 
+impl<P> Retained<P> {
+    fn new(offset: i64, bytes: u64, run: u32, content: P) -> Retained<P> {
+        let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
+        Retained { offset, content, bytes: NonZeroU32::new(bytes).unwrap_or(NonZeroU32::MIN), run }
+    }
+
+    /// What it takes in the log, in bytes.
+    pub fn bytes(&self) -> u64 {
+        u64::from(self.bytes.get())
+    }
+}
+
 impl<P> Live<P> {
-    fn new(run: u32, place: i64, began_with: Option<Mail>, first: Retained<P>) -> Live<P> {
-        Live { run, place, began_with, first, more: None }
+    fn new(place: i64, first: Retained<P>) -> Live<P> {
+        Live { place, first, more: None }
+    }
+
+    /// Its run; the first is 1.
+    pub fn run(&self) -> u32 {
+        self.first.run
+    }
+
+    /// The mail that it began with, while that was not taken up; None once it has a state.
+    fn began_with(&self) -> Option<Mail> {
+        let mail = if self.first.run > FIRST_RUN { Mail::Resume } else { Mail::Start };
+        (self.first.offset == self.place).then_some(mail)
     }
 
     fn push(&mut self, mail: Mail, kept: Retained<P>) {
         let more = self.more.get_or_insert_with(|| Box::new(More { mail: VecDeque::new(), bytes: 0 }));
-        more.bytes += kept.bytes;
+        more.bytes += kept.bytes();
         more.mail.push_back((mail, kept));
     }
 
@@ -150,19 +175,19 @@ impl<P> Live<P> {
 
     /// Its last state; None while its first mail was not taken up.
     pub fn state(&self) -> Option<&Retained<P>> {
-        self.began_with.is_none().then_some(&self.first)
+        self.began_with().is_none().then_some(&self.first)
     }
 
     /// Mail that no state includes, in order.
     pub fn mail(&self) -> impl Iterator<Item = (Mail, &Retained<P>)> {
-        let first = self.began_with.map(|mail| (mail, &self.first));
+        let first = self.began_with().map(|mail| (mail, &self.first));
         let more = self.more.iter().flat_map(|more| &more.mail).map(|(mail, kept)| (*mail, kept));
         first.into_iter().chain(more)
     }
 
     /// How many pieces of mail that are.
     pub fn mail_count(&self) -> usize {
-        usize::from(self.began_with.is_some()) + self.more.as_ref().map_or(0, |more| more.mail.len())
+        usize::from(self.began_with().is_some()) + self.more.as_ref().map_or(0, |more| more.mail.len())
     }
 
     /// Its records, its state first, with their offsets: the contents are for whoever reads them.
@@ -173,7 +198,7 @@ impl<P> Live<P> {
 
     /// What its records take in the log.
     fn bytes(&self) -> u64 {
-        self.first.bytes + self.more.as_ref().map_or(0, |more| more.bytes)
+        self.first.bytes() + self.more.as_ref().map_or(0, |more| more.bytes)
     }
 
     /// Where the first record lies that is needed to come to the same again.
@@ -202,6 +227,8 @@ pub struct Log<P> {
     orphans: Option<FxHashMap<ExecutionId, Vec<Letter<P>>>>,
     /// Bytes of all that was read.
     read: u64,
+    /// How much had been read when offsets were, in order; see [`MARK_BYTES`].
+    marks: VecDeque<(i64, u64)>,
     next: i64,
 }
 
@@ -216,6 +243,7 @@ impl<P> Log<P> {
             ends: VecDeque::new(),
             orphans: Some(FxHashMap::default()),
             read: 0,
+            marks: VecDeque::new(),
             next: offset,
         }
     }
@@ -226,17 +254,18 @@ impl<P> Log<P> {
             return Applied::Nothing;
         }
         let Record { offset, bytes, execution, run, entry, content } = record;
-        let kept = Retained { offset, bytes, content, read_before: self.read };
-        self.read += bytes;
-        self.next = offset + 1;
+        let kept = Retained::new(offset, bytes, run, content);
+        self.has_read(offset, kept.bytes());
         let slot = self.live.slot(execution);
         let before = slot.and_then(|slot| self.take_out(slot));
         let (after, applied) = match entry {
             Entry::Mail(mail) => self.mail(execution, run, before, mail, kept),
-            Entry::State { .. } if self.has_ended(execution, run) || before.as_ref().is_some_and(|it| it.run > run) => {
+            Entry::State { .. }
+                if self.has_ended(execution, run) || before.as_ref().is_some_and(|it| it.run() > run) =>
+            {
                 (before, Applied::Nothing)
             }
-            Entry::State { place, includes } => self.state(execution, run, before, place, includes, kept),
+            Entry::State { place, includes } => self.state(execution, before, place, includes, kept),
             Entry::End => self.end(execution, run, before, offset),
         };
         match (slot, after) {
@@ -254,13 +283,20 @@ impl<P> Log<P> {
         if offset < self.next {
             return;
         }
-        self.read += bytes;
-        self.next = offset + 1;
+        self.has_read(offset, bytes);
         if let Some(slot) = execution.and_then(|execution| self.live.slot(execution)) {
             self.take_out(slot);
             self.live.remove(slot);
         }
         self.forget_ends();
+    }
+
+    fn has_read(&mut self, offset: i64, bytes: u64) {
+        if self.marks.back().is_none_or(|(_, read)| self.read - read >= MARK_BYTES) {
+            self.marks.push_back((offset, self.read));
+        }
+        self.read += bytes;
+        self.next = offset + 1;
     }
 
     fn has_ended(&self, execution: ExecutionId, run: u32) -> bool {
@@ -285,7 +321,7 @@ impl<P> Log<P> {
                 // Only an operator who resets offsets starts what has ended once more, under the same id.
                 self.ended.remove(&execution);
                 let place = kept.offset;
-                (Some(Live::new(run, place, Some(mail), kept)), Applied::Wanted)
+                (Some(Live::new(place, kept)), Applied::Wanted)
             }
             (Mail::Cancel | Mail::Signal, None) => {
                 if let Some(orphans) = &mut self.orphans {
@@ -300,7 +336,6 @@ impl<P> Log<P> {
     fn state(
         &mut self,
         execution: ExecutionId,
-        run: u32,
         before: Option<Live<P>>,
         place: i64,
         includes: i64,
@@ -308,7 +343,8 @@ impl<P> Log<P> {
     ) -> (Option<Live<P>>, Applied) {
         let orphans = self.orphans.as_mut().and_then(|orphans| orphans.remove(&execution)).unwrap_or_default();
         let known = before.and_then(|live| live.more).map(|more| more.mail).unwrap_or_default();
-        let mut live = Live::new(run, place, None, kept);
+        // It lies behind the mail that its run began with, whatever it says.
+        let mut live = Live::new(place.min(kept.offset - 1), kept);
         for (mail, kept) in orphans.into_iter().chain(known).filter(|(_, kept)| kept.offset > includes) {
             live.push(mail, kept);
         }
@@ -326,7 +362,7 @@ impl<P> Log<P> {
             orphans.remove(&execution);
         }
         // From the middle of the log, a start that did nothing can look like one that did: the end of a later run ends that too.
-        if before.as_ref().is_some_and(|live| live.run > run) {
+        if before.as_ref().is_some_and(|live| live.run() > run) {
             return (before, Applied::Nothing);
         }
         self.ended.insert(execution, (run, offset));
@@ -364,6 +400,9 @@ impl<P> Log<P> {
             if self.ended.get(&execution).is_some_and(|(_, at)| *at == offset) {
                 self.ended.remove(&execution);
             }
+        }
+        while self.marks.get(1).is_some_and(|(offset, _)| *offset <= position) {
+            self.marks.pop_front();
         }
     }
 
@@ -431,10 +470,13 @@ impl<P> Log<P> {
         self.live_bytes
     }
 
-    /// What lies between the position and the end of the log and no longer matters, in bytes.
+    /// What lies between the position and the end of the log and no longer matters, in bytes, or up to [`MARK_BYTES`] and a record more than that.
     pub fn dead_bytes(&self) -> u64 {
-        let from = self.all_live().next().map_or(self.read, |(_, live)| live.oldest().read_before);
-        self.read - from - self.live_bytes
+        let position = self.position();
+        let before = self.marks.partition_point(|(offset, _)| *offset <= position);
+        let mark = before.checked_sub(1).and_then(|last| self.marks.get(last));
+        let from = mark.filter(|_| position < self.next).map_or(self.read, |(_, read)| *read);
+        (self.read - from).saturating_sub(self.live_bytes)
     }
 
     /// The executions whose states are to be appended again, so that the position can move: those that are furthest back, while the dead

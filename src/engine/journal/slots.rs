@@ -2,6 +2,7 @@
 //! something of an execution beside the log keeps that number, not the id.
 
 use std::hash::{BuildHasher as _, BuildHasherDefault};
+use std::num::NonZeroU16;
 
 use hashbrown::HashTable;
 use rustc_hash::FxHasher;
@@ -16,7 +17,7 @@ use crate::engine::pieces::Pieces;
 #[repr(C, packed(2))]
 pub struct Slot {
     index: u32,
-    generation: u16,
+    generation: NonZeroU16,
 }
 
 impl Slot {
@@ -27,9 +28,9 @@ impl Slot {
 }
 
 #[derive(Debug)]
-struct Entry<V> {
+pub(super) struct Entry<V> {
     execution: ExecutionId,
-    generation: u16,
+    generation: NonZeroU16,
     /// None only while it is taken out.
     value: Option<V>,
 }
@@ -43,7 +44,7 @@ pub(super) struct Slots<V> {
     /// Indexes below `end` that no entry has.
     free: Vec<u32>,
     end: u32,
-    generation: u16,
+    generation: NonZeroU16,
 }
 
 fn hash(execution: ExecutionId) -> u64 {
@@ -52,7 +53,13 @@ fn hash(execution: ExecutionId) -> u64 {
 
 impl<V> Slots<V> {
     pub(super) fn new() -> Slots<V> {
-        Slots { entries: Pieces::default(), index: HashTable::new(), free: Vec::new(), end: 0, generation: 0 }
+        Slots {
+            entries: Pieces::default(),
+            index: HashTable::new(),
+            free: Vec::new(),
+            end: 0,
+            generation: NonZeroU16::MIN,
+        }
     }
 
     pub(super) fn len(&self) -> usize {
@@ -98,7 +105,7 @@ impl<V> Slots<V> {
             self.end += 1;
             self.end - 1
         });
-        self.generation = self.generation.wrapping_add(1);
+        self.generation = self.generation.checked_add(1).unwrap_or(NonZeroU16::MIN);
         let slot = Slot { index, generation: self.generation };
         self.entries.insert(slot.index(), Entry { execution, generation: slot.generation, value: Some(value) });
         let entries = &self.entries;

@@ -211,13 +211,39 @@ fn stragglers_are_those_furthest_back_whatever_is_known_of_them() {
     assert_eq!(log.stragglers(0), [execution(1)], "one at least");
 }
 
+#[test]
+fn what_is_kept_of_an_execution_is_small() {
+    assert_eq!(size_of::<Option<slots::Entry<Live<Option<Box<()>>>>>>(), 64);
+}
+
+#[test]
+fn dead_bytes_are_known_nearly_and_what_is_noted_for_that_goes_with_the_position() {
+    let mut log = Log::starting_at(0);
+    log.restored();
+    let small = 1_000;
+    for number in 0..10_000 {
+        let offset = log.next_offset();
+        log.apply(Record { bytes: small, ..record(offset, number, 1, Entry::Mail(Mail::Start)) });
+        if number > 0 {
+            log.apply(Record { bytes: small, ..record(offset + 1, number, 1, Entry::End) });
+        }
+    }
+    let dead = 19_998 * small;
+    assert!((dead..=dead + MARK_BYTES + small).contains(&log.dead_bytes()), "{} of {dead}", log.dead_bytes());
+    assert!(log.marks.len() as u64 <= dead / MARK_BYTES + 2, "{} marks", log.marks.len());
+    let offset = log.next_offset();
+    log.apply(Record { bytes: small, ..record(offset, 0, 1, Entry::End) });
+    assert_eq!((log.dead_bytes(), log.position()), (0, offset + 1));
+    assert_eq!(log.marks.len(), 1, "of what is over nothing is kept");
+}
+
 /// What a log says, in a form that can be compared.
 type Said = (i64, u64, u64, Vec<(ExecutionId, u32, i64, Option<i64>, Vec<i64>)>, Vec<(ExecutionId, (u32, i64))>);
 
 fn said(log: &Log<()>) -> Said {
     let live = log.all_live().map(|(execution, it)| {
         let mail = it.mail().map(|(_, kept)| kept.offset).collect();
-        (execution, it.run, it.place, it.state().map(|kept| kept.offset), mail)
+        (execution, it.run(), it.place, it.state().map(|kept| kept.offset), mail)
     });
     let mut ended: Vec<_> = log.ended.iter().map(|(execution, end)| (*execution, *end)).collect();
     ended.sort();
@@ -279,18 +305,18 @@ fn records_of(
         // What has not begun begins by its first mail.
         (Step::State(count), Some(live)) => {
             let taken = count.max(usize::from(live.state().is_none()));
-            vec![written(id, live.run, Entry::State { place: live.place, includes: includes(id, taken) })]
+            vec![written(id, live.run(), Entry::State { place: live.place, includes: includes(id, taken) })]
         }
-        (Step::End, Some(live)) => vec![written(id, live.run, Entry::End)],
+        (Step::End, Some(live)) => vec![written(id, live.run(), Entry::End)],
         (Step::State(_) | Step::End, None) => Vec::new(),
         (Step::Stragglers, _) => {
             let stragglers = log.stragglers(megabytes << 21);
             let again = stragglers.into_iter().enumerate().filter_map(|(at, execution)| {
                 let live = log.live(execution)?;
-                let bytes = live.state()?.bytes;
+                let bytes = live.state()?.bytes();
                 // It includes all mail there was; the next of this execution comes behind.
                 let entry = Entry::State { place: live.place, includes: includes(execution, 0) };
-                Some(Record { offset: log.next_offset() + at as i64, bytes, ..written(execution, live.run, entry) })
+                Some(Record { offset: log.next_offset() + at as i64, bytes, ..written(execution, live.run(), entry) })
             });
             again.collect()
         }
@@ -352,7 +378,7 @@ proptest! {
             }
             for execution in stragglers {
                 let live = log.live(execution).expect("it is live");
-                let (place, bytes, offset) = (live.place, live.state().expect("a state").bytes, log.next_offset());
+                let (place, bytes, offset) = (live.place, live.state().expect("a state").bytes(), log.next_offset());
                 let entry = Entry::State { place, includes: place };
                 log.apply(Record { offset, bytes, execution, run: 1, entry, content: () });
             }

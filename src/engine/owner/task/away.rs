@@ -10,8 +10,6 @@ use crate::engine::owner::reason::WaitReason;
 use crate::engine::owner::turns::{Stand, Turn};
 use crate::engine::workflow::WorkflowId;
 
-/// Stands for a point in time, or in a queue, that there is not: an `Option` would take twice the room.
-const NONE: i64 = i64::MIN;
 /// Stands for not being parked. Whoever runs for 49 days before that counts as parked a little earlier.
 const NOT_PARKED: u32 = u32::MAX;
 
@@ -20,9 +18,8 @@ const NOT_PARKED: u32 = u32::MAX;
 pub(in super::super) struct Away {
     /// From when its time-out counts, what it was parked since included.
     counts_from_ms: i64,
-    back: i64,
-    /// Its line, if it stands in one.
-    stand: Option<Arc<Stand>>,
+    /// What few have.
+    more: Option<Box<More>>,
     /// How long after that moment it was parked, if it is.
     parked_after_ms: u32,
     /// Which of the first steps that wait do so for their connectors, a bit each. Of a step that has none, it is seen again.
@@ -30,6 +27,15 @@ pub(in super::super) struct Away {
     turn: AwayTurn,
     straggler: Straggler,
     counted_as: Option<WaitReason>,
+}
+
+/// What is kept beside that of those that stand in a line, or went behind others.
+#[derive(Debug)]
+struct More {
+    /// Its place among those that wait for its connector, if that is another one than its own.
+    back: Option<i64>,
+    /// Its line, if it stands in one.
+    stand: Option<Arc<Stand>>,
 }
 
 /// Whether it is its turn.
@@ -58,8 +64,7 @@ impl Away {
     pub(in super::super) fn restored(now_ms: i64) -> Away {
         Away {
             counts_from_ms: now_ms,
-            back: NONE,
-            stand: None,
+            more: None,
             parked_after_ms: NOT_PARKED,
             queued: 0,
             turn: AwayTurn::Unseen,
@@ -78,7 +83,8 @@ impl Away {
 
     /// Whether it may be one of that workflow: of one that stands in no line, that is not known.
     pub(in super::super) fn may_be_of(&self, workflow: &WorkflowId) -> bool {
-        self.stand.as_ref().is_none_or(|stand| stand.workflow == *workflow)
+        let stand = self.more.as_ref().and_then(|more| more.stand.as_ref());
+        stand.is_none_or(|stand| stand.workflow == *workflow)
     }
 
     /// Its state is to be appended again. False if that was asked for already.
@@ -116,10 +122,13 @@ impl Task {
             (0..u8::BITS).filter(|number| is_queued(*number as usize)).fold(0, |bits, number| bits | 1 << number);
         let counts_from_ms = self.counts_from_ms.saturating_add(self.parked_ms);
         let parked_after = |since_ms: i64| (since_ms - counts_from_ms).clamp(0, i64::from(NOT_PARKED - 1)) as u32;
+        let stand = match &self.turn {
+            Turn::Queues(stand) | Turn::Runs(stand) => Some(stand.clone()),
+            Turn::Unknown | Turn::Unplaced | Turn::Free => None,
+        };
         let away = Away {
             counts_from_ms,
             parked_after_ms: self.parked_since_ms.map_or(NOT_PARKED, parked_after),
-            back: self.back.unwrap_or(NONE),
             queued,
             turn: match &self.turn {
                 Turn::Unknown if self.is_unseen => AwayTurn::Unseen,
@@ -127,10 +136,7 @@ impl Task {
                 Turn::Queues(_) => AwayTurn::Queues,
                 Turn::Unplaced | Turn::Free | Turn::Runs(_) => AwayTurn::Runs,
             },
-            stand: match self.turn {
-                Turn::Queues(stand) | Turn::Runs(stand) => Some(stand),
-                Turn::Unknown | Turn::Unplaced | Turn::Free => None,
-            },
+            more: (stand.is_some() || self.back.is_some()).then(|| Box::new(More { back: self.back, stand })),
             counted_as: self.counted_as,
             straggler: if self.appended_from == Some(oldest) { Straggler::Was } else { Straggler::No },
         };
@@ -147,12 +153,13 @@ impl Task {
         }
         let is_parked = away.parked_after_ms != NOT_PARKED;
         task.parked_since_ms = is_parked.then(|| away.counts_from_ms + i64::from(away.parked_after_ms));
-        task.back = (away.back != NONE).then_some(away.back);
+        let (back, stand) = away.more.map_or((None, None), |more| (more.back, more.stand));
+        task.back = back;
         task.is_unseen = away.turn == AwayTurn::Unseen;
         task.is_straggler = away.straggler == Straggler::Is;
         task.appended_from = (away.straggler != Straggler::No).then_some(oldest);
         task.counted_as = away.counted_as;
-        task.turn = match (away.turn, away.stand) {
+        task.turn = match (away.turn, stand) {
             (AwayTurn::Queues, Some(stand)) => Turn::Queues(stand),
             (AwayTurn::Runs, Some(stand)) => Turn::Runs(stand),
             (AwayTurn::Runs, None) => Turn::Free,

@@ -88,7 +88,7 @@ impl Ward {
     fn bring_back(&mut self, execution: ExecutionId) -> bool {
         let Some(slot) = self.log.slot(execution) else { return false };
         let Some(live) = self.log.live_mut(execution) else { return false };
-        let (stands, oldest) = ((live.run, live.place, slot), live.oldest_offset());
+        let (stands, oldest) = ((live.run(), live.place, slot), live.oldest_offset());
         let Some((held, mail)) = take_contents(live) else { return false };
         let Some(away) = self.memory.remove_away(slot) else { return false };
         match held {
