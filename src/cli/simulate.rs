@@ -110,7 +110,8 @@ fn wait_json(step: &Step) -> Option<Value> {
             json!({ "id": id, "type": kind, "timeout": approval.timeout.map(duration_text) })
         }
         Wait::Workflow(call) => {
-            json!({ "id": id, "type": kind, "workflow": call.workflow.as_str(), "version": call.version.as_deref() })
+            let (workflow, version) = (call.workflow.as_str(), call.version.as_deref());
+            json!({ "id": id, "type": kind, "workflow": workflow, "version": version, "timeout": call.timeout.map(duration_text) })
         }
         Wait::Http(call) => {
             json!({ "id": id, "type": kind, "connector": &*call.connector, "method": &*call.method })

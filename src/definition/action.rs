@@ -87,8 +87,8 @@ pub(super) fn read(
         StepType::Log => log,
         StepType::Fail => fail,
         StepType::Delay => wait::delay,
-        StepType::Approval => wait::approval,
-        StepType::Workflow => wait::workflow,
+        StepType::Approval => return wait::approval(reader, step, node?, names),
+        StepType::Workflow => return wait::workflow(reader, step, node?, names),
         StepType::Http => return call::read(reader, step, node, names, retries),
     };
     read(reader, node?, names)

@@ -217,9 +217,7 @@ fn read(
         .collect();
     let names = Names::of_step(&names);
     shape.fields.get("name").map(|node| reader.text("name", node, definition_limits::NAME_BYTES));
-    if shape.step_type != Some(StepType::Http) {
-        check_inert(reader, &shape.fields);
-    }
+    check_inert(reader, &shape.fields, shape.step_type);
     let when = shape.fields.get("when").map(|node| reader.condition("when", node, &names));
     let choices = [("fail", OnError::Fail), ("continue", OnError::Continue)];
     let on_error = shape.fields.get("onError").map(|node| reader.choice("onError", node, &choices));
@@ -235,10 +233,12 @@ fn read(
     })
 }
 
-/// Checks what says nothing to steps that call nobody, and is part of every step all the same.
-fn check_inert(reader: &mut Reader<'_>, fields: &Fields<'_>) {
-    fields.get("timeout").map(|node| reader.duration("timeout", node));
-    if let Some(node) = fields.get("retryConfig") {
+/// Checks what says nothing to a step of a type, and is part of every step all the same.
+fn check_inert(reader: &mut Reader<'_>, fields: &Fields<'_>, step_type: Option<StepType>) {
+    if !matches!(step_type, Some(StepType::Http | StepType::Approval | StepType::Workflow)) {
+        fields.get("timeout").map(|node| reader.duration("timeout", node));
+    }
+    if let Some(node) = fields.get("retryConfig").filter(|_| step_type != Some(StepType::Http)) {
         Retries::read(reader, "`retryConfig`", node);
     }
 }

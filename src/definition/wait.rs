@@ -1,8 +1,10 @@
 //! Steps that wait for time, for somebody, or for another workflow.
 
+use std::time::Duration;
+
 use super::limits;
 use super::node::{Node, quote};
-use super::reader::Reader;
+use super::reader::{Fields, Reader};
 use crate::engine::limits as engine_limits;
 use crate::engine::plan::{Action, Approval, ChildCall, OnError, Wait};
 use crate::engine::value::parse_milliseconds;
@@ -37,12 +39,19 @@ pub(super) fn delay(reader: &mut Reader<'_>, node: &Node, names: &Names<'_>) -> 
     Some(Action::Wait(Wait::Until(reader.template(until, names)?)))
 }
 
-pub(super) fn approval(reader: &mut Reader<'_>, node: &Node, names: &Names<'_>) -> Option<Action> {
+/// How long a step may wait, as all steps say it.
+fn timeout(reader: &mut Reader<'_>, step: &Fields<'_>) -> Option<Option<Duration>> {
+    step.get("timeout").map_or(Some(None), |node| reader.duration("timeout", node).map(Some))
+}
+
+/// Its `config` says how long, as it says what then; the step may say it too, and the shorter of both counts.
+pub(super) fn approval(reader: &mut Reader<'_>, step: &Fields<'_>, node: &Node, names: &Names<'_>) -> Option<Action> {
+    let of_step = timeout(reader, step);
     let fields = reader.fields(node, "the config of an approval", &["timeout", "onTimeout", "message"])?;
     let timeout = fields.get("timeout").map(|node| reader.duration("timeout", node));
     let choices = [("fail", OnError::Fail), ("continue", OnError::Continue)];
     let on_timeout = fields.get("onTimeout").map(|node| {
-        if fields.get("timeout").is_none() {
+        if fields.get("timeout").or(step.get("timeout")).is_none() {
             let message = "`onTimeout` says what happens after `timeout`, and there is none";
             reader.wrong::<()>(node.at, message, "add `timeout: 1d` or leave it out");
         }
@@ -52,14 +61,16 @@ pub(super) fn approval(reader: &mut Reader<'_>, node: &Node, names: &Names<'_>) 
         reader.text("message", node, limits::DESCRIPTION_BYTES)?;
         reader.template(node, names)
     });
+    let timeouts = [of_step?, timeout.map_or(Some(None), |it| it.map(Some))?];
     Some(Action::Wait(Wait::Approval(Approval {
-        timeout: timeout.map_or(Some(None), |it| it.map(Some))?,
+        timeout: timeouts.into_iter().flatten().min(),
         on_timeout: on_timeout.map_or(Some(OnError::Fail), |it| it)?,
         message: message.map_or(Some(None), |it| it.map(Some))?,
     })))
 }
 
-pub(super) fn workflow(reader: &mut Reader<'_>, node: &Node, names: &Names<'_>) -> Option<Action> {
+pub(super) fn workflow(reader: &mut Reader<'_>, step: &Fields<'_>, node: &Node, names: &Names<'_>) -> Option<Action> {
+    let timeout = timeout(reader, step);
     let what = "the config of a workflow step";
     let fields = reader.fields(node, what, &["id", "version", "input"])?;
     let id = reader.required(&fields, what, "id", "WORKFLOW").and_then(|node| workflow_id(reader, node));
@@ -69,6 +80,7 @@ pub(super) fn workflow(reader: &mut Reader<'_>, node: &Node, names: &Names<'_>) 
         workflow: id?,
         version: version.map_or(Some(None), |it| it.map(Some))?,
         input: input.map_or(Some(None), |it| it.map(Some))?,
+        timeout: timeout?,
     })))
 }
 

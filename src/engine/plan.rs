@@ -127,7 +127,7 @@ pub enum Action {
 /// A decision that somebody is asked for.
 #[derive(Debug)]
 pub struct Approval {
-    /// How long it is waited for; None = as long as the execution may wait.
+    /// How long it is waited for, the step's own time-out included; None = as long as the execution may wait.
     pub timeout: Option<Duration>,
     /// What it means if nobody decides in time: `Continue` goes on without a decision.
     pub on_timeout: OnError,
@@ -144,6 +144,8 @@ pub struct ChildCall {
     pub version: Option<Arc<str>>,
     /// What it gets as `event.data`; None = null.
     pub input: Option<Template>,
+    /// How long its end is waited for; None = as long as the execution may wait. After that it is cancelled.
+    pub timeout: Option<Duration>,
 }
 
 /// What a step waits for.

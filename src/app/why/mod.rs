@@ -166,6 +166,7 @@ fn at_step(wait: &StepWait, action: Option<&Action>, around: &Around<'_>) -> Why
         }
         Wait::Workflow(call) => match wait.child {
             Some(child) => Why::new(WaitReason::Workflow, format!("sub-workflow {child}"))
+                .until(wait.due_ms)
                 .with("execution", child.to_string().into()),
             None => unopened(&call.workflow, call.version.as_deref(), around),
         },

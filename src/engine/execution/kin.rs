@@ -19,6 +19,12 @@ pub(super) struct Ended<'a> {
     pub failure: Option<&'a Failure>,
 }
 
+/// Mail that ends a sub-workflow; one that has ended already it does nothing to.
+pub(super) fn cancelled(execution: ExecutionId) -> Output {
+    let entry = Entry::Mail(Mail::Cancel);
+    journal_output(&JournalRecord { execution, run: super::FIRST_RUN, entry, content: Content::None })
+}
+
 /// Tells the parent, and cancels the children that are still waited for.
 pub(super) fn mail(parent: Option<&Parent>, waits: &[StepWait], ended: &Ended<'_>) -> Vec<Output> {
     let to_parent = parent.map(|Parent { execution, run, step, .. }| {
@@ -32,9 +38,6 @@ pub(super) fn mail(parent: Option<&Parent>, waits: &[StepWait], ended: &Ended<'_
         let content = Content::Signal(Arc::new(Signal { step: step.clone(), told }));
         JournalRecord { execution: *execution, run: *run, entry: Entry::Mail(Mail::Signal), content }
     });
-    let cancelled = waits.iter().filter_map(|wait| wait.child).map(|execution| {
-        let entry = Entry::Mail(Mail::Cancel);
-        JournalRecord { execution, run: super::FIRST_RUN, entry, content: Content::None }
-    });
-    to_parent.into_iter().chain(cancelled).map(|record| journal_output(&record)).collect()
+    let cancelled = waits.iter().filter_map(|wait| wait.child).map(cancelled);
+    to_parent.iter().map(journal_output).chain(cancelled).collect()
 }

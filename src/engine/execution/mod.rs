@@ -16,9 +16,8 @@ use super::ids::{ExecutionId, ExecutionOrigin, MailboxKey};
 use super::journal::Entry;
 use super::plan::{Plan, Turns};
 use super::record::{ExecutionStatus, Failure, FinishedStep, JournalRecord, Output, Reason};
-use super::run::{self, Refusal, StepRun};
-use super::value::Value;
-use super::workflow::{ContentHash, Status, Workflow, WorkflowId};
+use super::run::{Refusal, StepRun};
+use super::workflow::{Workflow, WorkflowId};
 
 pub use unrun::{Again, UndecodableRecord, Unmatched, Unrunnable};
 
@@ -123,6 +122,8 @@ pub struct News {
     pub told: Vec<FinishedStep>,
     /// What is mailed for them.
     pub mails: Vec<JournalRecord>,
+    /// Sub-workflows that are not waited for any more, and are cancelled.
+    pub left_alone: Vec<ExecutionId>,
 }
 
 /// A step whose wait is over.
@@ -272,9 +273,9 @@ impl Subject {
     ) -> Subject {
         // What would hold it back is not known: it does not compile.
         let id = identity.execution_id(&workflow.id, &event, Turns::default());
-        let message = run::cut(format!("the definition cannot be run by this version: {message}"));
-        let (run, waited, along) = (FIRST_RUN, None, None);
-        Subject::Unrunnable(Box::new(Unrunnable { id, run, workflow, event, message, at_ms, waited, along }))
+        let stop = Stop::unrunnable(&format!("the definition cannot be run by this version: {message}"));
+        let (run, waited, over, along) = (FIRST_RUN, None, Vec::new(), None);
+        Subject::Unrunnable(Box::new(Unrunnable { id, run, workflow, event, stop, at_ms, waited, over, along }))
     }
 
     /// A record that could not be understood.
@@ -407,38 +408,6 @@ impl Subject {
                 (subject, left)
             }
         }
-    }
-
-    /// An execution that waited and cannot go on anywhere.
-    pub fn stranded(
-        (id, run): (ExecutionId, u32),
-        checkpoint: Arc<Checkpoint>,
-        message: &str,
-        decode: &dyn Fn(SourceRecord) -> Result<Event, (SourceRecord, Undecodable)>,
-        at_ms: i64,
-    ) -> Subject {
-        let workflow = Arc::new(Workflow {
-            id: checkpoint.workflow.clone(),
-            version: checkpoint.version.clone(),
-            status: Status::Stopped,
-            content_hash: ContentHash([0; 32]),
-            triggers: Vec::new(),
-        });
-        // An event that cannot be understood any more says nothing of itself but where it lies.
-        let event = checkpoint.event(decode).unwrap_or_else(|(record, _)| Event {
-            record,
-            id: "".into(),
-            kind: "".into(),
-            source: "".into(),
-            subject: None,
-            time: None,
-            schema: None,
-            key: None,
-            data: Value::Null,
-        });
-        let (event, message) = (Arc::new(event), run::cut(message.to_owned()));
-        let (waited, along) = (Some(checkpoint), None);
-        Subject::Unrunnable(Box::new(Unrunnable { id, run, workflow, event, message, at_ms, waited, along }))
     }
 
     /// What to keep until its records are committed; None for what is no execution: it cannot be run otherwise.

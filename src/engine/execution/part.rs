@@ -31,12 +31,12 @@ struct Part {
 }
 
 /// What ends a run before its end.
-struct Fatal {
-    status: ExecutionStatus,
-    reason: Reason,
-    failure: Failure,
-    attempts: u32,
-    first_ms: i64,
+pub(super) struct Fatal {
+    pub status: ExecutionStatus,
+    pub reason: Reason,
+    pub failure: Failure,
+    pub attempts: u32,
+    pub first_ms: i64,
     last_ms: i64,
 }
 
@@ -90,7 +90,9 @@ impl Execution {
         if let Some(record) = self.journal_record(checkpoint.clone()) {
             outputs.push((None, Output::Journal(Box::new(record))));
         }
-        outputs.extend(kin.into_iter().map(|output| (None, output)));
+        let left_alone = self.before.as_ref().map_or(&[][..], |before| &before.news.left_alone);
+        let kin = kin.into_iter().chain(left_alone.iter().copied().map(kin::cancelled));
+        outputs.extend(kin.map(|output| (None, output)));
         outputs.extend(self.along.as_deref().map(|record| (None, journal_output(record))));
         Left { outputs, status: Some(status), steps, over: waited, retried: self.retried(), checkpoint }
     }
@@ -441,7 +443,7 @@ impl Fatal {
     }
 
     /// What ends a run whose steps wait: of those that have failed before, the one that did last is named, with what was wrong.
-    fn stop(stop: &Stop, waits: &[StepWait], now_ms: i64) -> Fatal {
+    pub(super) fn stop(stop: &Stop, waits: &[StepWait], now_ms: i64) -> Fatal {
         let fatal = Fatal { status: stop.status, ..Fatal::at_once(stop.reason, stop.failure.clone(), now_ms) };
         let failed = waits.iter().filter_map(|wait| Some((wait, wait.failed.as_ref()?)));
         let Some((wait, failed)) = failed.max_by_key(|(_, failed)| failed.last_ms) else { return fatal };

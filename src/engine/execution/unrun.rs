@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use super::kin;
-use super::{FIRST_RUN, Left, journal_output};
-use crate::engine::checkpoint::{Checkpoint, Content, History};
+use super::part::Fatal;
+use super::{FIRST_RUN, Left, News, Over, Stop, Subject, journal_output};
+use crate::engine::checkpoint::{Checkpoint, Content, History, StepWait};
 use crate::engine::event::{Event, SourceRecord, Undecodable};
 use crate::engine::ids::{DeadLetterId, ExecutionId};
 use crate::engine::journal::Entry;
@@ -14,7 +15,7 @@ use crate::engine::record::{
 };
 use crate::engine::run;
 use crate::engine::value::Value;
-use crate::engine::workflow::Workflow;
+use crate::engine::workflow::{ContentHash, Status, Workflow};
 
 /// A workflow that matched an event and whose definition does not compile in this version; or one that has waited and cannot go on.
 #[derive(Clone, Debug)]
@@ -27,12 +28,14 @@ pub struct Unrunnable {
     pub workflow: Arc<Workflow>,
     /// The event.
     pub event: Arc<Event>,
-    /// Why it cannot be run.
-    pub message: String,
+    /// How it ends, and why.
+    pub stop: Stop,
     /// When that was found, milliseconds since the Unix epoch.
     pub at_ms: i64,
     /// Where it stood, if it has waited.
     pub(super) waited: Option<Arc<Checkpoint>>,
+    /// The steps whose wait was over meanwhile.
+    pub(super) over: Vec<Over>,
     /// See [`Subject::along_with`].
     pub(super) along: Option<Arc<JournalRecord>>,
 }
@@ -70,15 +73,64 @@ pub struct Again {
     pub checkpoint: Arc<Checkpoint>,
 }
 
+impl Stop {
+    /// It cannot be run.
+    pub(super) fn unrunnable(message: &str) -> Stop {
+        let failure = Failure { step: None, class: ErrorClass::Config, message: run::cut(message.to_owned()) };
+        Stop { status: ExecutionStatus::Failed, reason: Reason::Match, failure }
+    }
+}
+
+impl Subject {
+    /// An execution that waited and ends here without its definition, or without what its event is understood with: somebody or something
+    /// ends it, as `news` say, or it cannot go on anywhere, because of `message`.
+    pub fn stranded(
+        (id, run): (ExecutionId, u32),
+        checkpoint: Arc<Checkpoint>,
+        (news, message): (News, &str),
+        decode: &dyn Fn(SourceRecord) -> Result<Event, (SourceRecord, Undecodable)>,
+        at_ms: i64,
+    ) -> Subject {
+        let workflow = Arc::new(Workflow {
+            id: checkpoint.workflow.clone(),
+            version: checkpoint.version.clone(),
+            status: Status::Stopped,
+            content_hash: ContentHash([0; 32]),
+            triggers: Vec::new(),
+        });
+        // An event that cannot be understood says nothing of itself but where it lies.
+        let event = checkpoint.event(decode).unwrap_or_else(|(record, _)| Event {
+            record,
+            id: "".into(),
+            kind: "".into(),
+            source: "".into(),
+            subject: None,
+            time: None,
+            schema: None,
+            key: None,
+            data: Value::Null,
+        });
+        let News { over, stop, .. } = news;
+        let (event, stop) = (Arc::new(event), stop.unwrap_or_else(|| Stop::unrunnable(message)));
+        let (waited, along) = (Some(checkpoint), None);
+        Subject::Unrunnable(Box::new(Unrunnable { id, run, workflow, event, stop, at_ms, waited, over, along }))
+    }
+}
+
 impl Unrunnable {
     pub(super) fn leave(&self) -> Left {
-        let failure = Failure { step: None, class: ErrorClass::Config, message: self.message.clone() };
-        let finished = self.waited.as_ref().map_or(Vec::new(), |checkpoint| checkpoint.ended.clone());
+        let waits = self.waited.as_ref().map_or(&[][..], |checkpoint| &checkpoint.waits);
+        let left: Vec<StepWait> =
+            waits.iter().filter(|wait| self.over.iter().all(|over| over.step.id != wait.step)).cloned().collect();
+        let fatal = Fatal::stop(&self.stop, &left, self.at_ms);
+        let failure = fatal.failure;
+        let ended = self.waited.as_ref().map_or(Vec::new(), |checkpoint| checkpoint.ended.clone());
+        let finished = ended.into_iter().chain(self.over.iter().map(|over| over.step.clone())).collect();
         let history = self.waited.as_ref().map_or_else(History::default, |checkpoint| checkpoint.history.clone());
         let parent = self.waited.as_ref().and_then(|checkpoint| checkpoint.parent.clone());
         let dead_letter = DeadLetter {
-            id: DeadLetterId::of_execution(self.id, self.run, None),
-            reason: Reason::Match,
+            id: DeadLetterId::of_execution(self.id, self.run, failure.step.as_deref()),
+            reason: fatal.reason,
             failure: failure.clone(),
             execution: Some(FailedExecution {
                 id: self.id,
@@ -89,8 +141,8 @@ impl Unrunnable {
                 parent: parent.clone(),
             }),
             record: self.event.record.clone(),
-            attempts: 0,
-            first_failure_ms: history.first_failure_ms.unwrap_or(self.at_ms),
+            attempts: if failure.step.is_some() { fatal.attempts } else { 0 },
+            first_failure_ms: history.first_failure_ms.unwrap_or(fatal.first_ms),
             last_failure_ms: self.at_ms,
             returns: self.run.saturating_sub(FIRST_RUN),
         };
@@ -99,7 +151,7 @@ impl Unrunnable {
             run: self.run,
             workflow: self.workflow.clone(),
             event: self.event.clone(),
-            status: ExecutionStatus::Failed,
+            status: fatal.status,
             started_ms: self.waited.as_ref().map_or(self.at_ms, |checkpoint| checkpoint.started_ms),
             ended_ms: Some(self.at_ms),
             results: Vec::new(),
@@ -110,16 +162,10 @@ impl Unrunnable {
         let ended = self.waited.is_some().then(|| Output::Journal(Box::new(end)));
         let outputs = [Output::DeadLetter(Box::new(dead_letter)), Output::Execution(Box::new(record))];
         let along = self.along.as_deref().map(journal_output);
-        let waits = self.waited.as_ref().map_or(&[][..], |checkpoint| &checkpoint.waits);
-        let end = kin::Ended {
-            execution: self.id,
-            status: ExecutionStatus::Failed,
-            output: Value::Null,
-            failure: Some(&failure),
-        };
+        let end = kin::Ended { execution: self.id, status: fatal.status, output: Value::Null, failure: Some(&failure) };
         let kin = kin::mail(parent.as_deref(), waits, &end);
         let outputs = outputs.into_iter().chain(ended).chain(kin).chain(along).map(|output| (None, output)).collect();
-        Left { outputs, status: Some(ExecutionStatus::Failed), ..Left::default() }
+        Left { outputs, status: Some(fatal.status), ..Left::default() }
     }
 }
 

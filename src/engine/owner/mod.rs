@@ -306,23 +306,20 @@ impl Owner {
             Ok(Some(definition)) => definition,
             Ok(None) => {
                 ward.hold_line(task);
-                self.timers.insert(timer(around.now_ms + LOOK_AGAIN_MS, execution, task));
-                return Looked::Waits(Some(WaitReason::Definition));
+                task.heed_end(around);
+                return self.lacks(execution, task, around);
             }
             Err(message) => return self.unrunnable(execution, task, &message, around),
         };
         // It takes its place in line whether it is understood already or not: those that come later are behind it.
         let asked = (definition.plan.turns, around.now_ms);
         let has_turn = ward.has_turn(execution, task, asked, &mut self.work);
-        if !(around.is_ready)(&task.checkpoint.record, true) {
-            self.timers.insert(timer(around.now_ms + LOOK_AGAIN_MS, execution, task));
-            return Looked::Waits(Some(WaitReason::Definition));
-        }
-        if (around.is_stopped)(&task.checkpoint.workflow) {
-            task.stop("its workflow was stopped");
-        }
+        task.heed_end(around);
         if let Some(look_ms) = task.grow_old(&definition.plan, has_turn, around.now_ms) {
             self.timers.insert(timer(look_ms, execution, task));
+        }
+        if !(around.is_ready)(&task.checkpoint.record, true) {
+            return self.lacks(execution, task, around);
         }
         if !has_turn && !task.is_stopped() {
             return match task.take_straggler() {
@@ -368,10 +365,19 @@ impl Owner {
         }
     }
 
-    /// An execution that cannot go on here, nor anywhere else.
-    fn unrunnable(&self, execution: ExecutionId, task: &Task, message: &str, around: &Around<'_>) -> Looked {
-        let (id, checkpoint) = ((execution, task.run), task.checkpoint.clone());
-        Looked::GoesOn(Box::new(Subject::stranded(id, checkpoint, message, around.decode, around.now_ms)))
+    /// An execution lacks what it goes on with: that is waited for, unless it is to end anyway.
+    fn lacks(&mut self, execution: ExecutionId, task: &mut Task, around: &Around<'_>) -> Looked {
+        if task.is_stopped() {
+            return self.unrunnable(execution, task, "", around);
+        }
+        self.timers.insert(timer(around.now_ms + LOOK_AGAIN_MS, execution, task));
+        Looked::Waits(Some(WaitReason::Definition))
+    }
+
+    /// An execution that cannot go on here, nor anywhere else, or that somebody or something ends.
+    fn unrunnable(&self, execution: ExecutionId, task: &mut Task, message: &str, around: &Around<'_>) -> Looked {
+        let (id, checkpoint, why) = ((execution, task.run), task.checkpoint.clone(), (task.take_news(), message));
+        Looked::GoesOn(Box::new(Subject::stranded(id, checkpoint, why, around.decode, around.now_ms)))
     }
 
     /// The connectors that calls wait for which may start now.

@@ -3,7 +3,9 @@
 //! What it comes to is part of the execution's next state, and what is mailed for it is written with that: so it happens once.
 
 use std::sync::Arc;
+use std::time::Duration;
 
+use super::outcome::not_in_time;
 use super::task::Task;
 use super::{Around, Definition, UNKNOWN_DEFINITION_MS};
 use crate::engine::checkpoint::{Checkpoint, Content, History, Parent, StepWait};
@@ -87,7 +89,12 @@ impl Task {
             return Err(StepError::new(ErrorClass::Permanent, message, FailureCause::Step));
         }
         let version = call.version.as_deref().unwrap_or_default();
+        let due_ms = call.timeout.map(|most| wait.since_ms.saturating_add(milliseconds_of(most)));
         let Some(found) = (around.definition)(&call.workflow, version) else {
+            if due_ms.is_some_and(|due_ms| around.now_ms >= due_ms) {
+                let message = format!("{}, which was not there to be started", not_in_time(call));
+                return Err(StepError::new(ErrorClass::Config, message, FailureCause::Step));
+            }
             if around.now_ms - wait.since_ms < UNKNOWN_DEFINITION_MS {
                 return Ok(Opened::Later);
             }
@@ -119,7 +126,7 @@ impl Task {
         };
         let content = Content::Checkpoint(Arc::new(checkpoint));
         let mail = JournalRecord { execution: id, run: FIRST_RUN, entry: Entry::Mail(Mail::Start), content };
-        Ok(Opened::Waits(Box::new(StepWait { child: Some(id), ..opened(wait) }), None, Some(Box::new(mail))))
+        Ok(Opened::Waits(Box::new(StepWait { child: Some(id), due_ms, ..opened(wait) }), None, Some(Box::new(mail))))
     }
 }
 
@@ -131,11 +138,14 @@ fn budget() -> Budget {
     Budget::new(limits::EXECUTION_BUDGET)
 }
 
+fn milliseconds_of(duration: Duration) -> i64 {
+    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
+}
+
 /// Asks for a decision: that it is wanted is told as a step that is pending.
 fn ask(approval: &Approval, wait: &StepWait, scope: &Scope<'_>, now_ms: i64) -> Result<Opened, StepError> {
     let message = approval.message.as_ref().map_or(Ok(Value::Null), |message| message.render(scope, &mut budget()))?;
-    let wait_ms = approval.timeout.map(|most| i64::try_from(most.as_millis()).unwrap_or(i64::MAX));
-    let due_ms = wait_ms.map(|most| wait.since_ms.saturating_add(most));
+    let due_ms = approval.timeout.map(|most| wait.since_ms.saturating_add(milliseconds_of(most)));
     let until = due_ms.map_or(Value::Null, |due_ms| Value::Timestamp(due_ms.saturating_mul(1_000_000)));
     let told = FinishedStep {
         id: wait.step.clone(),

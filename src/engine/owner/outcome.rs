@@ -4,7 +4,7 @@ use crate::engine::checkpoint::StepWait;
 use crate::engine::execution::Over;
 use crate::engine::expression::StepStatus;
 use crate::engine::ids::ExecutionId;
-use crate::engine::plan::{Approval, ErrorClass, OnError};
+use crate::engine::plan::{Approval, ChildCall, ErrorClass, OnError};
 use crate::engine::record::{ExecutionStatus, Failure, FinishedStep, Reason};
 use crate::engine::run::{FailureCause, StepError};
 use crate::engine::value::Value;
@@ -35,10 +35,22 @@ pub(super) fn undecided(approval: &Approval, wait: &StepWait, now_ms: i64) -> Ov
     if approval.on_timeout == OnError::Continue {
         return done(wait, 1, decided(Value::text("timeout"), Value::Null, Value::Null), now_ms);
     }
-    let most = approval.timeout.unwrap_or_default().as_secs();
+    let most = approval.timeout.unwrap_or_default().as_secs_f64();
     let message = format!("nobody decided within {most} s");
     let error = StepError::new(ErrorClass::Permanent, message, FailureCause::Step);
     Over { reason: Reason::Timeout, ..failed(wait, 1, &error, now_ms) }
+}
+
+/// A sub-workflow has not ended in time.
+pub(super) fn not_ended(call: &ChildCall, wait: &StepWait, now_ms: i64) -> Over {
+    let message = format!("{}; it is cancelled", not_in_time(call));
+    let error = StepError::new(ErrorClass::Retryable, message, FailureCause::Step);
+    Over { reason: Reason::Timeout, ..failed(wait, 1, &error, now_ms) }
+}
+
+pub(super) fn not_in_time(call: &ChildCall) -> String {
+    let most_ms = call.timeout.unwrap_or_default().as_millis();
+    format!("the sub-workflow {} did not end within the step's `timeout` of {most_ms} ms", call.workflow.as_str())
 }
 
 /// A sub-workflow has ended.

@@ -6,7 +6,7 @@ mod called;
 
 use std::sync::Arc;
 
-use super::outcome::{child_ended, decided, done, undecided};
+use super::outcome::{child_ended, decided, done, not_ended, undecided};
 use super::reason::WaitReason;
 use super::turns::Turn;
 use super::{Around, CallId, Definition, Replaced, UNKNOWN_DEFINITION_MS};
@@ -214,6 +214,13 @@ impl Task {
         self.news.stop.is_some()
     }
 
+    /// A workflow that is stopped ends all its executions.
+    pub(super) fn heed_end(&mut self, around: &Around<'_>) {
+        if (around.is_stopped)(&self.checkpoint.workflow) {
+            self.stop("its workflow was stopped");
+        }
+    }
+
     /// Whether its state is to be appended again; then it is not any more.
     pub(super) fn take_straggler(&mut self) -> bool {
         std::mem::take(&mut self.is_straggler)
@@ -316,9 +323,11 @@ impl Task {
                     changed.push((index, Stage::Queued));
                 }
                 Wait::Approval(approval) => self.news.over.push(undecided(approval, wait, now_ms)),
-                Wait::Delay(_) | Wait::Until(_) | Wait::Workflow(_) => {
-                    self.news.over.push(done(wait, 1, Value::Null, now_ms));
+                Wait::Workflow(call) => {
+                    self.news.over.push(not_ended(call, wait, now_ms));
+                    self.news.left_alone.extend(wait.child);
                 }
+                Wait::Delay(_) | Wait::Until(_) => self.news.over.push(done(wait, 1, Value::Null, now_ms)),
             }
         }
         self.note_parking(now_ms);

@@ -384,6 +384,12 @@ fn approvals_and_sub_workflows_are_read_and_checked() {
         "type: approval, config: {onTimeout: fail}",
         &["4:54: `onTimeout` says what happens after `timeout`, and there is none; add `timeout: 1d` or leave it out"],
     );
+    check_step("type: approval, timeout: 1h, config: {onTimeout: continue}", &[]);
+    check_step("type: workflow, timeout: 1h, config: {id: other}", &[]);
+    check_step(
+        "type: workflow, timeout: 5, config: {id: other}",
+        &["4:45: `timeout` is the number 5, not a duration; write the unit too: 5ms or 5s"],
+    );
     check_step(
         "type: approval, config: {timeout: 0s, onTimeout: stop}",
         &[

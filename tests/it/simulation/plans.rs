@@ -73,7 +73,7 @@ pub const MAY_BE_GONE: &str = "/may-be-gone";
 /// Starts another workflow.
 fn child(id: &str) -> Action {
     let (workflow, input) = (WorkflowId::new(id).unwrap(), None);
-    Action::Wait(Wait::Workflow(ChildCall { workflow, version: None, input }))
+    Action::Wait(Wait::Workflow(ChildCall { workflow, version: None, input, timeout: None }))
 }
 
 /// What the workflow is called whose executions of one key run one by one, in order.

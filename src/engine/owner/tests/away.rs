@@ -318,8 +318,10 @@ fn what_holds_in_memory_holds_for_what_is_read_again() {
         let_go::who_gives_up_before_the_lease_of_the_one_before_is_over_does_not_say_that_nobody_calls,
         let_go::who_takes_up_what_was_released_need_not_wait_and_who_released_it_calls_no_more,
         let_go::a_workflow_that_is_stopped_ends_its_executions,
+        let_go::what_ends_an_execution_does_so_without_its_version_and_its_schema,
         told::an_output_that_the_journal_does_not_take_fails_the_parent_and_ends_the_child,
         told::a_decision_that_comes_before_it_was_asked_for_counts,
+        told::a_sub_workflow_that_does_not_end_in_time_is_cancelled_and_fails_its_step,
     ];
     for (number, test) in tests.iter().enumerate() {
         println!("test {number}");

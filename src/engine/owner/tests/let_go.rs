@@ -62,3 +62,52 @@ pub(super) fn a_workflow_that_is_stopped_ends_its_executions() {
     world.says(&["dead letter cancelled permanent: its workflow was stopped", "cancelled"]);
     assert_eq!(world.owner.take_aborted(), [call.id]);
 }
+
+/// What ends an execution ends it whether it can be understood at that time or not: `lacks` takes away what it needs, `ends` ends it. Its call has failed
+/// once before, and it takes up what else it was told.
+#[track_caller]
+fn check_ends_without(lacks: impl Fn(&mut World), ends: impl Fn(&mut World, ExecutionId), says: &[&str]) {
+    let mut world = World::new("/");
+    let execution = world.start();
+    let call = world.call_after(3_000).unwrap();
+    world.answer(&call, 503);
+    world.go();
+    world.said.clear();
+    lacks(&mut world);
+    // A new owner knows no more of it than what was written.
+    world.assign();
+    world.go();
+    world.says(&[]);
+    ends(&mut world, execution);
+    world.go();
+    world.says(says);
+    let letter = world.letters.pop().unwrap();
+    assert_eq!((letter.failure.step.as_deref(), letter.attempts), (Some("charge"), 1));
+    assert!(world.call_after(700_000).is_none(), "it is over");
+}
+
+#[test]
+pub(super) fn what_ends_an_execution_does_so_without_its_version_and_its_schema() {
+    let cancel = |world: &mut World, execution| {
+        world.append(JournalRecord { execution, run: 1, entry: Entry::Mail(Mail::Cancel), content: Content::None });
+    };
+    let stop = |world: &mut World, _| {
+        world.is_stopped = true;
+        world.owner.handle_stopped(&WorkflowId::new("w").unwrap());
+    };
+    let no_version = |world: &mut World| world.missing = Some("1");
+    let no_schema = |world: &mut World| world.unready = Some(7);
+    let cancelled =
+        "dead letter cancelled permanent: it was cancelled; charge failed last: billing answered 503, not 2xx";
+    let stopped =
+        "dead letter cancelled permanent: its workflow was stopped; charge failed last: billing answered 503, not 2xx";
+    check_ends_without(no_version, cancel, &[cancelled, "cancelled"]);
+    check_ends_without(no_schema, cancel, &[cancelled, "cancelled"]);
+    check_ends_without(no_version, stop, &[stopped, "cancelled"]);
+    check_ends_without(no_schema, stop, &[stopped, "cancelled"]);
+    let grow_old = |world: &mut World, _| {
+        world.now_ms += 8 * 24 * 3_600_000;
+    };
+    let old = "dead letter timeout permanent: it is older than its maxAge of 604800 s; charge failed last: billing answered 503, not 2xx";
+    check_ends_without(no_schema, grow_old, &[old, "failed"]);
+}

@@ -12,14 +12,12 @@ fn world(wait: Wait) -> World {
 }
 
 fn waits(id: &str, wait: Wait) -> Definition {
-    let step = |id: &str, action, dependencies| Step {
-        id: id.into(),
-        action,
-        dependencies,
-        when: None,
-        on_error: OnError::Fail,
-        order: 0,
-    };
+    waits_or(id, wait, OnError::Fail)
+}
+
+fn waits_or(id: &str, wait: Wait, on_error: OnError) -> Definition {
+    let step =
+        |id: &str, action, dependencies| Step { id: id.into(), action, dependencies, when: None, on_error, order: 0 };
     let before = crate::engine::plan::Dependency { step: 0, case: None };
     let after = Action::Transform { output: Template::Literal(Value::Int(7)) };
     let steps = vec![step("wait", Action::Wait(wait), Vec::new()), step("after", after, vec![before])];
@@ -147,7 +145,7 @@ pub(super) fn a_delay_ends_at_a_point_in_time() {
 
 fn child_call() -> Wait {
     let (workflow, input) = (WorkflowId::new("child").unwrap(), Some(literal("in")));
-    Wait::Workflow(ChildCall { workflow, version: None, input })
+    Wait::Workflow(ChildCall { workflow, version: None, input, timeout: None })
 }
 
 #[test]
@@ -253,4 +251,47 @@ pub(super) fn a_sub_workflow_that_is_not_there_is_waited_for_and_then_fails_its_
     world.says(&["running"]);
     world.passes(UNKNOWN_DEFINITION_MS);
     world.says(&["wait failed after 0", "dead letter step config: child is not installed; apply it", "failed"]);
+}
+
+#[test]
+pub(super) fn a_sub_workflow_that_does_not_end_in_time_is_cancelled_and_fails_its_step() {
+    let bounded = |on_error| {
+        let Wait::Workflow(call) = child_call() else { unreachable!("it calls a workflow") };
+        let wait = Wait::Workflow(ChildCall { timeout: Some(Duration::from_secs(10)), ..call });
+        let mut world = World::new("/");
+        world.definition = Some(waits_or("w", wait, on_error));
+        world
+    };
+    let (late, cancelled) = (
+        "dead letter timeout retryable: the sub-workflow child did not end within the step's `timeout` of 10000 ms; it is cancelled",
+        "dead letter cancelled permanent: it was cancelled",
+    );
+    let mut fails = bounded(OnError::Fail);
+    fails.child = Some(waits("child", approval(None, OnError::Fail)));
+    fails.begins();
+    fails.said.clear();
+    fails.passes(9_000);
+    // A new owner knows when it is late.
+    fails.assign();
+    fails.passes(900);
+    fails.says(&[]);
+    fails.passes(100);
+    fails.says(&["wait failed after 1", late, "failed", cancelled, "cancelled"]);
+    assert_eq!(fails.owner.live(), 0);
+    let mut goes_on = bounded(OnError::Continue);
+    goes_on.child = Some(waits("child", approval(None, OnError::Fail)));
+    goes_on.begins();
+    goes_on.said.clear();
+    goes_on.passes(10_000);
+    goes_on.says(&["wait failed after 1", "after completed after 1", "completed", cancelled, "cancelled"]);
+    // Nor does it wait longer for one that is not installed.
+    let mut absent = bounded(OnError::Fail);
+    absent.begins();
+    absent.said.clear();
+    absent.passes(9_000);
+    absent.says(&[]);
+    absent.passes(1_000);
+    let said = std::mem::take(&mut absent.said);
+    assert!(said[1].contains("of 10000 ms, which was not there to be started"), "{said:?}");
+    assert_eq!(absent.owner.live(), 0);
 }
