@@ -8,7 +8,7 @@ use super::node::{Kind, Node, quote};
 use super::reader::{Fields, Reader};
 use super::{step, trigger};
 use crate::engine::limits as engine_limits;
-use crate::engine::plan::Plan;
+use crate::engine::plan::{Plan, age_beside};
 use crate::engine::trigger::Trigger;
 use crate::engine::workflow::{Status, WorkflowId};
 
@@ -51,7 +51,7 @@ pub(super) fn read(reader: &mut Reader<'_>, node: &Node) -> Option<Document> {
     plan.vars = config.vars;
     plan.conditions = conditions;
     plan.timeout = config.timeout;
-    plan.age_max = config.age_max.unwrap_or(plan.age_max);
+    plan.age_max = config.age_max.unwrap_or(plan.age_max.max(age_beside(config.timeout.unwrap_or_default())));
     plan.turns = config.turns;
     let id_at = fields.get("id").map_or(fields.at, |id| id.at);
     Some(Document {

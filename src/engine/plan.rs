@@ -180,6 +180,17 @@ impl Action {
         }
     }
 
+    /// How long it waits at most, where that is written down.
+    fn longest_wait(&self) -> Option<Duration> {
+        match self {
+            Action::Wait(Wait::Delay(delay)) => Some(*delay),
+            Action::Wait(Wait::Approval(Approval { timeout, .. }) | Wait::Workflow(ChildCall { timeout, .. })) => {
+                *timeout
+            }
+            _ => None,
+        }
+    }
+
     /// The name of the connector that it calls, if it calls one.
     pub fn connector(&self) -> Option<&Arc<str>> {
         match self {
@@ -285,13 +296,15 @@ impl Plan {
             }
         }
         let order = run_order(&steps)?;
+        let waits = steps.iter().filter_map(|step| step.action.longest_wait());
+        let waits = waits.fold(Duration::ZERO, |all, wait| all.saturating_add(wait));
         Ok(Plan {
             steps,
             order,
             vars: Value::Null,
             conditions: Vec::new(),
             timeout: None,
-            age_max: limits::EXECUTION_AGE,
+            age_max: age_beside(waits),
             turns: Turns::default(),
         })
     }
@@ -324,6 +337,11 @@ impl Plan {
         let names: BTreeSet<&Arc<str>> = self.steps.iter().filter_map(|step| step.action.connector()).collect();
         names.into_iter()
     }
+}
+
+/// How old an execution may become that may wait for so long, if nobody says it.
+pub fn age_beside(longest: Duration) -> Duration {
+    limits::EXECUTION_AGE.max(longest.saturating_mul(2))
 }
 
 fn run_order(steps: &[Step]) -> Result<Vec<usize>, PlanError> {

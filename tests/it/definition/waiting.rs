@@ -388,7 +388,7 @@ fn approvals_and_sub_workflows_are_read_and_checked() {
     check_step("type: workflow, timeout: 1h, config: {id: other}", &[]);
     check_step(
         "type: workflow, timeout: 5, config: {id: other}",
-        &["4:45: `timeout` is the number 5, not a duration; write the unit too: 5ms or 5s"],
+        &["4:43: `timeout` is the number 5, not a duration; write the unit too: 5ms or 5s"],
     );
     check_step(
         "type: approval, config: {timeout: 0s, onTimeout: stop}",
@@ -409,4 +409,23 @@ fn approvals_and_sub_workflows_are_read_and_checked() {
             "4:63: \"1 0\" is no version; write one as the workflow has it, such as \"1.0.0\", or leave it out for the one in use",
         ],
     );
+}
+
+/// Checks how many days executions may grow old of a workflow with that in its `config` and these steps.
+#[track_caller]
+fn check_age(config: &str, steps: &str, days: u64) {
+    let text = format!("{HEAD}config: {{{config}}}\nsteps: [{steps}]\n");
+    assert_eq!(accept(&text).plan.age_max, Duration::from_secs(days * 24 * 3_600), "\n{text}");
+}
+
+#[test]
+fn what_is_said_to_wait_for_long_may_grow_old() {
+    let delay = |id: &str, days: u32| format!("{{id: {id}, type: delay, config: {{for: {days}d}}}}");
+    check_age("", &delay("a", 3), 7);
+    check_age("", &delay("a", 8), 16);
+    check_age("", &format!("{}, {}", delay("a", 3), delay("b", 6)), 18);
+    check_age("", "{id: it, type: approval, config: {timeout: 30d}}", 60);
+    check_age("", "{id: it, type: workflow, timeout: 10d, config: {id: other}}", 20);
+    check_age("timeout: 14d", &delay("a", 1), 28);
+    check_age("maxAge: 4d", &delay("a", 8), 4);
 }
