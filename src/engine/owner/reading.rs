@@ -86,10 +86,10 @@ impl Owner {
         self.wards.values().map(Ward::weight).sum()
     }
 
-    /// What they may take: what the budget leaves beside those that are not in memory, but always a part of it, so that what goes on does not
+    /// What they may take: what the budget leaves beside those that are not in memory and those that are over, but always a part of it, so that what goes on does not
     /// have to be read again at every step because much waits.
-    fn room(&self) -> usize {
-        let away: usize = self.wards.values().map(|ward| ward.memory.away_bytes()).sum();
+    pub(super) fn room(&self) -> usize {
+        let away: usize = self.wards.values().map(Ward::away_weight).sum();
         self.budget.saturating_sub(away).max(self.budget / LEAST_PART)
     }
 

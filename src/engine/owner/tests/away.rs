@@ -337,3 +337,21 @@ fn what_is_kept_of_what_is_away_is_small() {
     assert_eq!(size_of::<(i64, u16, journal::Slot)>(), 16, "a place in a queue");
     assert_eq!(size_of::<journal::Live<Option<Box<Content>>>>(), 40);
 }
+
+#[test]
+fn what_has_ended_behind_one_that_waits_takes_room_as_well() {
+    let mut world = world(400_000);
+    let (short, long) = (world.definition.clone(), told::until("1970-01-01T10:00:00Z"));
+    world.definition = Some(long);
+    world.begins();
+    let room = world.owner.room();
+    world.definition = short;
+    for offset in 1_000..1_500 {
+        let execution = world.start_for(offset);
+        world.go();
+        world.append(JournalRecord { execution, run: 1, entry: Entry::Mail(Mail::Cancel), content: Content::None });
+        world.go();
+    }
+    assert_eq!(world.owner.live(), 1);
+    assert_eq!(room - world.owner.room(), 500 * 100);
+}

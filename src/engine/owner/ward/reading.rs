@@ -14,6 +14,8 @@ use crate::engine::workflow::WorkflowId;
 /// What the records of an execution hold: where it stands, and its mail.
 type Held = (Content, Vec<(Mail, Content)>);
 
+/// What the end of an execution takes that is remembered, about, in bytes.
+const ENDED_BYTES: usize = 100;
 /// What an execution takes in memory beside its record, about, in bytes.
 const RESTORED_BYTES: usize = 2 * 1024;
 
@@ -27,6 +29,11 @@ impl Ward {
         let bytes = usize::try_from(self.log.live_bytes()).unwrap_or(usize::MAX);
         let live = bytes.saturating_add(self.put_by).saturating_add(self.log.live_count() * RESTORED_BYTES);
         self.kept.min(live)
+    }
+
+    /// What executions take that are not in memory, or have ended and may seem to begin to whoever reads from its position.
+    pub(in super::super) fn away_weight(&self) -> usize {
+        self.memory.away_bytes() + self.log.ended_count() * ENDED_BYTES
     }
 
     /// The next record while it is read for the first time. Of one that is not kept, where it lies is enough.
