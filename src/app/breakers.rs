@@ -1,6 +1,6 @@
 //! What can be known of circuit breakers from outside: what operators want of them, and what instances said last.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -9,6 +9,7 @@ use super::{overrides, problems};
 use crate::codec::alert::AlertState;
 use crate::codec::breaker_override::BreakerOverride;
 use crate::engine::value::milliseconds_text;
+use crate::kafka::admin::{Admin, AdminError};
 use crate::kafka::client::ClientSettings;
 use crate::kafka::log_reader::{From, LogReader, LogRecord, ReadError};
 
@@ -37,10 +38,38 @@ pub struct Said {
     pub since: String,
 }
 
-/// What is known of those of the connectors that `is_known` names, if anything is. `translate` makes JSON of alerts in Avro.
+/// The instances that are in a group now, as far as that can be known.
+pub struct Present(Option<BTreeSet<String>>);
+
+impl Present {
+    /// Asks who the members of a group are. Where that cannot be told, because it has none, its coordinator says nothing of them, or they have
+    /// names of the user's, everybody counts as there.
+    pub fn of(clients: &ClientSettings, group: &str) -> Result<Present, AdminError> {
+        if clients.names_clients() {
+            return Ok(Present(None));
+        }
+        let members = Admin::new(clients)?.group_clients(group)?;
+        // A lane is called by its instance and its number.
+        let instance = |lane: &String| {
+            let (instance, number) = lane.rsplit_once('-')?;
+            number.parse::<u32>().is_ok().then(|| instance.to_owned())
+        };
+        let instances: Option<BTreeSet<String>> = members.iter().map(instance).collect();
+        Ok(Present(instances.filter(|it| !it.is_empty())))
+    }
+
+    /// Whether an instance is there.
+    fn has(&self, instance: &str) -> bool {
+        self.0.as_ref().is_none_or(|instances| instances.contains(instance))
+    }
+}
+
+/// What is known of those of the connectors that `is_known` names, if anything is. `translate` makes JSON of alerts in Avro. What an instance
+/// said that is not `present` any more counts for nothing.
 pub fn read(
     clients: &ClientSettings,
     (control, alerts): (&str, &str),
+    present: &Present,
     is_known: impl Fn(&str) -> bool,
     mut translate: impl FnMut(&mut LogRecord),
 ) -> Result<BTreeMap<String, Breaker>, ReadError> {
@@ -51,7 +80,8 @@ pub fn read(
     let mut reader = LogReader::open(clients, &[alerts], From::Tail(ALERTS))?;
     reader.read_to_end(READ_WITHIN, |mut record| {
         translate(&mut record);
-        let Some(alert) = record.value.as_deref().and_then(AlertState::decode) else { return };
+        let alert = record.value.as_deref().and_then(AlertState::decode);
+        let Some(alert) = alert.filter(|alert| present.has(&alert.instance)) else { return };
         let connector =
             problems::connector_of(&alert.subject).filter(|it| alert.name == problems::RETRY_AFTER && is_known(it));
         if let Some(connector) = connector {

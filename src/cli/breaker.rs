@@ -10,7 +10,7 @@ use super::args::{Breaker, BreakerWish, Common, OutputFormat};
 use super::output::{rows, talk};
 use super::records::Readable;
 use super::{DONE, setup};
-use crate::app::breakers::{self, Said};
+use crate::app::breakers::{self, Present, Said};
 use crate::app::{cluster, overrides};
 use crate::codec::breaker_override::{BreakerOverride, TEXT_BYTES};
 use crate::engine::breaker::Override;
@@ -101,9 +101,9 @@ fn list(common: &Common, settings: &Settings, clients: &ClientSettings, topic: &
     let is_known = |connector: &str| settings.connectors.contains_key(connector);
     let now_ms = now_ms();
     let mut readable = Readable::new(settings);
-    let mut known = breakers::read(clients, (topic, &cluster::topic(settings, "alerts")), is_known, |record| {
-        readable.translate(record);
-    })?;
+    let present = Present::of(clients, &settings.group)?;
+    let alerts = cluster::topic(settings, "alerts");
+    let mut known = breakers::read(clients, (topic, &alerts), &present, is_known, |record| readable.translate(record))?;
     let mut told = Vec::new();
     for connector in settings.connectors.keys() {
         let breaker = known.remove(connector).unwrap_or_default();

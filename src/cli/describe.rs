@@ -185,7 +185,8 @@ fn waiting(
         let topics = ["control", "alerts"].map(|name| cluster::topic(settings, name));
         let mut readable = Readable::new(settings);
         let is_wanted = |connector: &str| wanted.contains(connector);
-        breakers::read(clients, (&topics[0], &topics[1]), is_wanted, |record| readable.translate(record))?
+        let present = breakers::Present::of(clients, &settings.group)?;
+        breakers::read(clients, (&topics[0], &topics[1]), &present, is_wanted, |record| readable.translate(record))?
     };
     let is_installed = |id: &WorkflowId, version: Option<&str>| {
         let Some(workflow) = installed.get(id) else { return false };

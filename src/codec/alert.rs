@@ -17,7 +17,7 @@ const MESSAGE_BYTES: usize = 1024;
 /// Something that holds from now on, or does not any more.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Alert {
-    /// What it is about, such as `source/webhooks`. The key of the record.
+    /// What it is about, such as `source/webhooks`. With the instance, the key of the record.
     pub subject: String,
     /// The name of the alert, such as `topic-recreated`.
     pub name: &'static str,
@@ -81,7 +81,8 @@ impl Severity {
     }
 }
 
-/// The record of an alert on the `alerts` topic of an environment. All of one subject lie in one partition, in order.
+/// The record of an alert on the `alerts` topic of an environment. All that an instance says of a subject lies in one partition, in order, and
+/// compaction leaves its last word, whatever other instances say of the same.
 pub fn encode(alert: &Alert, environment: &str, topic: &Arc<str>, encoding: Encoding) -> WireRecord {
     let mut value = Vec::with_capacity(512);
     match encoding {
@@ -109,7 +110,7 @@ pub fn encode(alert: &Alert, environment: &str, topic: &Arc<str>, encoding: Enco
     WireRecord {
         topic: topic.clone(),
         partition: None,
-        key: Some(alert.subject.clone().into()),
+        key: Some(format!("{}@{}", alert.subject, alert.instance).into()),
         value: Some(value.into()),
         headers: headers.into_iter().map(|(name, value)| (name, Some(value))).collect(),
         step: None,

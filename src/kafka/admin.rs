@@ -1,6 +1,6 @@
 //! Admin calls, each within a bounded time.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, ResourceSpecifier, TopicReplication};
@@ -196,6 +196,13 @@ impl Admin {
     /// How many members a group has; None if the cluster does not know it.
     pub fn group_members(&self, group: &str) -> Result<Option<usize>, AdminError> {
         self.group(group, |found| found.filter(|it| it.state() != "Dead").map(|it| it.members().len()))
+    }
+
+    /// What the members of a group call themselves. Nobody, where the coordinator assigns (KIP-848): such groups are not described so.
+    pub fn group_clients(&self, group: &str) -> Result<BTreeSet<String>, AdminError> {
+        self.group(group, |found| {
+            found.map_or_else(BTreeSet::new, |it| it.members().iter().map(|it| it.client_id().to_owned()).collect())
+        })
     }
 
     /// What the members of a group hold; None while it rebalances or has no members.

@@ -109,6 +109,11 @@ impl ClientSettings {
         set.unwrap_or(TRANSACTION_TIMEOUT_MS)
     }
 
+    /// Whether the clients have a name of the user's.
+    pub fn names_clients(&self) -> bool {
+        self.user.contains_key("client.id")
+    }
+
     /// The brokers to start from.
     pub fn bootstrap_servers(&self) -> &str {
         self.user.get("bootstrap.servers").map_or("", String::as_str)
@@ -148,7 +153,7 @@ impl ClientSettings {
         self.members_assign() && self.user.get("partition.assignment.strategy").is_none_or(|it| it == COOPERATIVE)
     }
 
-    /// A member of a group. `instance` is its static identity in it.
+    /// A member of a group. `instance` is its static identity in it, and its name at the broker if the user gives it no other.
     pub fn group_consumer(&self, group: &str, instance: Option<&str>) -> ClientConfig {
         let mut config = self.with(
             &[
@@ -173,6 +178,9 @@ impl ClientSettings {
         );
         if let Some(instance) = instance {
             config.set("group.instance.id", instance);
+            if !self.names_clients() {
+                config.set("client.id", instance);
+            }
         }
         if self.members_assign() {
             for (key, value) in [

@@ -362,7 +362,7 @@ fn alerts_and_starts_conform() {
         check("alert", value);
         let value: Json = serde_json::from_slice(value).unwrap();
         assert!(value["message"].as_str().unwrap().len() <= 1024);
-        assert_eq!(record.key.as_deref(), Some(&b"source/webhooks/3"[..]));
+        assert_eq!(record.key.as_deref(), Some(&b"source/webhooks/3@host-1"[..]));
         let kind = if raised { "tidegate.alert.raised" } else { "tidegate.alert.cleared" };
         assert_eq!(samples::header(&record, "ce_type"), Some(kind.as_bytes()));
     }

@@ -12,6 +12,8 @@ use crate::support::clients::{deliver, send};
 use crate::support::ledger::{Ledger, Reply};
 use crate::support::wait;
 
+/// SIGTERM.
+const TERM: i32 = 15;
 /// What an override writes, as any tool could, that has ended long ago or cannot be read.
 const EXPIRED: &str = r#"{"state":"open","reason":"a test","by":"ada","time":"2020-01-01T00:00:00.000Z","expires":"2020-01-01T01:00:00.000Z"}"#;
 /// Long enough for a call that is not to be made to be seen.
@@ -52,7 +54,7 @@ fn an_operator_opens_a_breaker_and_closes_it_on_every_instance() {
     // One instance is there when the breaker is opened, the other one comes later.
     world.command("operator", &["breaker", "open", "target", "--reason", "it moves", "--by", "ada", "--for", "10m"]);
     stands(&world, &["one"], "forced-open");
-    let _two = world.instance("two");
+    let two = world.instance("two");
     stands(&world, &["two"], "forced-open");
     send_events(&producer, &world.source, 20..60, |_| Some("a.x"));
     world.wait_for(&executions, 80);
@@ -89,6 +91,15 @@ fn an_operator_opens_a_breaker_and_closes_it_on_every_instance() {
     world.command("operator", &["breaker", "reset", "target"]);
     stands(&world, &["one", "two"], "half-open");
     assert!(listed(&world)[0]["override"].is_null());
+
+    // One that has gone for good has no say any more.
+    assert_eq!(listed(&world)[0]["instances"].as_array().map(Vec::len), Some(2));
+    two.signal(TERM);
+    wait::until("the one that has gone is not shown", || {
+        let told = listed(&world);
+        let left: Vec<_> = told[0]["instances"].as_array().unwrap().iter().map(|it| &it["instance"]).collect();
+        (left == ["one"]).then_some(())
+    });
 }
 
 #[test]
