@@ -33,6 +33,7 @@ impl Connectors {
                 url: connector.url.expose().to_owned(),
                 headers: connector.headers.iter().map(|(name, it)| (name.clone(), it.expose().to_owned())).collect(),
                 concurrency: connector.concurrency,
+                redirects: connector.redirects,
                 trust: trust.clone().unwrap_or_else(|| Trust::of([])),
             };
             by_name.insert(Arc::from(name.as_str()), Arc::new(HttpConnector::new(target)?));

@@ -70,7 +70,21 @@ impl Address {
             target.extend(utf8_percent_encode(value, NOT_IN_QUERY));
         }
         let target = PathAndQuery::from_maybe_shared(target).map_err(|_| "path and query together are too long")?;
+        self.with(target).ok_or("path and query make no URI")
+    }
+
+    /// The URI of an encoded path and query at this host, wherever they lead there; None if they make none.
+    pub fn at(&self, target: &str) -> Option<Uri> {
+        self.with(target.parse().ok()?)
+    }
+
+    fn with(&self, target: PathAndQuery) -> Option<Uri> {
         let uri = Uri::builder().scheme(self.scheme.clone()).authority(self.authority.clone()).path_and_query(target);
-        uri.build().map_err(|_| "path and query make no URI")
+        uri.build().ok()
+    }
+
+    /// What an encoded path is below this address, which may be secret itself; None if it is not below it.
+    pub fn below<'a>(&self, path: &'a str) -> Option<&'a str> {
+        path.strip_prefix(&self.path).filter(|rest| rest.starts_with('/'))
     }
 }

@@ -5,14 +5,16 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::Full;
+use hyper::body::Incoming;
 use hyper::header::HeaderMap;
+use hyper::{Request, Response};
 use hyper_util::client::legacy::Client;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 
 use super::address::Address;
 use super::dial::Dial;
 use super::target::{ConnectorError, Target};
-use super::{answer, failure, headers, outgoing};
+use super::{answer, failure, headers, outgoing, redirect};
 use crate::engine::call::Answer;
 use crate::engine::owner::Call;
 use crate::net::{BaseUrl, UrlProblem};
@@ -33,6 +35,8 @@ pub struct HttpConnector {
     address: Address,
     /// What the connector adds to every call; never shown.
     headers: HeaderMap,
+    /// How many redirects a call follows.
+    redirects: u32,
     client: Client<Dial, Full<Bytes>>,
 }
 
@@ -44,7 +48,7 @@ impl HttpConnector {
     /// What can never work: a URL that leads nowhere, a header that HTTP does not take or that would say how calls are framed, https without
     /// anybody to trust.
     pub fn new(target: Target) -> Result<HttpConnector, ConnectorError> {
-        let Target { name, url, headers, concurrency, trust } = target;
+        let Target { name, url, headers, concurrency, redirects, trust } = target;
         let refused = |problem: UrlProblem| ConnectorError::Url { connector: name.clone(), problem: problem.text() };
         let address = Address::of(&BaseUrl::parse(&url).map_err(refused)?);
         if address.is_https() && trust.is_empty() {
@@ -60,12 +64,12 @@ impl HttpConnector {
             // One that was not sent, because its connection had just been closed, goes out on another.
             .retry_canceled_requests(true)
             .build(Dial::new(&trust));
-        Ok(HttpConnector { name, address, headers, client })
+        Ok(HttpConnector { name, address, headers, redirects, client })
     }
 
     /// Makes one attempt of a call; `trace` is its `traceparent` and `tracestate`, if it has any. It ends within `call.request.timeout`, with
-    /// an answer of any status, or with how it failed. Redirects are answers like any other. Dropping it abandons the call and closes its
-    /// connection.
+    /// an answer of any status, or with how it failed. Redirects are followed as far as the target says, and answers like any other if that
+    /// is not at all. Dropping it abandons the call and closes its connection.
     ///
     /// It must run on a Tokio runtime with I/O and time. Connections are driven by the runtime of the call that made them, so all calls
     /// of a connector belong on one.
@@ -76,12 +80,32 @@ impl HttpConnector {
         };
         let timeout = call.request.timeout;
         let exchange = async {
-            match self.client.request(request).await {
+            match self.exchange(request).await {
                 Ok(response) => answer::read(response).await,
-                Err(error) => failure::of_client(&error),
+                Err(failed) => failed,
             }
         };
         tokio::time::timeout(timeout, exchange).await.unwrap_or_else(|_| failure::late(timeout.as_millis()))
+    }
+
+    /// Sends a request, and follows its answer as far as redirects are followed: to the last one, of which the head is there.
+    async fn exchange(&self, mut request: Request<Full<Bytes>>) -> Result<Response<Incoming>, Answer> {
+        let failed = |error| failure::of_client(&error);
+        if self.redirects == 0 {
+            return self.client.request(request).await.map_err(failed);
+        }
+        let mut left = self.redirects;
+        loop {
+            let response = self.client.request(request.clone()).await.map_err(failed)?;
+            let (status, headers) = (response.status(), response.headers());
+            if !redirect::leads_on(status) {
+                return Ok(response);
+            }
+            redirect::follow(&mut request, status, headers, &self.address, (left, self.redirects))
+                .map_err(failure::unusable)?;
+            // What stands beside a redirect is for people, and dropped unread.
+            left -= 1;
+        }
     }
 }
 

@@ -3,7 +3,9 @@
 //!
 //! ```text
 //!  Call ─▶ outgoing (address + headers + body) ─▶ client ── dial (TCP, TLS) ──▶ target
-//!  Answer ◀── answer (headers, body, Retry-After) ◀─┘
+//!             ▲                                        │
+//!             └───────── redirect, if it is followed ──┤
+//!  Answer ◀── answer (headers, body, Retry-After) ◀────┘
 //!         ◀── failure (whatever went wrong, in words without secrets)
 //! ```
 //!
@@ -16,6 +18,7 @@ mod failure;
 mod headers;
 mod http;
 mod outgoing;
+mod redirect;
 mod retry_after;
 mod target;
 

@@ -15,6 +15,8 @@ pub struct Target {
     pub headers: Vec<(String, String)>,
     /// Calls at once, as its gate grants them; so many connections are kept for the next call.
     pub concurrency: u32,
+    /// How many redirects a call follows, all to the origin of the URL; 0 makes them answers like any other.
+    pub redirects: u32,
     /// The authorities whose certificates are believed.
     pub trust: Trust,
 }

@@ -21,7 +21,7 @@ pub enum FailedCall {
     Connection,
     /// An answer with this HTTP status, which the step does not expect.
     Http(u16),
-    /// An answer that can never do: too large, no text, malformed.
+    /// An answer that can never do: too large, no text, malformed, or a redirect that is not followed to its end.
     Unusable,
     /// The instance has no connector of that name.
     Unknown,

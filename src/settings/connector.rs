@@ -24,6 +24,9 @@ pub struct ConnectorSettings {
     pub concurrency: u32,
     /// Calls a second, also less than one. Default: any number.
     pub rate: Option<f64>,
+    /// Redirects that a call follows, within the origin of `url`. Default: 0, they are answers like any other. Each is a request more within
+    /// the time of the call.
+    pub redirects: u32,
     /// When calls stop for a while. Default: 5 failures in a row, for 30 s.
     pub breaker: BreakerPolicy,
 }
@@ -55,6 +58,9 @@ const CONNECTORS: usize = 1000;
 const HEADERS: usize = 64;
 const CONCURRENCY_DEFAULT: i64 = 64;
 const CONCURRENCY_MOST: i64 = 10_000;
+const REDIRECTS_DEFAULT: i64 = 0;
+/// A chain that is longer is a loop, or a target that needs another URL.
+const REDIRECTS_MOST: i64 = 10;
 const RATE_LEAST: f64 = 0.001;
 const RATE_MOST: f64 = 100_000.0;
 
@@ -86,8 +92,17 @@ fn read_connector(section: &mut Section<'_, '_>) -> Option<ConnectorSettings> {
     let headers = read_headers(section);
     let concurrency = section.integer("concurrency", 1..=CONCURRENCY_MOST).unwrap_or(CONCURRENCY_DEFAULT);
     let rate = section.number("rate", RATE_LEAST..=RATE_MOST);
+    let redirects = section.integer("redirects", 0..=REDIRECTS_MOST).unwrap_or(REDIRECTS_DEFAULT);
     let breaker = super::breaker::read(section);
-    Some(ConnectorSettings { kind: kind?.0, url: url?, headers, concurrency: concurrency as u32, rate, breaker })
+    Some(ConnectorSettings {
+        kind: kind?.0,
+        url: url?,
+        headers,
+        concurrency: concurrency as u32,
+        rate,
+        redirects: redirects as u32,
+        breaker,
+    })
 }
 
 pub(super) fn read_registry(root: &mut Section<'_, '_>) -> Option<RegistrySettings> {

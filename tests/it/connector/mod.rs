@@ -2,6 +2,7 @@
 
 mod answers;
 mod failures;
+mod redirects;
 mod requests;
 mod server;
 mod targets;
@@ -26,7 +27,7 @@ const SECRET: &str = "s3cr3t";
 
 fn target(url: impl Into<String>, headers: &[(&str, &str)]) -> Target {
     let headers = headers.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect();
-    Target { name: "billing".into(), url: url.into(), headers, concurrency: 4, trust: Trust::of([]) }
+    Target { name: "billing".into(), url: url.into(), headers, concurrency: 4, redirects: 0, trust: Trust::of([]) }
 }
 
 fn connector(url: impl Into<String>) -> HttpConnector {

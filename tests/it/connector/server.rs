@@ -90,6 +90,11 @@ impl Server {
         Server { address, shared }
     }
 
+    /// Does so with the requests that come after those.
+    pub fn then(&self, acts: impl IntoIterator<Item = Act>) {
+        self.shared.acts.lock().unwrap().extend(acts);
+    }
+
     pub fn url(&self) -> String {
         format!("http://{}", self.address)
     }

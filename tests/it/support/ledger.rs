@@ -39,12 +39,14 @@ pub struct Reply {
     pub after: Duration,
     /// `Retry-After`, in seconds.
     pub retry_after: Option<u64>,
+    /// `Location`.
+    pub location: Option<&'static str>,
 }
 
 impl Reply {
     /// At once, with a status.
     pub fn now(status: u16) -> Reply {
-        Reply { status, after: Duration::ZERO, retry_after: None }
+        Reply { status, after: Duration::ZERO, retry_after: None, location: None }
     }
 }
 
@@ -175,6 +177,9 @@ async fn serve(
     let mut response = Response::builder().status(reply.status).header("content-type", "application/json");
     if let Some(seconds) = reply.retry_after {
         response = response.header("retry-after", seconds.to_string());
+    }
+    if let Some(location) = reply.location {
+        response = response.header("location", location);
     }
     let answer: Result<_, Infallible> = Ok(response.body(Body::from("{\"ok\":true}"))?);
     Ok(answer?)

@@ -69,3 +69,24 @@ fn instances_that_are_killed_lose_nothing_and_repeat_only_what_was_under_way() {
     assert!(repeats <= 3 * kills * 2 * CONCURRENCY, "{repeats} repeats");
     assert_eq!(broker.committed(&out).len(), events);
 }
+
+#[test]
+fn a_redirect_is_part_of_its_call_where_it_is_followed() {
+    let Some(broker) = TestBroker::own() else { return };
+    let events = 20;
+    let ledger = Ledger::start(|entry, _| match &*entry.path {
+        "/base/charges" => Reply { location: Some("/moved"), ..Reply::now(307) },
+        _ => Reply::now(200),
+    });
+    let out = broker.topic("out", 6);
+    let settings = connector("target", &ledger, "redirects = 1");
+    let world = World::with(&broker, &[two_calls("pays", "target", &out)], &settings);
+    let _instance = world.instance("alone");
+    send_events(&broker.producer(&[]), &world.source, 0..events, |_| Some("a.x"));
+    assert_completed(&world, "pays", events);
+    for calls in by_key(&ledger.entries()).values() {
+        let paths: Vec<&str> = calls.iter().map(|it| &*it.path).collect();
+        assert!(matches!(paths[..], ["/base/charges", "/moved"] | ["/base/notes"]), "{paths:?}");
+        assert!(calls.iter().all(|it| it.body == calls[0].body));
+    }
+}
