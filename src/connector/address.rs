@@ -4,6 +4,7 @@ use hyper::Uri;
 use hyper::http::uri::{Authority, PathAndQuery, Scheme};
 use percent_encoding::{AsciiSet, CONTROLS, NON_ALPHANUMERIC, percent_encode, utf8_percent_encode};
 
+use crate::engine::call::path_problem;
 use crate::net::BaseUrl;
 
 /// What a path may not hold as it is (RFC 3986, section 3.3). `%` is among it: paths of requests are not encoded yet, and data that is
@@ -51,15 +52,10 @@ impl Address {
     }
 
     /// The URI of a request: a path and query parameters that are not encoded yet, below this address. The error says why there is none,
-    /// without what they hold.
-    pub fn join<'a>(&self, path: &str, query: impl Iterator<Item = (&'a str, &'a str)>) -> Result<Uri, &'static str> {
-        if !path.starts_with('/') || path.starts_with("//") {
-            return Err("the path does not start with one `/`");
-        }
-        // Some servers cut parameters off a segment before they walk the path.
-        let up = |segment: &str| matches!(segment.split(';').next(), Some("." | ".."));
-        if path.split('/').any(up) {
-            return Err("the path holds `.` or `..`, which would lead out of the connector's path");
+    /// without what they hold. Paths of steps were looked at before; nobody gets past this.
+    pub fn join<'a>(&self, path: &str, query: impl Iterator<Item = (&'a str, &'a str)>) -> Result<Uri, String> {
+        if let Some(problem) = path_problem(path) {
+            return Err(format!("the path {problem}"));
         }
         let mut target = self.path.clone();
         target.extend(utf8_percent_encode(path, NOT_IN_PATH));
@@ -70,7 +66,7 @@ impl Address {
             target.extend(utf8_percent_encode(value, NOT_IN_QUERY));
         }
         let target = PathAndQuery::from_maybe_shared(target).map_err(|_| "path and query together are too long")?;
-        self.with(target).ok_or("path and query make no URI")
+        self.with(target).ok_or_else(|| "path and query make no URI".into())
     }
 
     /// The URI of an encoded path and query at this host, wherever they lead there; None if they make none.

@@ -236,7 +236,8 @@ fn text(value: &Value, what: &str, bytes_most: usize) -> Result<Option<String>, 
     Ok(Some(text))
 }
 
-/// What is wrong with the path of a request, if anything: it must stay below the connector's.
+/// What is wrong with the path of a request, if anything: it must stay below the connector's. What is written is asked when a definition is
+/// read, the whole path when a call is made.
 pub fn path_problem(path: &str) -> Option<&'static str> {
     if !path.starts_with('/') {
         return Some("does not start with `/`");
@@ -250,7 +251,11 @@ pub fn path_problem(path: &str) -> Option<&'static str> {
     if path.chars().any(char::is_control) {
         return Some("holds a control character");
     }
-    let up = |segment: &str| matches!(segment.to_ascii_lowercase().replace("%2e", ".").as_str(), "." | "..");
+    let up = |segment: &str| {
+        // Some servers cut parameters off a segment before they walk the path.
+        let name = segment.split(';').next().unwrap_or_default();
+        matches!(name.to_ascii_lowercase().replace("%2e", ".").as_str(), "." | "..")
+    };
     path.split('/').any(up).then_some("holds `.` or `..`, which would lead out of the connector's path")
 }
 
@@ -338,10 +343,24 @@ mod tests {
 
     #[test]
     fn a_path_stays_below_the_connectors() {
-        for path in ["", "x", "//evil", "/a?b", "/a#b", "/a\\b", "/a/../b", "/a/%2E%2e/b", "/.", "/a\nb", "/\0"] {
+        for path in [
+            "",
+            "x",
+            "//evil",
+            "/a?b",
+            "/a#b",
+            "/a\\b",
+            "/a/../b",
+            "/a/%2E%2e/b",
+            "/.",
+            "/a\nb",
+            "/\0",
+            "/..;/b",
+            "/a/.;b=c",
+        ] {
             assert!(path_problem(path).is_some(), "{path:?}");
         }
-        for path in ["/", "/a/b", "/a..b/c.d", "/ä b", "/a/...", "/a//b"] {
+        for path in ["/", "/a/b", "/a..b/c.d", "/ä b", "/a/...", "/a//b", "/a;..", "/...;"] {
             assert_eq!(path_problem(path), None, "{path:?}");
         }
     }

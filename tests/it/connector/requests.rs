@@ -72,10 +72,9 @@ fn paths_stay_below_the_targets_and_are_encoded() {
         ("/v2", "/", "/v2/"),
         ("/v2/", "/a", "/v2/a"),
         ("/t%20t", "/a", "/t%20t/a"),
-        ("", "/ä b/100%/%2e", "/%C3%A4%20b/100%25/%252e"),
-        ("", "/a?b#c\\d", "/a%3Fb%23c%5Cd"),
+        ("", "/ä b/100%/%2f", "/%C3%A4%20b/100%25/%252f"),
         ("", "/a:b@c;d=1,2+3!$&'()*~-._", "/a:b@c;d=1,2+3!$&'()*~-._"),
-        ("", "/\"<>[]^`{|}\n", "/%22%3C%3E%5B%5D%5E%60%7B%7C%7D%0A"),
+        ("", "/\"<>[]^`{|}", "/%22%3C%3E%5B%5D%5E%60%7B%7C%7D"),
         ("", "/a//b/", "/a//b/"),
         ("", "/@evil.example.com/", "/@evil.example.com/"),
     ];
@@ -163,6 +162,7 @@ fn a_trace_state_stays_with_its_parent() {
 
 #[test]
 fn what_http_does_not_take_is_never_sent() {
+    const UP: &str = "unusable: the path holds `.` or `..`, which would lead out of the connector's path";
     let server = Server::start([]);
     let connector = super::connector(server.url());
     let header = |name: &str, value: &str| with_headers(&[(name, value)]);
@@ -172,18 +172,15 @@ fn what_http_does_not_take_is_never_sent() {
         (header("x", "a\0"), "unusable: the header `x` has a value that HTTP does not take"),
         (header("a b", "c"), "unusable: the header `a b` has a name that HTTP does not take"),
         (header("", "c"), "unusable: the header `` has a name that HTTP does not take"),
-        (request("GET", ""), "unusable: the path does not start with one `/`"),
-        (request("GET", "a"), "unusable: the path does not start with one `/`"),
-        (request("GET", "//evil.example.com/a"), "unusable: the path does not start with one `/`"),
-        (request("GET", "@evil.example.com/"), "unusable: the path does not start with one `/`"),
-        (
-            request("GET", "/a/../b"),
-            "unusable: the path holds `.` or `..`, which would lead out of the connector's path",
-        ),
-        (
-            request("GET", "/..;a/b"),
-            "unusable: the path holds `.` or `..`, which would lead out of the connector's path",
-        ),
+        (request("GET", ""), "unusable: the path does not start with `/`"),
+        (request("GET", "a"), "unusable: the path does not start with `/`"),
+        (request("GET", "//evil.example.com/a"), "unusable: the path starts with `//`, which would name another host"),
+        (request("GET", "@evil.example.com/"), "unusable: the path does not start with `/`"),
+        (request("GET", "/a/../b"), UP),
+        (request("GET", "/..;a/b"), UP),
+        (request("GET", "/%2e%2E/b"), UP),
+        (request("GET", "/a?b"), "unusable: the path holds `?`, `#` or `\\`"),
+        (request("GET", "/a\n"), "unusable: the path holds a control character"),
         (request("GET", &format!("/{long}")), "unusable: path and query together are too long"),
         (request("A B", "/"), "unusable: HTTP has no such method for a call"),
         (request("", "/"), "unusable: HTTP has no such method for a call"),

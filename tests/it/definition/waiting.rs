@@ -140,6 +140,9 @@ fn paths_are_checked_as_far_as_they_are_written() {
     check_path("/charges?dry=true", "holds `?`, `#` or `\\`");
     check_path("/charges\\n", "holds a control character");
     check_path("/v2/../v1", "holds `.` or `..`, which would lead out of the connector's path");
+    for path in ["/..;/x", "/.;", "/a/..;v=1/b", "/%2E.;a/b", "/..;${{ event.id }}"] {
+        check_path(path, "holds `.` or `..`, which would lead out of the connector's path");
+    }
     check_path("charges/${{ event.id }}", "does not start with `/`");
     check_path("/charges?id=${{ event.id }}", "holds `?`, `#` or `\\`");
     check_path(
