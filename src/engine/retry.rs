@@ -51,6 +51,9 @@ pub enum Retryable {
     Class(u8),
     /// One HTTP status.
     Status(u16),
+    /// `breaker-open`, a class of the data model. It names no failure: what an open breaker holds back is parked, whatever a policy says,
+    /// and no attempt is made that could fail.
+    BreakerOpen,
 }
 
 impl Retryable {
@@ -59,6 +62,7 @@ impl Retryable {
         match text {
             "timeout" => return Some(Retryable::Timeout),
             "connection" => return Some(Retryable::Connection),
+            "breaker-open" => return Some(Retryable::BreakerOpen),
             _ => {}
         }
         match text.strip_prefix("http-").unwrap_or(text) {
@@ -234,8 +238,40 @@ mod tests {
     }
 
     #[test]
+    fn to_name_an_open_breaker_changes_nothing() {
+        let calls = [FailedCall::Timeout, FailedCall::Connection, FailedCall::Unusable, FailedCall::Unknown];
+        let calls: Vec<_> = calls.into_iter().chain((100..600).map(FailedCall::Http)).collect();
+        let pairs: [(&[&str], &[&str]); 3] = [
+            (&["breaker-open"], &[]),
+            (&["timeout", "breaker-open", "5xx"], &["timeout", "5xx"]),
+            (&["breaker-open", "401", "4xx"], &["401", "4xx"]),
+        ];
+        let verdict = |names: &[&str], failed: FailedCall| {
+            let errors = names.iter().map(|it| Retryable::parse(it).unwrap()).collect();
+            failed.verdict(&RetryPolicy { retryable_errors: Some(errors), ..RetryPolicy::default() })
+        };
+        for (with, without) in pairs {
+            calls.iter().for_each(|it| assert_eq!(verdict(with, *it), verdict(without, *it), "{it} of {with:?}"));
+        }
+    }
+
+    #[test]
     fn names_that_mean_nothing_are_refused() {
-        for name in ["", "timeouts", "200", "99", "600", "+50", "0429", "6xx", "3xx", "http-", "5XX"] {
+        for name in [
+            "",
+            "timeouts",
+            "200",
+            "99",
+            "600",
+            "+50",
+            "0429",
+            "6xx",
+            "3xx",
+            "http-",
+            "5XX",
+            "breaker",
+            "http-breaker-open",
+        ] {
             assert_eq!(Retryable::parse(name), None, "{name}");
         }
         assert_eq!(Retryable::parse("http-503"), Some(Retryable::Status(503)));

@@ -295,6 +295,19 @@ fn retries_are_merged_field_by_field() {
 }
 
 #[test]
+fn an_open_breaker_may_be_named() {
+    let errors = Some(vec![Retryable::Timeout, Retryable::BreakerOpen]);
+    let expected = RetryPolicy { retryable_errors: errors, ..RetryPolicy::default() };
+    check_policy("retryableErrors: [timeout, breaker-open]", "", &expected);
+    check_policy("retryableErrors: [5xx]", "retryableErrors: [timeout, breaker-open]", &expected);
+    let text =
+        document("config: {retryPolicy: {retryableErrors: [timeout, breaker-open]}}\n", "connector: billing", "");
+    let definition = accept(&text);
+    // The plan is the same when it is compiled from the topic.
+    assert_eq!(format!("{:?}", compile(&definition.canonical).unwrap()), format!("{:?}", definition.plan));
+}
+
+#[test]
 fn retries_that_are_wrong_together_are_told() {
     let told = |place: &str, most: u64, base: u64| {
         format!(
