@@ -52,7 +52,7 @@ impl Caller for Connectors {
         };
         let mut promise = Promise(Some(done));
         let task = self.runtime.spawn(async move {
-            let trace = trace::headers(&call.record);
+            let trace = trace::headers(&call.record, call.execution, &call.step);
             let answer = connector.call(&call, &trace).await;
             promise.keep(answer);
         });

@@ -143,8 +143,8 @@ fn add_ours(headers: &mut Headers, letter: &DeadLetter) {
     if let Some(key) = record.key() {
         put(headers, "tidegate-dlq-key", &STANDARD.encode(key));
     }
-    if let Some(trace) = trace::trace_id(record) {
-        headers.push((Bytes::from_static(b"tidegate-dlq-trace"), Some(Bytes::copy_from_slice(trace))));
+    if let Some(trace) = trace::trace_id(record, letter.execution.as_ref().map(|it| it.id)) {
+        headers.push((Bytes::from_static(b"tidegate-dlq-trace"), Some(trace)));
     }
 }
 

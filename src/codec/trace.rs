@@ -1,6 +1,12 @@
-//! W3C trace context on records (W3C Trace Context, Recommendation 2021).
+//! W3C trace context on records and calls (W3C Trace Context, Recommendation 2021).
+//!
+//! Records pass on what their event says and nothing else: those of an execution have its id, and with it the trace that is made of it, in
+//! their key, and whoever reads a produced record is not to be told by us that nobody samples its trace.
+
+use bytes::Bytes;
 
 use crate::engine::event::SourceRecord;
+use crate::engine::ids::ExecutionId;
 
 /// The longest `tracestate` that is passed on; the recommendation asks for at least 512.
 const TRACE_STATE_BYTES: usize = 4096;
@@ -35,17 +41,25 @@ pub(super) fn context(record: &SourceRecord) -> Option<Context<'_>> {
     Some((parent, state))
 }
 
-/// The headers with which a record's trace context is passed on over HTTP; none if it has none.
-pub fn headers(record: &SourceRecord) -> Vec<(&'static str, String)> {
+/// The headers of a call that a step of an execution makes: the trace context of the event's record is passed on. If it has none, one is
+/// made of the execution and the step, so that each attempt says the same, whoever makes it. Its flags say that nobody has recorded anything.
+pub fn headers(record: &SourceRecord, execution: ExecutionId, step: &str) -> Vec<(&'static str, String)> {
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    let Some((parent, state)) = context(record) else { return Vec::new() };
+    let Some((parent, state)) = context(record) else {
+        let made = format!("00-{}-{}-00", execution.trace_id(), execution.trace_parent_id(step));
+        return vec![("traceparent", made)];
+    };
     let state = state.map(|state| ("tracestate", text(state)));
     std::iter::once(("traceparent", text(parent))).chain(state).collect()
 }
 
-/// The trace id of a record, 32 hex digits.
-pub(super) fn trace_id(record: &SourceRecord) -> Option<&[u8]> {
-    context(record).map(|(parent, _)| &parent[3..35])
+/// The trace id of the event's record, or else that of the execution, 32 hex digits: what its calls carry.
+pub(super) fn trace_id(record: &SourceRecord, execution: Option<ExecutionId>) -> Option<Bytes> {
+    match (context(record), execution) {
+        (Some((parent, _)), _) => Some(Bytes::copy_from_slice(&parent[3..35])),
+        (None, Some(execution)) => Some(Bytes::copy_from_slice(execution.trace_id().as_str().as_bytes())),
+        (None, None) => None,
+    }
 }
 
 /// The longest `traceparent` of a later version that is passed on: several times what there is of them.
@@ -74,12 +88,16 @@ mod tests {
     const GOOD: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
     const OTHER: &str = "00-11111111111111111111111111111111-2222222222222222-00";
 
-    #[track_caller]
-    fn check(headers: &[(&str, &str)], expected: Option<(&str, Option<&str>)>) {
+    fn record(headers: &[(&str, &str)]) -> SourceRecord {
         let topic = Arc::new(Topic { name: "t".into(), id: [0; 16] });
         let origin = Origin { topic, partition: 0, offset: 0 };
         let headers = headers.iter().map(|(name, value)| (name.as_bytes(), Some(value.as_bytes())));
-        let record = SourceRecord::new(origin, -1, None, None, headers);
+        SourceRecord::new(origin, -1, None, None, headers)
+    }
+
+    #[track_caller]
+    fn check(headers: &[(&str, &str)], expected: Option<(&str, Option<&str>)>) {
+        let record = record(headers);
         let expected = expected.map(|(parent, state)| (parent.as_bytes(), state.map(str::as_bytes)));
         assert_eq!(context(&record), expected);
     }
@@ -96,6 +114,27 @@ mod tests {
         check(&[("traceparent", GOOD), ("tracestate", "a=1\r\nb: 2")], Some((GOOD, None)));
         check(&[("traceparent", GOOD), ("tracestate", "")], Some((GOOD, None)));
         check(&[("traceparent", GOOD), ("tracestate", &"a".repeat(4097))], Some((GOOD, None)));
+    }
+
+    #[test]
+    fn a_call_carries_the_events_context_or_one_of_its_execution() {
+        let check = |of_event: &[(&str, &str)], step: &str, expected: &[(&str, &str)]| {
+            let execution = ExecutionId::parse("0016-a074b0612f0f43d69031c66883d76382").unwrap();
+            let carried = headers(&record(of_event), execution, step);
+            assert_eq!(carried.iter().map(|(name, value)| (*name, &**value)).collect::<Vec<_>>(), expected);
+            assert!(is_valid(carried[0].1.as_bytes()));
+            let trace = trace_id(&record(of_event), Some(execution)).unwrap();
+            assert_eq!(trace, carried[0].1[3..35]);
+        };
+        let of_event = [("traceparent", GOOD), ("tracestate", "a=1")];
+        check(&of_event, "charge", &of_event);
+        check(&[("ce_traceparent", OTHER)], "charge", &[("traceparent", OTHER)]);
+        let charge = [("traceparent", "00-a074b0612f0f43d69031c66883d76382-1482beb0969842f5-00")];
+        check(&[], "charge", &charge);
+        check(&[], "notify", &[("traceparent", "00-a074b0612f0f43d69031c66883d76382-d7908f7f72cb1f3a-00")]);
+        // A state belongs to its parent, and what is invalid is none.
+        check(&[("traceparent", "wrong"), ("tracestate", "a=1")], "charge", &charge);
+        assert_eq!(trace_id(&record(&[]), None), None);
     }
 
     #[test]

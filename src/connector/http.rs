@@ -67,7 +67,7 @@ impl HttpConnector {
         Ok(HttpConnector { name, address, headers, redirects, client })
     }
 
-    /// Makes one attempt of a call; `trace` is its `traceparent` and `tracestate`, if it has any. It ends within `call.request.timeout`, with
+    /// Makes one attempt of a call; `trace` is its `traceparent` and `tracestate`, as far as it has them. It ends within `call.request.timeout`, with
     /// an answer of any status, or with how it failed. Redirects are followed as far as the target says, and answers like any other if that
     /// is not at all. Dropping it abandons the call and closes its connection.
     ///

@@ -25,6 +25,7 @@ const TIMEOUT_DEFAULT: Duration = Duration::from_secs(30);
 const EXPECTED_DEFAULT: Expected = Expected::Class(2);
 
 const SET: &str = "it is set for every call";
+const TRACE: &str = "that of the event is passed on, and one is made where it has none";
 /// Headers that are not a step's to set, and what is right instead. Most say how a call is framed: whoever sets them can smuggle in a
 /// second one.
 const OWNED_HEADERS: [(&str, &str); 14] = [
@@ -38,7 +39,7 @@ const OWNED_HEADERS: [(&str, &str); 14] = [
     ("expect", SET),
     ("keep-alive", SET),
     ("idempotency-key", "every call carries one, the same for every attempt of the step"),
-    ("traceparent", "that of the event is passed on"),
+    ("traceparent", TRACE),
     ("tracestate", "that of the event is passed on"),
     ("user-agent", SET),
     ("accept-encoding", SET),

@@ -143,6 +143,29 @@ impl ExecutionId {
         let parts = Parts::of("idempotency-key").with(&self.hash).with(step.as_bytes());
         hash_text(&parts.with(&edition.to_be_bytes()).hash()).to_string()
     }
+
+    /// The trace of an execution whose event belongs to none, 32 hex digits: the end of its own id, so that who has one has the other.
+    pub fn trace_id(&self) -> IdText<32> {
+        hash_text(&not_zero(self.hash))
+    }
+
+    /// What stands for a step in that trace, 16 hex digits: the same for every attempt, restart and replay.
+    pub fn trace_parent_id(&self, step: &str) -> IdText<16> {
+        let hash = Parts::of("trace-parent").with(&self.hash).with(step.as_bytes()).hash();
+        let mut id = [0; 8];
+        id.copy_from_slice(&hash[..8]);
+        let mut text = [0; 16];
+        hex(&not_zero(id), &mut text);
+        IdText(text)
+    }
+}
+
+/// W3C Trace Context knows no ids that are all zero.
+fn not_zero<const LENGTH: usize>(mut id: [u8; LENGTH]) -> [u8; LENGTH] {
+    if id == [0; LENGTH] {
+        id[LENGTH - 1] = 1;
+    }
+    id
 }
 
 fn partition_of([a, b, c, d, e, f, g, h, ..]: [u8; 16], journal_partitions: u16) -> u16 {
@@ -287,6 +310,16 @@ mod tests {
         assert_eq!(letter(Some("charge")), "6ae045cceab6bf380448abc6d0ba6841");
         assert_eq!(letter(None), "34346871a3d21df545d6a108d17ee969");
         assert_eq!(execution.idempotency_key("charge", 1), "c9d6b38c89f9c4e97848f2611ed829c4");
+        assert_eq!(execution.trace_id().as_str(), "a074b0612f0f43d69031c66883d76382");
+        let parents = ["charge", "notify"].map(|step| execution.trace_parent_id(step).to_string());
+        assert_eq!(parents, ["1482beb0969842f5", "d7908f7f72cb1f3a"]);
+    }
+
+    #[test]
+    fn no_id_of_a_trace_is_zero() {
+        let zero = ExecutionId::parse("0007-00000000000000000000000000000000").unwrap();
+        assert_eq!(zero.trace_id().as_str(), "00000000000000000000000000000001");
+        assert_eq!((not_zero([0; 8]), not_zero([0, 2])), ([0, 0, 0, 0, 0, 0, 0, 1], [0, 2]));
     }
 
     #[test]

@@ -80,6 +80,19 @@ tidegate-dlq-state: {\"steps\":[{\"stepId\":\"shape\",\"status\":\"completed\",\
 }
 
 #[test]
+fn a_trace_is_told_that_calls_have_carried() {
+    let check = |letter: DeadLetter, expected: Option<&str>| {
+        assert_eq!(text(&encode(letter, MAX_BYTES), "tidegate-dlq-trace").as_deref(), expected);
+    };
+    let letter = |headers: &[Header<'_>]| samples::dead_letter(record(None, Some(b"{}"), headers), Vec::new());
+    check(letter(&[(b"traceparent", Some(PARENT))]), Some("0af7651916cd43dd8448eb211c80319c"));
+    check(letter(&[]), Some("a074b0612f0f43d69031c66883d76382"));
+    check(letter(&[(b"traceparent", Some(b"wrong"))]), Some("a074b0612f0f43d69031c66883d76382"));
+    // What was never an execution has called nobody.
+    check(DeadLetter { execution: None, ..letter(&[]) }, None);
+}
+
+#[test]
 fn extremes_of_place_and_time_are_kept() {
     let topic = Arc::new(Topic { name: "t".into(), id: [0; 16] });
     let origin = Origin { topic, partition: i32::MAX, offset: i64::MAX };

@@ -218,9 +218,8 @@ fn headers_of_the_client_are_refused() {
         check_owned(name, "it speaks to a proxy, not to the connector");
     }
     check_owned("Idempotency-Key", "every call carries one, the same for every attempt of the step");
-    for name in ["traceparent", "tracestate"] {
-        check_owned(name, "that of the event is passed on");
-    }
+    check_owned("traceparent", "that of the event is passed on, and one is made where it has none");
+    check_owned("tracestate", "that of the event is passed on");
 }
 
 #[test]

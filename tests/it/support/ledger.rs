@@ -20,6 +20,8 @@ const BODY_BYTES: usize = 1024 * 1024;
 pub struct Entry {
     /// Its `Idempotency-Key`.
     pub key: String,
+    /// Its `traceparent`.
+    pub trace: String,
     /// Its path.
     pub path: String,
     /// Its body.
@@ -155,9 +157,9 @@ async fn serve(
 ) -> Result<Response<Body>, Box<dyn std::error::Error + Send + Sync>> {
     let (head, body) = request.into_parts();
     let body = to_bytes(Body::new(body), BODY_BYTES).await?;
-    let key = head.headers.get("idempotency-key").and_then(|value| value.to_str().ok()).unwrap_or_default().to_owned();
-    let who = head.headers.get("x-instance").and_then(|value| value.to_str().ok()).unwrap_or_default().to_owned();
-    let entry = Entry { key, path: head.uri.path().to_owned(), body, who, at: Instant::now() };
+    let header = |name: &str| head.headers.get(name).and_then(|it| it.to_str().ok()).unwrap_or_default().to_owned();
+    let (key, trace, who) = (header("idempotency-key"), header("traceparent"), header("x-instance"));
+    let entry = Entry { key, trace, path: head.uri.path().to_owned(), body, who, at: Instant::now() };
     let reply = {
         let mut state = shared.lock();
         let before = state.entries.len();

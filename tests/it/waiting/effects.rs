@@ -1,12 +1,15 @@
 //! Calls are made once where nothing goes wrong, and again with the same key where something does.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
+
+use rdkafka::message::Message as _;
 
 use super::{assert_completed, by_key, connector, is_full, two_calls};
 use crate::exactly_once::records::send_events;
 use crate::exactly_once::world::World;
 use crate::support::broker::TestBroker;
-use crate::support::ledger::{Ledger, Reply};
+use crate::support::ledger::{Entry, Ledger, Reply};
 use crate::support::wait;
 
 /// How many calls an instance has under way at once, at most.
@@ -23,7 +26,8 @@ fn assert_called(ledger: &Ledger, steps: usize) -> usize {
     assert_eq!(by_key.len(), steps, "every step of every execution has a key of its own");
     for (key, calls) in &by_key {
         let first = &calls[0];
-        assert!(calls.iter().all(|it| it.path == first.path && it.body == first.body), "{key}: {calls:?}");
+        let is_same = |it: &Entry| it.path == first.path && it.body == first.body && it.trace == first.trace;
+        assert!(calls.iter().all(is_same), "{key}: {calls:?}");
     }
     entries.len() - steps
 }
@@ -42,6 +46,12 @@ fn without_faults_every_step_is_called_once() {
     assert_eq!(assert_called(&ledger, 2 * events), 0, "calls were repeated");
     assert_eq!(broker.committed(&out).len(), events);
     assert!(ledger.most_under_way() > 1, "calls wait for each other");
+    // No event has a trace context: each call is a step of its own in a trace that is called as its execution is.
+    let parents: BTreeSet<String> = ledger.entries().into_iter().map(|it| it.trace).collect();
+    let traces: BTreeSet<&str> = parents.iter().map(|parent| &parent[3..35]).collect();
+    let executions = broker.committed(&world.topic("executions"));
+    let ids: BTreeSet<&str> = executions.iter().map(|it| str::from_utf8(&it.key().unwrap()[5..]).unwrap()).collect();
+    assert_eq!((parents.len(), traces), (2 * events, ids));
 }
 
 #[test]

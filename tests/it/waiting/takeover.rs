@@ -73,7 +73,8 @@ fn check_takeover(end: impl FnOnce(&mut crate::exactly_once::world::Instance), w
     assert!(took < within, "after {took:?}");
     assert_eq!(completed(&world), EVENTS);
     for (key, calls) in by_key(&ledger.entries()) {
-        assert!(calls.iter().all(|call| call.body == calls[0].body), "{key}");
+        let first = &calls[0];
+        assert!(calls.iter().all(|call| call.body == first.body && call.trace == first.trace), "{key}");
     }
 }
 
