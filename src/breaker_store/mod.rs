@@ -8,6 +8,8 @@
 //!  put(connector, open until) ─▶ what is newest, by connector ─▶ thread ─▶ sled
 //! ```
 
+mod value;
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -151,23 +153,41 @@ fn open(folder: &Path) -> sled::Result<sled::Db> {
 }
 
 fn aside(folder: &Path) -> PathBuf {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    folder.with_extension(format!("damaged-{}", since.as_millis()))
+    folder.with_extension(format!("damaged-{}", now_ms()))
 }
 
-/// What is stored and can be understood.
+/// Milliseconds since the Unix epoch.
+fn now_ms() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// What is stored and can be used. One line tells of what cannot be.
 fn read(store: &sled::Db) -> Snapshot {
-    let entry = |(key, value): (sled::IVec, sled::IVec)| {
-        let bytes = <[u8; 8]>::try_from(&*value).ok()?;
-        Some((String::from_utf8(key.to_vec()).ok()?, u64::from_be_bytes(bytes)))
-    };
-    store.iter().filter_map(Result::ok).filter_map(entry).take(CONNECTORS).collect()
+    let now_ms = now_ms();
+    let (mut known, mut left_out, mut why) = (Snapshot::new(), 0_usize, None);
+    for (key, bytes) in store.iter().filter_map(Result::ok) {
+        match value::read(&key, &bytes, now_ms) {
+            Ok((connector, open_until_ms)) if known.len() < CONNECTORS => {
+                known.insert(connector.to_owned(), open_until_ms);
+            }
+            Ok(_) => {}
+            Err(unusable) => {
+                left_out += 1;
+                why = why.or(Some(unusable));
+            }
+        }
+    }
+    if let Some(why) = why {
+        tracing::warn!(left_out, cause = %why, "circuit breakers that the store cannot tell of begin closed");
+    }
+    known
 }
 
 fn write(store: &sled::Db, pending: BTreeMap<String, Option<u64>>) -> sled::Result<()> {
     for (connector, open_until_ms) in pending {
         match open_until_ms {
-            Some(until_ms) => store.insert(connector, &until_ms.to_be_bytes())?,
+            Some(until_ms) => store.insert(&connector, value::write(&connector, until_ms, now_ms()))?,
             None => store.remove(connector)?,
         };
     }
@@ -175,76 +195,4 @@ fn write(store: &sled::Db, pending: BTreeMap<String, Option<u64>>) -> sled::Resu
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn put_all(store: &BreakerStore) {
-        store.put("billing", Some(1));
-        store.put("crm", Some(7));
-        store.put("billing", Some(5));
-        store.put("crm", None);
-        store.close();
-    }
-
-    #[track_caller]
-    fn knows(data_dir: &Path, expected: &[(&str, u64)]) {
-        let (store, known) = BreakerStore::open(data_dir);
-        let expected: Snapshot = expected.iter().map(|(name, until)| ((*name).to_owned(), *until)).collect();
-        assert_eq!(known, expected);
-        store.close();
-    }
-
-    #[test]
-    fn what_was_put_last_is_known_after_a_restart() {
-        let directory = tempfile::tempdir().unwrap();
-        let (store, known) = BreakerStore::open(directory.path());
-        assert!(known.is_empty());
-        put_all(&store);
-        knows(directory.path(), &[("billing", 5)]);
-    }
-
-    #[test]
-    fn a_damaged_store_is_set_aside_or_given_up_and_nothing_stalls() {
-        for byte in [0, 8, 40, 200] {
-            let directory = tempfile::tempdir().unwrap();
-            let (store, _) = BreakerStore::open(directory.path());
-            put_all(&store);
-            drop(store);
-            for file in ["db", "conf"] {
-                let path = directory.path().join(FOLDER).join(file);
-                let mut bytes = std::fs::read(&path).unwrap();
-                if let Some(damaged) = bytes.get_mut(byte) {
-                    *damaged ^= 0xff;
-                }
-                std::fs::write(&path, bytes).unwrap();
-            }
-            let (store, _) = BreakerStore::open(directory.path());
-            store.put("billing", Some(9));
-            store.close();
-        }
-    }
-
-    #[test]
-    fn a_store_that_another_holds_or_that_cannot_be_made_is_done_without() {
-        let directory = tempfile::tempdir().unwrap();
-        let (first, _) = BreakerStore::open(directory.path());
-        let (second, known) = BreakerStore::open(directory.path());
-        assert!(known.is_empty());
-        put_all(&second);
-        put_all(&first);
-        knows(directory.path(), &[("billing", 5)]);
-        let file = directory.path().join("file");
-        std::fs::write(&file, b"no folder").unwrap();
-        let (store, known) = BreakerStore::open(&file);
-        assert!(known.is_empty());
-        put_all(&store);
-    }
-
-    #[test]
-    fn a_store_that_is_deleted_under_an_instance_stalls_nothing() {
-        let directory = tempfile::tempdir().unwrap();
-        let (store, _) = BreakerStore::open(directory.path());
-        std::fs::remove_dir_all(directory.path().join(FOLDER)).unwrap();
-        put_all(&store);
-    }
-}
+mod tests;
