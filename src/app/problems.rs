@@ -27,6 +27,8 @@ pub const PARTITIONS_UNASSIGNED: &str = "partitions-unassigned";
 pub const REGISTRY: &str = "registry";
 /// The circuit breaker of a connector lets no call through.
 pub const BREAKER: &str = "breaker";
+/// Circuit breakers are not kept on disk as they should be.
+pub const BREAKER_STORE: &str = "breaker-store";
 
 /// Records of the journal cannot be understood, and were put aside.
 pub const JOURNAL_DAMAGED: &str = "journal-damaged";
@@ -37,7 +39,7 @@ pub const RETRY_AFTER: &str = "retry-after";
 const CONNECTOR: &str = "connector/";
 
 /// Problems of a process: they end with it, whether it could say so or not. A breaker that the next one finds open is said again.
-const OF_A_PROCESS: [&str; 9] = [
+const OF_A_PROCESS: [&str; 10] = [
     CLIENT_TROUBLE,
     LANE_RESTARTS,
     DUPLICATE_IDENTITY,
@@ -45,6 +47,7 @@ const OF_A_PROCESS: [&str; 9] = [
     PARTITIONS_UNASSIGNED,
     REGISTRY,
     BREAKER,
+    BREAKER_STORE,
     RETRY_AFTER,
     JOURNAL_DAMAGED,
 ];

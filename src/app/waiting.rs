@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::SystemTime;
 
-use super::problems::{self, BREAKER, RETRY_AFTER};
+use super::problems::{self, BREAKER, BREAKER_STORE, RETRY_AFTER};
 use super::purge::Done;
 use super::versions::Versions;
 use crate::breaker_store::{BreakerStore, Snapshot};
@@ -55,7 +55,9 @@ impl SharedWaiting {
         let (breakers, known) = if settings.connectors.is_empty() {
             (None, Snapshot::new())
         } else {
-            let (store, known) = BreakerStore::open(&settings.data_dir);
+            let (for_health, shown) = (health.clone(), metrics.clone());
+            let told = move |wrong: Option<&str>| tell_store(&for_health, &shown, wrong);
+            let (store, known) = BreakerStore::open(&settings.data_dir, told);
             (Some(Arc::new(store)), known)
         };
         let policies = settings.connectors.iter().map(|(name, connector)| {
@@ -153,6 +155,9 @@ const HALF_OPEN: &str =
     "its circuit breaker is half-open: a call decides whether it closes, and the others wait for that";
 const CLOSED: &str = "its circuit breaker is closed: calls are made";
 
+/// What is wrong when circuit breakers cannot be kept on disk, as the subject of a problem.
+const COPY: &str = "breakers";
+
 /// Says what a target has asked for, or that it is over.
 fn tell_wait(health: &Health, connector: &str, until_ms: Option<u64>) {
     let (subject, now) = (problems::connector(connector), SystemTime::now());
@@ -166,6 +171,21 @@ fn tell_wait(health: &Health, connector: &str, until_ms: Option<u64>) {
         }
         None => health.clear(RETRY_AFTER, &subject, now),
     }
+}
+
+/// Says what is wrong with the copy of circuit breakers on disk, or that it is over. Nothing waits for it, so the instance stays ready.
+fn tell_store(health: &Health, metrics: &Metrics, wrong: Option<&str>) {
+    match wrong {
+        Some(cause) => {
+            let message = format!(
+                "circuit breakers are not kept in `data_dir` as they should be, until one changes and can be written; nothing else is \
+                 held up, but an instance that starts again calls targets that are down: {cause}"
+            );
+            health.raise(BREAKER_STORE, COPY, &message, SystemTime::now());
+        }
+        None => health.clear(BREAKER_STORE, COPY, SystemTime::now()),
+    }
+    metrics.breaker_store_degraded(wrong.is_some());
 }
 
 /// Says what a circuit breaker does.

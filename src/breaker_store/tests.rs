@@ -1,6 +1,30 @@
 //! The store of circuit breakers through its doors, on disks that are sound, damaged and gone.
 
+use std::sync::mpsc::Sender;
+
 use super::*;
+
+/// What is told of the copy: Some for what is wrong, None once nothing is.
+type Heard = Receiver<Option<String>>;
+
+fn teller() -> (impl Fn(Option<&str>) + Send + 'static, Heard) {
+    let (says, heard): (Sender<Option<String>>, Heard) = channel();
+    // A test that has heard enough hears no more.
+    (move |wrong: Option<&str>| drop(says.send(wrong.map(str::to_owned))), heard)
+}
+
+#[track_caller]
+fn check_heard(heard: &Heard, expected: Option<&str>) {
+    let wrong = heard.recv_timeout(Duration::from_secs(20)).expect("something is told");
+    match (&wrong, expected) {
+        (Some(wrong), Some(expected)) => assert!(wrong.contains(expected), "{wrong}"),
+        (wrong, expected) => assert_eq!(wrong.as_deref(), expected),
+    }
+}
+
+fn open(data_dir: &Path) -> (BreakerStore, Snapshot) {
+    BreakerStore::open(data_dir, |_| {})
+}
 
 fn put_all(store: &BreakerStore) {
     store.put("billing", Some(1));
@@ -12,7 +36,7 @@ fn put_all(store: &BreakerStore) {
 
 #[track_caller]
 fn knows(data_dir: &Path, expected: &[(&str, u64)]) {
-    let (store, known) = BreakerStore::open(data_dir);
+    let (store, known) = open(data_dir);
     let expected: Snapshot = expected.iter().map(|(name, until)| ((*name).to_owned(), *until)).collect();
     assert_eq!(known, expected);
     store.close();
@@ -21,7 +45,7 @@ fn knows(data_dir: &Path, expected: &[(&str, u64)]) {
 #[test]
 fn what_was_put_last_is_known_after_a_restart() {
     let directory = tempfile::tempdir().unwrap();
-    let (store, known) = BreakerStore::open(directory.path());
+    let (store, known) = open(directory.path());
     assert!(known.is_empty());
     put_all(&store);
     knows(directory.path(), &[("billing", 5)]);
@@ -31,7 +55,7 @@ fn what_was_put_last_is_known_after_a_restart() {
 fn a_damaged_store_is_set_aside_or_given_up_and_nothing_stalls() {
     for byte in [0, 8, 40, 200] {
         let directory = tempfile::tempdir().unwrap();
-        let (store, _) = BreakerStore::open(directory.path());
+        let (store, _) = open(directory.path());
         put_all(&store);
         drop(store);
         for file in ["db", "conf"] {
@@ -42,7 +66,7 @@ fn a_damaged_store_is_set_aside_or_given_up_and_nothing_stalls() {
             }
             std::fs::write(&path, bytes).unwrap();
         }
-        let (store, _) = BreakerStore::open(directory.path());
+        let (store, _) = open(directory.path());
         store.put("billing", Some(9));
         store.close();
     }
@@ -51,15 +75,15 @@ fn a_damaged_store_is_set_aside_or_given_up_and_nothing_stalls() {
 #[test]
 fn a_store_that_another_holds_or_that_cannot_be_made_is_done_without() {
     let directory = tempfile::tempdir().unwrap();
-    let (first, _) = BreakerStore::open(directory.path());
-    let (second, known) = BreakerStore::open(directory.path());
+    let (first, _) = open(directory.path());
+    let (second, known) = open(directory.path());
     assert!(known.is_empty());
     put_all(&second);
     put_all(&first);
     knows(directory.path(), &[("billing", 5)]);
     let file = directory.path().join("file");
     std::fs::write(&file, b"no folder").unwrap();
-    let (store, known) = BreakerStore::open(&file);
+    let (store, known) = open(&file);
     assert!(known.is_empty());
     put_all(&store);
 }
@@ -67,7 +91,7 @@ fn a_store_that_another_holds_or_that_cannot_be_made_is_done_without() {
 #[test]
 fn a_store_that_is_deleted_under_an_instance_stalls_nothing() {
     let directory = tempfile::tempdir().unwrap();
-    let (store, _) = BreakerStore::open(directory.path());
+    let (store, _) = open(directory.path());
     std::fs::remove_dir_all(directory.path().join(FOLDER)).unwrap();
     put_all(&store);
 }
@@ -82,7 +106,7 @@ const HOUR_MS: u64 = 3_600_000;
 #[track_caller]
 fn check_value(open_until_ms: u64, change: impl FnOnce(&sled::Db, Vec<u8>), expected: &[(&str, u64)]) {
     let directory = tempfile::tempdir().unwrap();
-    let (store, _) = BreakerStore::open(directory.path());
+    let (store, _) = open(directory.path());
     store.put("billing", Some(open_until_ms));
     store.put("untouched", Some(6));
     store.close();
@@ -100,7 +124,7 @@ fn set(stored: &sled::Db, connector: &str, value: &[u8]) {
 #[test]
 fn a_value_of_which_any_bit_is_another_is_left_out() {
     let directory = tempfile::tempdir().unwrap();
-    let (store, _) = BreakerStore::open(directory.path());
+    let (store, _) = open(directory.path());
     // A breaker for every bit, because opening a store takes long.
     (0..=BITS).for_each(|bit| store.put(&format!("connector-{bit}"), Some(now_ms())));
     store.close();
@@ -113,7 +137,7 @@ fn a_value_of_which_any_bit_is_another_is_left_out() {
         set(&stored, &key, &value);
     }
     drop(stored);
-    let (_store, known) = BreakerStore::open(directory.path());
+    let (_store, known) = open(directory.path());
     assert_eq!(known.into_keys().collect::<Vec<_>>(), [format!("connector-{BITS}")]);
 }
 
@@ -149,4 +173,109 @@ fn a_value_with_a_time_that_cannot_be_is_left_out() {
     check_value(5, written(now_ms + HOUR_MS / 2, now_ms), &[("billing", now_ms)]);
     check_value(5, written(now_ms + 2 * HOUR_MS, now_ms), &[]);
     check_value(5, written(u64::MAX, u64::MAX), &[]);
+}
+
+/// A store is opened after `damage` has come over one that knows a breaker: what is told of it, until a write after `repair` succeeds.
+#[track_caller]
+fn check_told(damage: impl FnOnce(&Path), repair: impl FnOnce(&Path), expected: Option<&str>) {
+    let directory = tempfile::tempdir().unwrap();
+    let folder = directory.path().join(FOLDER);
+    let (store, _) = open(directory.path());
+    store.put("billing", Some(5));
+    store.close();
+    damage(&folder);
+    let (told, heard) = teller();
+    let (store, _) = BreakerStore::open(directory.path(), told);
+    if expected.is_some() {
+        check_heard(&heard, expected);
+    }
+    repair(&folder);
+    store.put("crm", Some(7));
+    store.close();
+    if expected.is_some() {
+        check_heard(&heard, None);
+    }
+    assert_eq!(heard.try_iter().collect::<Vec<_>>(), []);
+    let (_store, known) = open(directory.path());
+    assert_eq!(known.get("crm"), Some(&7));
+}
+
+#[test]
+fn what_a_store_has_lost_is_told_until_it_is_written_again() {
+    check_told(|_| {}, |_| {}, None);
+    check_told(|folder| set(&sled::open(folder).unwrap(), "billing", &[2; 30]), |_| {}, Some("version 2"));
+    let of_another_sled = |folder: &Path| {
+        let conf = folder.join("conf");
+        let mut bytes = std::fs::read(&conf).unwrap();
+        let at = bytes.windows(9).position(|it| it == b"version: ").unwrap();
+        bytes[at + 9] = b'9';
+        std::fs::write(&conf, bytes).unwrap();
+    };
+    check_told(of_another_sled, |_| {}, Some("set aside"));
+    let no_folder = |folder: &Path| {
+        std::fs::remove_dir_all(folder).unwrap();
+        std::fs::write(folder, b"no folder").unwrap();
+    };
+    check_told(no_folder, |folder| std::fs::remove_file(folder).unwrap(), Some("cannot be used"));
+}
+
+/// A disk on which each write waits until the test says whether it fails; once it says no more, all succeed.
+fn slow_disk(write_within: Duration) -> (Disk, Sender<bool>) {
+    let (outcomes, next) = channel();
+    let next = Mutex::new(next);
+    let flush = move |store: &sled::Db| match next.lock().unwrap().recv() {
+        Ok(false) => Err(sled::Error::Io(std::io::Error::other("no space left"))),
+        Ok(true) | Err(_) => store.flush(),
+    };
+    (Disk { flush: Box::new(flush), write_within, ..Disk::default() }, outcomes)
+}
+
+/// What no test waits for, and what each can wait for.
+const LONG: Duration = Duration::from_secs(60);
+const SHORT: Duration = Duration::from_millis(5);
+
+#[test]
+fn a_write_that_fails_is_told_and_made_up_for_by_the_next() {
+    let directory = tempfile::tempdir().unwrap();
+    let (told, heard) = teller();
+    let (disk, outcomes) = slow_disk(LONG);
+    let (store, _) = BreakerStore::open_on(disk, directory.path(), Box::new(told));
+    store.put("billing", Some(5));
+    outcomes.send(false).unwrap();
+    check_heard(&heard, Some("no space left"));
+    store.put("crm", Some(7));
+    outcomes.send(true).unwrap();
+    check_heard(&heard, None);
+    drop(outcomes);
+    store.close();
+    knows(directory.path(), &[("billing", 5), ("crm", 7)]);
+}
+
+#[test]
+fn a_write_that_takes_long_is_told_and_holds_nobody_up() {
+    let directory = tempfile::tempdir().unwrap();
+    let (told, heard) = teller();
+    let (disk, outcomes) = slow_disk(SHORT);
+    let (store, _) = BreakerStore::open_on(disk, directory.path(), Box::new(told));
+    store.put("billing", Some(5));
+    check_heard(&heard, Some("longer than"));
+    (0..100).for_each(|until_ms| store.put("crm", Some(until_ms)));
+    drop(outcomes);
+    check_heard(&heard, None);
+    store.close();
+    knows(directory.path(), &[("billing", 5), ("crm", 99)]);
+}
+
+#[test]
+fn a_write_that_never_ends_holds_no_end_up() {
+    let directory = tempfile::tempdir().unwrap();
+    let (told, heard) = teller();
+    let (disk, _outcomes) = slow_disk(SHORT);
+    let (store, _) = BreakerStore::open_on(disk, directory.path(), Box::new(told));
+    store.put("billing", Some(5));
+    check_heard(&heard, Some("longer than"));
+    store.put("crm", Some(7));
+    store.close();
+    // The keeper has ended.
+    assert_eq!(heard.iter().count(), 0);
 }

@@ -94,6 +94,7 @@ define_metrics! {
     BatchRecords = "tidegate_batch_records", Kind::Histogram(BATCH_RECORDS), [], "Records written in one transaction.";
     CircuitBreakerState = "tidegate_circuit_breaker_state", Kind::Gauge, ["connector", "state"], "Where a connector's circuit breaker stands: 1 for that state, 0 for the others.";
     CircuitBreakerTransitions = "tidegate_circuit_breaker_transitions_total", Kind::Counter, ["connector", "to"], "Changes of a connector's circuit breaker, by the state that it came to.";
+    BreakerStoreDegraded = "tidegate_breaker_store_degraded", Kind::Gauge, [], "Whether the copy of circuit breakers on disk is not what it should be, 1 or 0: an instance that starts again may call targets that are down.";
     Alerts = "tidegate_alerts_total", Kind::Counter, ["outcome"], "Alerts for the alerts topic: written, or dropped because they could not be.";
     LaneRestarts = "tidegate_lane_restarts_total", Kind::Counter, ["reason"], "Lanes that started again from nothing.";
     Rebalances = "tidegate_rebalances_total", Kind::Counter, ["change"], "Changes of a lane's partitions: assigned, revoked or lost.";
@@ -146,6 +147,7 @@ impl Metrics {
         recorder.gauge(Metric::StartTime, &[]).set(unix_seconds(SystemTime::now()));
         recorder.gauge(Metric::Ready, &[]).set(0.0);
         recorder.gauge(Metric::MemoryInFlight, &[]).set(0.0);
+        recorder.gauge(Metric::BreakerStoreDegraded, &[]).set(0.0);
         // There from the start, so that the first alert that is dropped is seen as a rise.
         for outcome in ["written", "dropped"] {
             let _ = recorder.counter(Metric::Alerts, &[outcome]);
@@ -193,6 +195,11 @@ impl Metrics {
     pub fn breaker_changed(&self, connector: &str, states: &[&'static str], to: &'static str) {
         self.breaker_stands(connector, states, to);
         self.0.recorder.counter(Metric::CircuitBreakerTransitions, &[connector, to]).increment(1);
+    }
+
+    /// Whether the copy of circuit breakers on disk is not what it should be.
+    pub fn breaker_store_degraded(&self, degraded: bool) {
+        self.0.recorder.gauge(Metric::BreakerStoreDegraded, &[]).set(f64::from(u8::from(degraded)));
     }
 
     /// Takes over what health and the system say; called by each scrape.

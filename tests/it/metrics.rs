@@ -40,6 +40,7 @@ fn filled() -> (Metrics, tidegate::telemetry::lane_metrics::LaneMetrics) {
     metrics.lane_restarted("fenced");
     metrics.breaker_stands("billing", &["closed", "open"], "closed");
     metrics.breaker_changed("billing", &["closed", "open"], "open");
+    metrics.breaker_store_degraded(true);
     let health = Health::new(1, Instant::now());
     health.raise("topic-missing", "webhooks", "create it", SystemTime::now());
     metrics.observe(&health.readiness(Instant::now()));
@@ -86,6 +87,9 @@ fn what_was_counted_is_what_is_shown() {
     check(&metrics, r#"tidegate_circuit_breaker_state{connector="billing",state="closed"}"#, Some("0"));
     check(&metrics, r#"tidegate_circuit_breaker_state{connector="billing",state="open"}"#, Some("1"));
     check(&metrics, r#"tidegate_circuit_breaker_transitions_total{connector="billing",to="open"}"#, Some("1"));
+    check(&metrics, "tidegate_breaker_store_degraded", Some("1"));
+    metrics.breaker_store_degraded(false);
+    check(&metrics, "tidegate_breaker_store_degraded", Some("0"));
     // A value that lies on a bound belongs below it.
     check(
         &metrics,

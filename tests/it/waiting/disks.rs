@@ -1,8 +1,11 @@
 //! Disks on which nothing more can be written. What is kept of circuit breakers there is a copy, and nobody waits for it.
 
+use rdkafka::Message;
+
 use super::{connector, two_calls};
 use crate::exactly_once::records::{execution_name, send_events};
 use crate::exactly_once::world::World;
+use crate::support::admin;
 use crate::support::broker::TestBroker;
 use crate::support::ledger::{Ledger, Reply};
 use crate::support::process::FileLimit;
@@ -34,6 +37,8 @@ fn check(at_start: FileLimit) {
     send_events(&broker.producer(&[]), &world.source, 1..events, |_| Some("a.x"));
     world.wait_for(&executions, 3 * events + 1);
     wait::until("the breaker opens", || (down.len() == 2 + FAILURES).then_some(()));
+    // Told on a topic, since an instance whose disk is full from the start cannot log where its metrics are.
+    wait::until("the copy is missed", || (told(&world) == ["raised"]).then_some(()));
     assert!(instance.is_alive());
 
     instance.kill();
@@ -44,6 +49,41 @@ fn check(at_start: FileLimit) {
         broker.committed(&executions).iter().map(execution_name).filter(|it| it.ends_with(" completed")).count();
     assert_eq!((ended, down.len(), up.len()), (2 * events, FAILURES + 2 * events, 2 * events));
     assert!(instance.is_alive());
+}
+
+/// What alerts say of the copy of breakers, one after the other.
+fn told(world: &World<'_>) -> Vec<String> {
+    let alerts = world.broker.committed(&world.topic("alerts"));
+    let alerts = alerts.iter().map(|it| serde_json::from_slice(it.payload().expect("a value")).expect("JSON"));
+    let of_the_copy = alerts.filter(|it: &serde_json::Value| it["alert"] == "breaker-store");
+    of_the_copy.filter_map(|it| it["state"].as_str().map(str::to_owned)).collect()
+}
+
+/// Whether the instance shows that breakers are kept on its disk, or that they are not.
+fn shows_copy(world: &World<'_>, is_kept: bool) -> bool {
+    let series = format!("tidegate_breaker_store_degraded {}", u8::from(!is_kept));
+    world.metrics("alone").lines().any(|line| line == series)
+}
+
+#[test]
+fn a_disk_that_has_room_again_has_the_copy_again() {
+    let Some(broker) = TestBroker::own() else { return };
+    let down = Ledger::start(|_, _| Reply::now(503));
+    let out = broker.topic("out", 6);
+    // It changes all the time, and each time is written.
+    let breaker = "breaker = { failureThreshold = 3, recoveryTimeoutMs = 100 }";
+    let world = World::with(&broker, &[two_calls("parked", "down", &out)], &connector("down", &down, breaker));
+    let instance = world.instance_as("alone", |command| EMPTY.prepare(command));
+    wait::until("the copy is there", || shows_copy(&world, true).then_some(()));
+    FULL.of(instance.id());
+    send_events(&broker.producer(&[]), &world.source, 0..20, |_| Some("a.x"));
+    for is_kept in [false, true, false, true] {
+        (if is_kept { EMPTY } else { FULL }).of(instance.id());
+        wait::until("the copy is missed, or there again", || shows_copy(&world, is_kept).then_some(()));
+        let ready = admin::get(&world.log("alone"), "/readyz");
+        assert!(ready.contains("\"ready\":true") && ready.contains("\"breaker-store\"") != is_kept, "{ready}");
+    }
+    wait::until("all is told", || (told(&world) == ["raised", "cleared", "raised", "cleared"]).then_some(()));
 }
 
 #[test]
