@@ -1,9 +1,9 @@
-//! How the disk is reached: opening a store, and setting one aside that is damaged.
+//! How the disk is reached: opening a store, or another one where it is damaged.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
-use super::{CONNECTORS, FOLDER, Snapshot, now_ms, value};
+use super::{CONNECTORS, Snapshot, now_ms, place, value};
 
 /// How long a start waits for what the store knows. A damaged one can take for ever.
 const OPEN_WITHIN: Duration = Duration::from_secs(3);
@@ -41,20 +41,19 @@ pub(super) struct Opened {
 
 impl Disk {
     /// Opens the store; one that is damaged is set aside, and another begun.
-    pub(super) fn open_or_set_aside(&self, data_dir: &Path) -> Result<Opened, String> {
-        let folder = data_dir.join(FOLDER);
-        let error = match self.open_and_read(&folder) {
+    pub(super) fn open_or_set_aside(&self, data_dir: &Path, folder: &Path) -> Result<Opened, String> {
+        let error = match self.open_and_read(folder) {
             Ok(opened) => return Ok(opened),
             Err(error) => error,
         };
         if !is_damage(&error) {
             return Err(format!("the store {} cannot be used: {error}", folder.display()));
         }
-        let aside = set_aside(data_dir, &folder)?;
+        let aside = place::set_aside(data_dir, folder)?;
         let lost =
             format!("the store was damaged ({error}) and is set aside as {}; another one is begun", aside.display());
         tracing::warn!(folder = %folder.display(), aside = %aside.display(), cause = %error, "the store of circuit breakers is damaged and set aside");
-        let opened = self.open_and_read(&folder).map_err(|error| format!("{lost}, which fails: {error}"))?;
+        let opened = self.open_and_read(folder).map_err(|error| format!("{lost}, which fails: {error}"))?;
         Ok(Opened { lost: Some(lost), ..opened })
     }
 
@@ -73,14 +72,6 @@ fn open(folder: &Path) -> sled::Result<sled::Db> {
 /// Whether the store is bad, rather than the disk, or held by another process.
 fn is_damage(error: &sled::Error) -> bool {
     matches!(error, sled::Error::Corruption { .. } | sled::Error::Unsupported(_) | sled::Error::ReportableBug(_))
-}
-
-/// Renames a store, so that another can be begun in its place.
-fn set_aside(data_dir: &Path, folder: &Path) -> Result<PathBuf, String> {
-    let aside = data_dir.join(format!("{FOLDER}.damaged-{}", now_ms()));
-    let renamed = std::fs::rename(folder, &aside);
-    renamed.map_err(|error| format!("the store {} is damaged and cannot be set aside: {error}", folder.display()))?;
-    Ok(aside)
 }
 
 /// What is stored and can be used, and what is to be said of what cannot.

@@ -1,8 +1,10 @@
 //! Keeps the copy what the truth is, as far as the disk allows, and tells when it does not. It never touches the disk itself.
 
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::Sender;
+use std::time::Instant;
 
 use super::disk::Disk;
 use super::writer::{Job, Report, Silent, Writer};
@@ -17,6 +19,8 @@ pub(super) struct Keeper {
     disk: Arc<Disk>,
     data_dir: PathBuf,
     told: Told,
+    /// Says that the stores are this process's. None if they are not, or not yet.
+    lock: Option<File>,
     /// None if there is memory only.
     writer: Option<Writer>,
     /// What the copy has to be.
@@ -34,6 +38,7 @@ impl Keeper {
             disk,
             data_dir: data_dir.to_owned(),
             told,
+            lock: None,
             writer: None,
             truth: Snapshot::new(),
             is_behind: false,
@@ -43,9 +48,12 @@ impl Keeper {
 
     /// Opens the store, says what it knows, and keeps what comes until it is closed.
     pub(super) fn run(mut self, opened: &Sender<Snapshot>) {
-        self.open();
+        let hangs = self.open();
         // Only if whoever opened it is gone.
         let _ = opened.send(self.truth.clone());
+        if let Some(folder) = hangs {
+            self.open_another(folder);
+        }
         while let Some(changes) = self.shared.next() {
             self.keep(changes);
         }
@@ -54,32 +62,48 @@ impl Keeper {
         }
     }
 
-    fn open(&mut self) {
-        let writer = match Writer::start(self.disk.clone(), &self.data_dir) {
-            Ok(writer) => writer,
-            Err(error) => return self.degrade(&format!("there is no thread for it: {error}")),
-        };
-        let report = writer.report(self.disk.open_within);
-        if report.is_ok() {
-            self.writer = Some(writer);
-        }
-        match report {
-            Ok(Report::Opened(known, lost)) => {
-                self.truth = known;
-                if let Some(lost) = lost {
-                    self.degrade(&lost);
+    /// Opens the store. If it hangs, and is no other process's, this is its folder.
+    fn open(&mut self) -> Option<PathBuf> {
+        let writer = self.start(None)?;
+        let (started, mut folder) = (Instant::now(), None);
+        loop {
+            match writer.report(self.disk.open_within.saturating_sub(started.elapsed())) {
+                Ok(Report::Begun(lock, of_the_store)) => {
+                    self.lock = Some(lock);
+                    folder = Some(of_the_store);
+                    continue;
+                }
+                Ok(Report::Opened(known, lost)) => {
+                    self.truth = known;
+                    lost.iter().for_each(|lost| self.degrade(lost));
+                }
+                Ok(Report::NotOpened(cause) | Report::Failed(cause)) => {
+                    self.is_behind = true;
+                    self.degrade(&cause);
+                }
+                Ok(Report::Written) => {}
+                Err(silent) => {
+                    self.degrade(&match silent {
+                        Silent::Busy => format!("the store does not open within {:?}", self.disk.open_within),
+                        Silent::Gone => PANICKED.to_owned(),
+                    });
+                    return folder;
                 }
             }
-            Ok(Report::Failed(cause)) => {
-                self.is_behind = true;
-                self.degrade(&cause);
-            }
-            Ok(Report::Written) => {}
-            Err(Silent::Busy) => {
-                self.degrade(&format!("it does not open within {:?}", self.disk.open_within));
-            }
-            Err(Silent::Gone) => self.degrade(PANICKED),
+            self.writer = Some(writer);
+            return None;
         }
+    }
+
+    /// Nobody waits for this one but what is put: the thread that opens the other is left to itself, and what it opens is closed again.
+    fn open_another(&mut self, hangs: PathBuf) {
+        self.is_behind = true;
+        self.writer = self.start(Some(hangs));
+    }
+
+    fn start(&mut self, instead_of: Option<PathBuf>) -> Option<Writer> {
+        let started = Writer::start(self.disk.clone(), &self.data_dir, instead_of);
+        started.inspect_err(|error| self.degrade(&format!("there is no thread for it: {error}"))).ok()
     }
 
     fn keep(&mut self, changes: Changes) {
@@ -103,10 +127,14 @@ impl Keeper {
                     self.is_behind = true;
                     return self.degrade(&cause);
                 }
-                Ok(Report::Written | Report::Opened(..)) => {
+                Ok(Report::Written) => {
                     self.is_behind = false;
                     return self.mend();
                 }
+                // A store that was not open so far. What it lacks comes with the job.
+                Ok(Report::Begun(lock, _)) => self.lock = Some(lock),
+                Ok(Report::NotOpened(cause)) => self.degrade(&cause),
+                Ok(Report::Opened(..)) => {}
                 Err(Silent::Busy) => {
                     self.degrade(&format!("a write takes longer than {:?}", self.disk.write_within));
                     if self.shared.lock().is_closing {

@@ -12,6 +12,7 @@
 
 mod disk;
 mod keeper;
+mod place;
 mod value;
 mod writer;
 
@@ -24,7 +25,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use disk::Disk;
 use keeper::Keeper;
 
-/// The folder of the store, in the instance's data directory.
+/// The folder of the store, in the instance's data directory, and what the names of others begin with.
 const FOLDER: &str = "breakers";
 /// How long an end waits for what was put last.
 const CLOSE_WITHIN: Duration = Duration::from_secs(1);

@@ -175,6 +175,15 @@ fn a_value_with_a_time_that_cannot_be_is_left_out() {
     check_value(5, written(u64::MAX, u64::MAX), &[]);
 }
 
+/// Makes a store one of a sled of which nobody knows.
+fn damage(folder: &Path) {
+    let conf = folder.join("conf");
+    let mut bytes = std::fs::read(&conf).unwrap();
+    let at = bytes.windows(9).position(|it| it == b"version: ").unwrap();
+    bytes[at + 9] = b'9';
+    std::fs::write(&conf, bytes).unwrap();
+}
+
 /// A store is opened after `damage` has come over one that knows a breaker: what is told of it, until a write after `repair` succeeds.
 #[track_caller]
 fn check_told(damage: impl FnOnce(&Path), repair: impl FnOnce(&Path), expected: Option<&str>) {
@@ -204,14 +213,7 @@ fn check_told(damage: impl FnOnce(&Path), repair: impl FnOnce(&Path), expected: 
 fn what_a_store_has_lost_is_told_until_it_is_written_again() {
     check_told(|_| {}, |_| {}, None);
     check_told(|folder| set(&sled::open(folder).unwrap(), "billing", &[2; 30]), |_| {}, Some("version 2"));
-    let of_another_sled = |folder: &Path| {
-        let conf = folder.join("conf");
-        let mut bytes = std::fs::read(&conf).unwrap();
-        let at = bytes.windows(9).position(|it| it == b"version: ").unwrap();
-        bytes[at + 9] = b'9';
-        std::fs::write(&conf, bytes).unwrap();
-    };
-    check_told(of_another_sled, |_| {}, Some("set aside"));
+    check_told(damage, |_| {}, Some("set aside"));
     let no_folder = |folder: &Path| {
         std::fs::remove_dir_all(folder).unwrap();
         std::fs::write(folder, b"no folder").unwrap();
@@ -278,4 +280,108 @@ fn a_write_that_never_ends_holds_no_end_up() {
     store.close();
     // The keeper has ended.
     assert_eq!(heard.iter().count(), 0);
+}
+
+/// What is in the data directory, sorted; of a store that was set aside, not when.
+fn names(data_dir: &Path) -> Vec<String> {
+    let entries = std::fs::read_dir(data_dir).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    let mut names: Vec<_> =
+        entries.map(|name| name.trim_end_matches(|it: char| it.is_ascii_digit()).to_owned()).collect();
+    names.sort_unstable();
+    names
+}
+
+/// Longer than it takes to lock the stores, which comes before they are opened.
+const OPEN_WITHIN: Duration = Duration::from_millis(500);
+
+/// A disk on which the store that is in use does what `open` does when it is opened, and others are opened as always.
+fn disk_that_opens(open: impl Fn(&Path) -> sled::Result<sled::Db> + Send + Sync + 'static) -> Disk {
+    let open = move |folder: &Path| if folder.ends_with(FOLDER) { open(folder) } else { sled::open(folder) };
+    Disk { open: Box::new(open), open_within: OPEN_WITHIN, ..Disk::default() }
+}
+
+/// A store that knows a breaker does not open, as `disk` has it; `later` happens once another one has taken its place.
+#[track_caller]
+fn check_set_aside(disk: Disk, expected: &str, later: impl FnOnce(&Path)) {
+    let directory = tempfile::tempdir().unwrap();
+    let (store, _) = open(directory.path());
+    store.put("billing", Some(5));
+    store.close();
+    let (told, heard) = teller();
+    let (store, known) = BreakerStore::open_on(disk, directory.path(), Box::new(told));
+    assert!(known.is_empty());
+    check_heard(&heard, Some(expected));
+    store.put("crm", Some(7));
+    check_heard(&heard, None);
+    assert_eq!(names(directory.path()), ["breakers.", "breakers.damaged-", "breakers.lock"]);
+    later(directory.path());
+    store.put("mail", Some(8));
+    store.close();
+    knows(directory.path(), &[("crm", 7), ("mail", 8)]);
+}
+
+#[test]
+fn a_store_that_does_not_open_is_set_aside_and_may_do_so_later() {
+    check_set_aside(disk_that_opens(|_| panic!("a page is no page")), "panicked", |_| {});
+    let (release, released) = channel::<()>();
+    let (opened, is_open) = channel();
+    let (released, opened) = (Mutex::new(released), Mutex::new(opened));
+    let disk = disk_that_opens(move |folder| {
+        // Until the test has something else to do.
+        let _ = released.lock().unwrap().recv();
+        let late = sled::open(folder);
+        let _ = opened.lock().unwrap().send(());
+        late
+    });
+    check_set_aside(disk, "does not open within", |data_dir| {
+        drop(release);
+        is_open.recv().unwrap();
+        // In the folder of its name, which nobody looks into any more.
+        assert!(names(data_dir).contains(&FOLDER.to_owned()));
+    });
+}
+
+#[test]
+fn a_store_that_another_holds_is_never_set_aside() {
+    let directory = tempfile::tempdir().unwrap();
+    let (first, _) = open(directory.path());
+    first.put("billing", Some(5));
+    let (told, heard) = teller();
+    let (second, _) =
+        BreakerStore::open_on(disk_that_opens(|_| panic!("it is opened")), directory.path(), Box::new(told));
+    check_heard(&heard, Some("another process holds"));
+    second.close();
+    first.close();
+    // As a version of before holds it, which has no lock of its own.
+    let held = sled::open(directory.path().join(FOLDER)).unwrap();
+    let (told, heard) = teller();
+    let (third, _) = BreakerStore::open(directory.path(), told);
+    check_heard(&heard, Some("could not acquire lock"));
+    // Once nobody holds it any more, it is written.
+    drop(held);
+    third.put("crm", Some(7));
+    check_heard(&heard, None);
+    third.close();
+    assert_eq!(names(directory.path()), ["breakers", "breakers.lock"]);
+}
+
+#[test]
+fn of_stores_that_were_set_aside_the_newest_are_kept() {
+    let directory = tempfile::tempdir().unwrap();
+    for number in 1..=5_u8 {
+        let (store, _) = open(directory.path());
+        store.close();
+        std::fs::write(directory.path().join(FOLDER).join("number"), [number]).unwrap();
+        damage(&directory.path().join(FOLDER));
+        let (store, _) = open(directory.path());
+        store.close();
+        let mut expected = vec!["breakers"];
+        expected.extend(vec!["breakers.damaged-"; usize::from(number.min(3))]);
+        expected.push("breakers.lock");
+        assert_eq!(names(directory.path()), expected);
+    }
+    let folders = std::fs::read_dir(directory.path()).unwrap().map(|entry| entry.unwrap().path().join("number"));
+    let mut numbers: Vec<u8> = folders.filter_map(|path| std::fs::read(path).ok()).flatten().collect();
+    numbers.sort_unstable();
+    assert_eq!(numbers, [3, 4, 5]);
 }
