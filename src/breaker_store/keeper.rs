@@ -75,6 +75,8 @@ impl Keeper {
                 }
                 Ok(Report::Opened(known, lost)) => {
                     self.truth = known;
+                    // What cannot be used is written over by the next that comes, so that it is not told of at every start.
+                    self.is_behind = lost.is_some();
                     lost.iter().for_each(|lost| self.degrade(lost));
                 }
                 Ok(Report::NotOpened(cause) | Report::Failed(cause)) => {

@@ -205,8 +205,9 @@ fn check_told(damage: impl FnOnce(&Path), repair: impl FnOnce(&Path), expected: 
         check_heard(&heard, None);
     }
     assert_eq!(heard.try_iter().collect::<Vec<_>>(), []);
-    let (_store, known) = open(directory.path());
-    assert_eq!(known.get("crm"), Some(&7));
+    let (told, heard) = teller();
+    let (_store, known) = BreakerStore::open(directory.path(), told);
+    assert_eq!((known.get("crm"), heard.try_iter().count()), (Some(&7), 0));
 }
 
 #[test]
