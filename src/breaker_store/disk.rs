@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use super::{CONNECTORS, Snapshot, now_ms, place, value};
 
-/// How long a start waits for what the store knows. A damaged one can take for ever.
+/// How long a start waits for the lock, and then for what the store knows. A damaged one can take for ever.
+const LOCK_WITHIN: Duration = Duration::from_secs(2);
 const OPEN_WITHIN: Duration = Duration::from_secs(3);
 /// How long a write may take. After the disk was full it can take for ever.
 const WRITE_WITHIN: Duration = Duration::from_secs(2);
@@ -19,6 +20,7 @@ type Flush = Box<dyn Fn(&sled::Db) -> sled::Result<usize> + Send + Sync>;
 pub(super) struct Disk {
     pub(super) open: Open,
     pub(super) flush: Flush,
+    pub(super) lock_within: Duration,
     pub(super) open_within: Duration,
     pub(super) write_within: Duration,
 }
@@ -26,7 +28,13 @@ pub(super) struct Disk {
 impl Default for Disk {
     fn default() -> Disk {
         let flush = |store: &sled::Db| store.flush();
-        Disk { open: Box::new(open), flush: Box::new(flush), open_within: OPEN_WITHIN, write_within: WRITE_WITHIN }
+        Disk {
+            open: Box::new(open),
+            flush: Box::new(flush),
+            lock_within: LOCK_WITHIN,
+            open_within: OPEN_WITHIN,
+            write_within: WRITE_WITHIN,
+        }
     }
 }
 
@@ -58,6 +66,7 @@ impl Disk {
     }
 
     fn open_and_read(&self, folder: &Path) -> sled::Result<Opened> {
+        place::wait_until_closed(folder);
         let store = (self.open)(folder)?;
         let (known, lost) = read(&store)?;
         Ok(Opened { store, known, lost })

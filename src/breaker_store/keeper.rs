@@ -4,7 +4,6 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::Sender;
-use std::time::Instant;
 
 use super::disk::Disk;
 use super::writer::{Job, Report, Silent, Writer};
@@ -65,12 +64,12 @@ impl Keeper {
     /// Opens the store. If it hangs, and is no other process's, this is its folder.
     fn open(&mut self) -> Option<PathBuf> {
         let writer = self.start(None)?;
-        let (started, mut folder) = (Instant::now(), None);
+        let (mut within, mut folder) = (self.disk.lock_within, None);
         loop {
-            match writer.report(self.disk.open_within.saturating_sub(started.elapsed())) {
+            match writer.report(within) {
                 Ok(Report::Begun(lock, of_the_store)) => {
                     self.lock = Some(lock);
-                    folder = Some(of_the_store);
+                    (within, folder) = (self.disk.open_within, Some(of_the_store));
                     continue;
                 }
                 Ok(Report::Opened(known, lost)) => {
@@ -86,10 +85,14 @@ impl Keeper {
                 Ok(Report::Written) => {}
                 Err(silent) => {
                     self.degrade(&match silent {
-                        Silent::Busy => format!("the store does not open within {:?}", self.disk.open_within),
+                        Silent::Busy => format!("the store does not open within {within:?}"),
                         Silent::Gone => PANICKED.to_owned(),
                     });
-                    return folder;
+                    if folder.is_some() {
+                        return folder;
+                    }
+                    // Whose it is is not known, so it is waited for, by what is put.
+                    self.is_behind = true;
                 }
             }
             self.writer = Some(writer);

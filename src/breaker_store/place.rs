@@ -11,6 +11,7 @@
 
 use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use super::{FOLDER, now_ms};
 
@@ -20,6 +21,9 @@ const LOCK: &str = "lock";
 const DAMAGED: &str = "damaged-";
 /// How many of those are kept, so that a disk that damages a store at every start does not fill up.
 const KEPT: usize = 3;
+/// How long a store is waited for to be closed before it is opened, and how often that is looked at.
+const CLOSED_WITHIN: Duration = Duration::from_secs(1);
+const LOOK_EVERY: Duration = Duration::from_millis(5);
 
 /// Locks the stores for as long as the file is open. Where another process has them, none is opened, and none renamed under it.
 pub(super) fn lock(data_dir: &Path) -> Result<File, String> {
@@ -31,6 +35,19 @@ pub(super) fn lock(data_dir: &Path) -> Result<File, String> {
         Ok(()) => Ok(file),
         Err(TryLockError::WouldBlock) => Err(format!("another process holds {}", path.display())),
         Err(TryLockError::Error(error)) => Err(format!("{} cannot be locked: {error}", path.display())),
+    }
+}
+
+/// Waits a moment for whoever has a store open. Threads of sled let its file go only some time after it was closed, and the lock of that
+/// file with it; a version of before may have it for long.
+pub(super) fn wait_until_closed(store: &Path) {
+    let started = Instant::now();
+    while let Ok(file) = File::open(store.join("db")) {
+        let is_locked = matches!(file.try_lock(), Err(TryLockError::WouldBlock));
+        if !is_locked || started.elapsed() > CLOSED_WITHIN {
+            return;
+        }
+        std::thread::park_timeout(LOOK_EVERY);
     }
 }
 

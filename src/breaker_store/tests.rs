@@ -26,6 +26,12 @@ fn open(data_dir: &Path) -> (BreakerStore, Snapshot) {
     BreakerStore::open(data_dir, |_| {})
 }
 
+/// What is stored, once nothing else has it open.
+fn by_hand(folder: &Path) -> sled::Db {
+    place::wait_until_closed(folder);
+    sled::open(folder).unwrap()
+}
+
 fn put_all(store: &BreakerStore) {
     store.put("billing", Some(1));
     store.put("crm", Some(7));
@@ -110,7 +116,7 @@ fn check_value(open_until_ms: u64, change: impl FnOnce(&sled::Db, Vec<u8>), expe
     store.put("billing", Some(open_until_ms));
     store.put("untouched", Some(6));
     store.close();
-    let stored = sled::open(directory.path().join(FOLDER)).unwrap();
+    let stored = by_hand(&directory.path().join(FOLDER));
     let value = stored.get("billing").unwrap().unwrap().to_vec();
     change(&stored, value);
     drop(stored);
@@ -128,7 +134,7 @@ fn a_value_of_which_any_bit_is_another_is_left_out() {
     // A breaker for every bit, because opening a store takes long.
     (0..=BITS).for_each(|bit| store.put(&format!("connector-{bit}"), Some(now_ms())));
     store.close();
-    let stored = sled::open(directory.path().join(FOLDER)).unwrap();
+    let stored = by_hand(&directory.path().join(FOLDER));
     for bit in 0..BITS {
         let key = format!("connector-{bit}");
         let mut value = stored.get(&key).unwrap().unwrap().to_vec();
@@ -213,7 +219,7 @@ fn check_told(damage: impl FnOnce(&Path), repair: impl FnOnce(&Path), expected: 
 #[test]
 fn what_a_store_has_lost_is_told_until_it_is_written_again() {
     check_told(|_| {}, |_| {}, None);
-    check_told(|folder| set(&sled::open(folder).unwrap(), "billing", &[2; 30]), |_| {}, Some("version 2"));
+    check_told(|folder| set(&by_hand(folder), "billing", &[2; 30]), |_| {}, Some("version 2"));
     check_told(damage, |_| {}, Some("set aside"));
     let no_folder = |folder: &Path| {
         std::fs::remove_dir_all(folder).unwrap();
@@ -292,13 +298,14 @@ fn names(data_dir: &Path) -> Vec<String> {
     names
 }
 
-/// Longer than it takes to lock the stores, which comes before they are opened.
-const OPEN_WITHIN: Duration = Duration::from_millis(500);
-
 /// A disk on which the store that is in use does what `open` does when it is opened, and others are opened as always.
-fn disk_that_opens(open: impl Fn(&Path) -> sled::Result<sled::Db> + Send + Sync + 'static) -> Disk {
-    let open = move |folder: &Path| if folder.ends_with(FOLDER) { open(folder) } else { sled::open(folder) };
-    Disk { open: Box::new(open), open_within: OPEN_WITHIN, ..Disk::default() }
+fn disk_that_opens(
+    open_within: Duration,
+    open: impl Fn(&Path) -> sled::Result<sled::Db> + Send + Sync + 'static,
+) -> Disk {
+    let sound = Disk::default();
+    let open = move |folder: &Path| if folder.ends_with(FOLDER) { open(folder) } else { (sound.open)(folder) };
+    Disk { open: Box::new(open), lock_within: LONG, open_within, ..Disk::default() }
 }
 
 /// A store that knows a breaker does not open, as `disk` has it; `later` happens once another one has taken its place.
@@ -323,11 +330,11 @@ fn check_set_aside(disk: Disk, expected: &str, later: impl FnOnce(&Path)) {
 
 #[test]
 fn a_store_that_does_not_open_is_set_aside_and_may_do_so_later() {
-    check_set_aside(disk_that_opens(|_| panic!("a page is no page")), "panicked", |_| {});
+    check_set_aside(disk_that_opens(LONG, |_| panic!("a page is no page")), "panicked", |_| {});
     let (release, released) = channel::<()>();
     let (opened, is_open) = channel();
     let (released, opened) = (Mutex::new(released), Mutex::new(opened));
-    let disk = disk_that_opens(move |folder| {
+    let disk = disk_that_opens(SHORT, move |folder| {
         // Until the test has something else to do.
         let _ = released.lock().unwrap().recv();
         let late = sled::open(folder);
@@ -349,12 +356,12 @@ fn a_store_that_another_holds_is_never_set_aside() {
     first.put("billing", Some(5));
     let (told, heard) = teller();
     let (second, _) =
-        BreakerStore::open_on(disk_that_opens(|_| panic!("it is opened")), directory.path(), Box::new(told));
+        BreakerStore::open_on(disk_that_opens(LONG, |_| panic!("it is opened")), directory.path(), Box::new(told));
     check_heard(&heard, Some("another process holds"));
     second.close();
     first.close();
     // As a version of before holds it, which has no lock of its own.
-    let held = sled::open(directory.path().join(FOLDER)).unwrap();
+    let held = by_hand(&directory.path().join(FOLDER));
     let (told, heard) = teller();
     let (third, _) = BreakerStore::open(directory.path(), told);
     check_heard(&heard, Some("could not acquire lock"));
