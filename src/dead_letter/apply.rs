@@ -4,17 +4,20 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::letters::{self, Letters};
-use super::mail::{Mail, Mailer, Started};
+use super::letters::{self, Letters, Place};
+use super::mail::{Called, ChildMail, Mail, Mailer, Orders, Started};
 use super::outcomes::{Ended, Outcomes};
 use super::plan::{LeftOut, Plan, leave_out};
 use super::{Desk, Pace, ReplayError};
 use crate::codec::dead_letter::ReadLetter;
 use crate::definition::Installed;
 use crate::engine::ids::{DeadLetterId, ExecutionId};
+use crate::engine::limits;
 use crate::engine::record::DeadLetter;
+use crate::engine::replay::ChildAgain;
 use crate::engine::wire::WireRecord;
 use crate::kafka::log_reader::{From, LogRecord};
+use crate::kafka::record_reader::RecordReader;
 use crate::kafka::topic_reader::TopicReader;
 use crate::kafka::transaction::{WriteError, Writer};
 
@@ -24,6 +27,8 @@ const BATCH_LETTERS: usize = 500;
 const BATCH_BYTES: usize = 8 * 1024 * 1024;
 /// How often it begins again when a transaction did not go through.
 const TRIES: u32 = 5;
+/// How long a dead letter of a sub-workflow is waited for, which was there a moment ago.
+const READ_WITHIN: Duration = Duration::from_secs(20);
 /// How long one look waits.
 const POLL: Duration = Duration::from_millis(50);
 
@@ -70,15 +75,22 @@ impl<E: Into<ReplayError>> std::convert::From<E> for Halt {
     }
 }
 
-/// Where a dead letter lies.
-type Place = (i32, i64);
-/// A dead letter of a sub-workflow: where it lies, its id, the parent's step, and its own execution.
-type OfChild = (Place, DeadLetterId, Arc<str>, ExecutionId);
+/// A dead letter of a sub-workflow.
+#[derive(Clone)]
+struct OfChild {
+    place: Place,
+    id: DeadLetterId,
+    /// The parent's step.
+    step: Arc<str>,
+    /// Its own execution.
+    execution: ExecutionId,
+}
 
 struct Applying<'a> {
     desk: &'a Desk,
     pace: Pace,
     mailer: Mailer<'a>,
+    orders: &'a Orders,
     outcomes: Outcomes<'a>,
     /// What is left of the plan.
     wanted: HashMap<Place, DeadLetterId>,
@@ -88,6 +100,8 @@ struct Applying<'a> {
     in_doubt: Vec<(Place, DeadLetterId, Started)>,
     /// The dead letters of sub-workflows, by their parents.
     children: HashMap<ExecutionId, Vec<OfChild>>,
+    /// Reads those of them that come back with their parents; None until one does.
+    of_children: Option<RecordReader>,
     next_write: Instant,
     is_canary_over: bool,
     left_out: BTreeMap<String, LeftOut>,
@@ -110,6 +124,7 @@ pub fn apply(
         desk,
         pace,
         mailer: Mailer::new(desk, installed, &plan.orders),
+        orders: &plan.orders,
         // Opened before anything is written, so that nothing that comes of it is missed.
         outcomes: Outcomes::open(desk, plan.items.iter().any(|item| item.execution.is_none()))?,
         wanted: ids.collect(),
@@ -117,6 +132,7 @@ pub fn apply(
         batch_bytes: 0,
         in_doubt: Vec::new(),
         children: HashMap::new(),
+        of_children: None,
         next_write: Instant::now(),
         is_canary_over: false,
         left_out: BTreeMap::new(),
@@ -215,35 +231,95 @@ impl Applying<'_> {
         self.children.clear();
         for (id, letters::Found { partition, offset, kept }) in live {
             if let Some((parent, step, execution)) = kept {
-                self.children.entry(parent).or_default().push(((partition, offset), id, step, execution));
+                let child = OfChild { place: (partition, offset), id, step, execution };
+                self.children.entry(parent).or_default().push(child);
             }
         }
         Ok(())
     }
 
-    /// The dead letters of sub-workflows that an execution starts anew when it goes on without these steps, and of theirs.
-    fn superseded(&mut self, execution: ExecutionId, finished: &[Arc<str>]) -> Vec<(Place, DeadLetterId)> {
+    /// The dead letters of sub-workflows that are over with when an execution goes on without these steps, and of theirs: those that come back with
+    /// it, and those that it starts anew.
+    fn over_with(
+        &mut self,
+        (execution, finished): (ExecutionId, &[Arc<str>]),
+        come_back: &[ChildMail],
+    ) -> Vec<(Place, DeadLetterId)> {
         let of_it = self.children.remove(&execution).unwrap_or_default();
         // Of a step that has ended and does not run again, what failed is not done by anybody else.
-        let (stay, go): (Vec<_>, Vec<_>) = of_it.into_iter().partition(|(_, _, step, _)| finished.contains(step));
+        let (stay, go): (Vec<_>, Vec<_>) = of_it.into_iter().partition(|it| finished.contains(&it.step));
         if !stay.is_empty() {
             self.children.insert(execution, stay);
         }
         let mut letters = Vec::with_capacity(go.len());
-        for (place, id, _, child) in go {
+        for OfChild { place, id, execution, .. } in go {
             letters.push((place, id));
-            letters.extend(self.superseded(child, &[]));
+            let finished = come_back.iter().find(|it| it.execution == execution).map_or(&[][..], |it| &it.finished);
+            letters.extend(self.over_with((execution, finished), come_back));
         }
         letters
+    }
+
+    /// The mail for a dead letter, with that for its sub-workflows that go on where they failed.
+    fn mail(&mut self, read: ReadLetter, orders: &Orders, depth: u32) -> Result<Mail, String> {
+        if depth > limits::CHILD_DEPTH {
+            return Err(format!("sub-workflows nest deeper than {} levels", limits::CHILD_DEPTH));
+        }
+        let calls = self.mailer.calls_of(&read.letter, orders);
+        let id = read.letter.execution.as_ref().map(|execution| execution.id).filter(|_| !calls.is_empty());
+        let of_it = id.and_then(|id| self.children.get(&id)).cloned().unwrap_or_default();
+        let (mut again, mut children) = (Vec::new(), Vec::new());
+        for OfChild { place, id, step, execution } in &of_it {
+            // Of two at one step, which only an older version leaves, nobody knows which is the last.
+            let is_alone = of_it.iter().filter(|it| it.step == *step).count() == 1;
+            let Some(Called { version, timeout }) = calls.get(step).filter(|_| is_alone) else { continue };
+            let to_version = version.as_deref().map(str::to_owned);
+            let orders = Orders { to_version, set: BTreeMap::new(), max_returns: orders.max_returns };
+            let mail = self.letter_at(*place).and_then(|read| self.mail(read, &orders, depth + 1)).map_err(|why| {
+                format!("the sub-workflow of its step `{step}` cannot come back with it, and --to-version would start it anew: {why}")
+            })?;
+            let Mail { record, finished, children: theirs, .. } = mail;
+            again.push(ChildAgain { step: step.clone(), execution: *execution, timeout: *timeout });
+            children.push(ChildMail { id: *id, execution: *execution, record, finished });
+            children.extend(theirs);
+        }
+        let mail = self.mailer.mail_as(read, orders, again, (self.desk.now_ms)())?;
+        Ok(Mail { children, ..mail })
+    }
+
+    /// A dead letter that was there when it was looked for.
+    fn letter_at(&mut self, (partition, offset): Place) -> Result<ReadLetter, String> {
+        let opened = match self.of_children.take() {
+            Some(reader) => Ok(reader),
+            None => RecordReader::open(&self.desk.clients, &self.desk.dead_letters.name),
+        };
+        let reader = self.of_children.insert(opened.map_err(|error| error.to_string())?);
+        let mut found = None;
+        let take = |record: LogRecord| {
+            found = Some(letters::read(&record));
+            true
+        };
+        reader.read(partition, &[offset], READ_WITHIN, take).map_err(|error| error.to_string())?;
+        let read = found.ok_or("its dead letter is not there any more")?;
+        read.map_err(|why| format!("it cannot be read: {why}"))
+    }
+
+    /// A sub-workflow that has come back without its parent does not come back with it, too.
+    fn comes_alone(&mut self, parent: Option<ExecutionId>, id: DeadLetterId) {
+        if let Some(of_it) = parent.and_then(|parent| self.children.get_mut(&parent)) {
+            of_it.retain(|it| it.id != id);
+        }
     }
 
     fn take(&mut self, writer: &mut Writer, record: &LogRecord) -> Result<(), Halt> {
         let place = (record.partition, record.offset);
         // It stays wanted until it is in a batch: what is to be written before it may not go through.
         let Some(id) = self.wanted.get(&place).copied() else { return Ok(()) };
-        let mail = letters::read(record)
-            .map_err(|why| format!("it cannot be read: {why}"))
-            .and_then(|read| self.mailer.mail(read, (self.desk.now_ms)()));
+        let mail = letters::read(record).map_err(|why| format!("it cannot be read: {why}")).and_then(|read| {
+            let parent = read.letter.execution.as_ref().and_then(|it| Some(it.parent.as_ref()?.execution));
+            let orders = self.orders;
+            self.mail(read, orders, 0).inspect(|_| self.comes_alone(parent, id))
+        });
         let mail = match mail {
             Ok(mail) => mail,
             Err(reason) => {
@@ -252,7 +328,8 @@ impl Applying<'_> {
                 return Ok(());
             }
         };
-        let bytes = mail.record.size_bytes();
+        let of_children: usize = mail.children.iter().map(|child| child.record.size_bytes()).sum();
+        let bytes = mail.record.size_bytes() + of_children;
         if !self.batch.is_empty() && self.batch_bytes + bytes > BATCH_BYTES {
             self.write(writer)?;
         }
@@ -347,10 +424,12 @@ impl Applying<'_> {
         for (place, id, mail) in batch {
             records.push(mail.record);
             records.push(self.tombstone(place.0, id, "replayed"));
-            for (place, child) in self.superseded(mail.started.execution, &mail.finished) {
-                records.push(self.tombstone(place.0, child, "superseded"));
+            for (place, child) in self.over_with((mail.started.execution, &mail.finished), &mail.children) {
+                let comes_back = mail.children.iter().any(|it| it.id == child);
+                records.push(self.tombstone(place.0, child, if comes_back { "replayed" } else { "superseded" }));
                 self.summary.gone += usize::from(self.wanted.remove(&place).is_some());
             }
+            records.extend(mail.children.into_iter().map(|child| child.record));
             written.push((place, id, mail.started));
         }
         let count = written.len();

@@ -14,6 +14,9 @@ pub const LETTERS_MOST: usize = 2_000_000;
 /// How long reading the topic may stand still.
 const READ_TIMEOUT: Duration = Duration::from_secs(600);
 
+/// Where a dead letter lies: its partition and its offset.
+pub type Place = (i32, i64);
+
 /// What of a dead letter is kept, and where it lies.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Found<T> {

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -11,11 +12,11 @@ use crate::codec::journal;
 use crate::definition::{self, Installed};
 use crate::engine::expression::StepStatus;
 use crate::engine::ids::{DeadLetterId, ExecutionId};
-use crate::engine::plan::{Plan, Turns};
+use crate::engine::plan::{Action, ChildCall, Plan, Turns, Wait};
 use crate::engine::record::{DeadLetter, FailedExecution};
-use crate::engine::replay::{self, Repair};
+use crate::engine::replay::{self, ChildAgain, Repair};
 use crate::engine::wire::WireRecord;
-use crate::engine::workflow::{Status, WorkflowId};
+use crate::engine::workflow::{Status, Workflow, WorkflowId};
 
 /// What a record takes in a batch beside what it weighs, and what grows while it is under way, with room to spare.
 const OVERHEAD_BYTES: usize = 4 * 1024;
@@ -51,6 +52,28 @@ pub(super) struct Mail {
     pub started: Started,
     /// The steps that are not run again.
     pub finished: Vec<Arc<str>>,
+    /// Its sub-workflows that come back with it, and theirs.
+    pub children: Vec<ChildMail>,
+}
+
+/// Mail that brings a sub-workflow back with its parent.
+pub(super) struct ChildMail {
+    /// Its dead letter.
+    pub id: DeadLetterId,
+    /// The sub-workflow.
+    pub execution: ExecutionId,
+    /// The record for the journal.
+    pub record: WireRecord,
+    /// The steps that are not run again.
+    pub finished: Vec<Arc<str>>,
+}
+
+/// How a step calls a sub-workflow that comes back with its parent.
+pub(super) struct Called {
+    /// The version with which it goes on: the one that the step names, or the one in use. None if there is none.
+    pub version: Option<Arc<str>>,
+    /// How long it is waited for.
+    pub timeout: Option<Duration>,
 }
 
 /// What was started by mail, by what the journal knows it by.
@@ -80,6 +103,17 @@ impl<'a> Mailer<'a> {
 
     /// The mail that brings a dead letter back; the error says why it cannot come back so, in words that are the same for all of a kind.
     pub(super) fn mail(&mut self, read: ReadLetter, now_ms: i64) -> Result<Mail, String> {
+        self.mail_as(read, self.orders, Vec::new(), now_ms)
+    }
+
+    /// The same as ordered otherwise, with those of its sub-workflows that come back with it.
+    pub(super) fn mail_as(
+        &mut self,
+        read: ReadLetter,
+        orders: &Orders,
+        children: Vec<ChildAgain>,
+        now_ms: i64,
+    ) -> Result<Mail, String> {
         let ReadLetter { mut letter, left_out } = read;
         if !left_out.is_empty() {
             return Err(format!(
@@ -87,34 +121,61 @@ impl<'a> Mailer<'a> {
                 left_out.join(" and ")
             ));
         }
-        if letter.returns >= self.orders.max_returns {
+        if letter.returns >= orders.max_returns {
             return Err(format!(
                 "quarantined: it came back {} times and failed each time; mend the cause, then raise --max-returns",
                 letter.returns
             ));
         }
-        let version = self.orders.to_version.as_deref().map(Arc::from);
+        let version = orders.to_version.as_deref().map(Arc::from);
         let has_other_outputs = match &mut letter.execution {
-            Some(execution) => self.prepare(execution, letter.record.key())?,
+            Some(execution) => self.prepare(execution, letter.record.key(), orders)?,
             None => {
-                self.can_be_read_again(&letter)?;
+                self.can_be_read_again(&letter, orders)?;
                 false
             }
         };
         let read_again = letter.execution.is_none().then_some(letter.id);
         let finished = letter.execution.iter().flat_map(|it| &it.finished).map(|step| step.id.clone()).collect();
-        let repair = Repair { version, has_other_outputs };
+        let repair = Repair { version, has_other_outputs, children };
         let mail = replay::resume(letter, &repair, self.desk.journal_partitions, now_ms);
         let started = Started { execution: mail.execution, run: mail.run, read_again };
         let record = journal::encode(&self.desk.journal.name, &mail);
         if record.size_bytes() + OVERHEAD_BYTES > self.desk.journal.max_message_bytes {
             return Err("it is larger than the journal takes; raise that topic's max.message.bytes".to_owned());
         }
-        Ok(Mail { record, started, finished })
+        Ok(Mail { record, started, finished, children: Vec::new() })
+    }
+
+    /// The steps of an execution whose sub-workflows come back with it, as they call them. One that is to go on otherwise than before starts
+    /// them anew, with what it has for them then; and so does one that has to wait for its turn.
+    pub(super) fn calls_of(&mut self, letter: &DeadLetter, orders: &Orders) -> BTreeMap<Arc<str>, Called> {
+        let Some(execution) = &letter.execution else { return BTreeMap::new() };
+        let Workflow { id, version, .. } = &*execution.workflow;
+        let is_other = orders.to_version.as_ref().is_some_and(|other| **other != **version) || !orders.set.is_empty();
+        let Ok(plan) = self.plan(id, version) else { return BTreeMap::new() };
+        if is_other || plan.turns.hold_back(letter.record.key()) {
+            return BTreeMap::new();
+        }
+        let is_finished = |step: &Arc<str>| execution.finished.iter().any(|it| it.id == *step);
+        let called = plan.steps().iter().filter(|step| !is_finished(&step.id)).filter_map(|step| {
+            let Action::Wait(Wait::Workflow(ChildCall { workflow, version, timeout, .. })) = &step.action else {
+                return None;
+            };
+            let in_use = || Some(self.installed.get(workflow)?.pointer.as_ref()?.version.clone());
+            let version = version.clone().or_else(in_use);
+            Some((step.id.clone(), Called { version, timeout: *timeout }))
+        });
+        called.collect()
     }
 
     /// Checks that an execution can go on as ordered, and repairs its outputs; `key` is that of its event. Returns whether one is another now.
-    fn prepare(&mut self, execution: &mut FailedExecution, key: Option<&[u8]>) -> Result<bool, String> {
+    fn prepare(
+        &mut self,
+        execution: &mut FailedExecution,
+        key: Option<&[u8]>,
+        orders: &Orders,
+    ) -> Result<bool, String> {
         if execution.id.journal_partition >= self.desk.journal_partitions {
             return Err(format!(
                 "it is of another environment: this journal has {} partitions",
@@ -122,7 +183,7 @@ impl<'a> Mailer<'a> {
             ));
         }
         let workflow = execution.workflow.id.clone();
-        let version = self.orders.to_version.as_deref().map_or_else(|| execution.workflow.version.clone(), Arc::from);
+        let version = orders.to_version.as_deref().map_or_else(|| execution.workflow.version.clone(), Arc::from);
         let plan = self.plan(&workflow, &version)?;
         self.can_go_on(execution, (&version, plan.turns), key)?;
         let is_lacking = |id: &Arc<str>| !plan.steps().iter().any(|step| step.id == *id);
@@ -133,7 +194,7 @@ impl<'a> Mailer<'a> {
             ));
         }
         let mut is_repaired = false;
-        for (id, patch) in &self.orders.set {
+        for (id, patch) in &orders.set {
             let step =
                 execution.finished.iter_mut().find(|step| *step.id == **id && step.status == StepStatus::Completed);
             let step =
@@ -171,7 +232,7 @@ impl<'a> Mailer<'a> {
     }
 
     /// Whether a record that was never an execution can come back as ordered.
-    fn can_be_read_again(&self, letter: &DeadLetter) -> Result<(), String> {
+    fn can_be_read_again(&self, letter: &DeadLetter, orders: &Orders) -> Result<(), String> {
         let topic = &letter.record.origin.topic;
         if topic.name == self.desk.journal.name {
             return Err("it is a record of the journal that could not be understood, and no event: nothing can be made of it here".to_owned());
@@ -182,7 +243,7 @@ impl<'a> Mailer<'a> {
                     .to_owned(),
             );
         }
-        if self.orders.to_version.is_some() || !self.orders.set.is_empty() {
+        if orders.to_version.is_some() || !orders.set.is_empty() {
             return Err("it was never an execution: it has no version and no outputs; plan it without those".to_owned());
         }
         Ok(())

@@ -141,7 +141,8 @@ pub struct Item {
 }
 
 /// Why dead letters of sub-workflows do not come back unless they are asked for.
-const SUB_WORKFLOW: &str = "it is a sub-workflow, which its parent starts anew when that comes back; to bring it back instead, name its workflow";
+const SUB_WORKFLOW: &str =
+    "it is a sub-workflow, which comes back with its parent; to bring it back alone, name its workflow";
 
 /// What becomes of a dead letter that is meant.
 enum Outlook {

@@ -2,13 +2,15 @@
 //!
 //! An execution goes on as its next run from its failed step: the steps that have ended are not run again, in the same version of its
 //! workflow or in a repaired one. Its calls keep their idempotency keys, unless what they are made of has changed: then the edition rises.
-//! What was never an execution is read and matched again.
+//! A sub-workflow that has failed, and its parent with it, comes back with that, if nothing is to be different: it goes on from its own failed
+//! step, and the parent waits for it. What was never an execution is read and matched again.
 //!
 //! Who writes the mail resolves the dead letter in the same transaction, so that nothing comes back twice.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use super::checkpoint::{Checkpoint, Content, History, Redrive};
+use super::checkpoint::{Checkpoint, Content, History, Redrive, StepWait};
 use super::execution::mailbox;
 use super::ids::ExecutionId;
 use super::journal::{Entry, Mail};
@@ -23,6 +25,33 @@ pub struct Repair {
     pub version: Option<Arc<str>>,
     /// Whether outputs of its finished steps were changed.
     pub has_other_outputs: bool,
+    /// Its sub-workflows that come back with it. What is mailed for them must be written in the same transaction: their ends are waited for.
+    pub children: Vec<ChildAgain>,
+}
+
+/// A sub-workflow that comes back with its parent.
+#[derive(Clone, Debug)]
+pub struct ChildAgain {
+    /// The parent's step that waits for it.
+    pub step: Arc<str>,
+    /// The sub-workflow.
+    pub execution: ExecutionId,
+    /// How long it is waited for; see [`ChildCall::timeout`](super::plan::ChildCall::timeout).
+    pub timeout: Option<Duration>,
+}
+
+impl ChildAgain {
+    fn wait(&self, now_ms: i64) -> StepWait {
+        let most_ms = self.timeout.map(|most| i64::try_from(most.as_millis()).unwrap_or(i64::MAX));
+        StepWait {
+            step: self.step.clone(),
+            since_ms: now_ms,
+            due_ms: most_ms.map(|most_ms| now_ms.saturating_add(most_ms)),
+            attempts: 1,
+            failed: None,
+            child: Some(self.execution),
+        }
+    }
 }
 
 /// Whether an execution can go on with a version that has these turns. It stays where it is, and one owner keeps the limits of a workflow and the
@@ -53,7 +82,7 @@ pub fn resume(letter: DeadLetter, repair: &Repair, journal_partitions: u16, now_
         started_ms: now_ms,
         output_bytes: finished.iter().map(|step| step.output.weight()).sum(),
         ended: finished,
-        waits: Vec::new(),
+        waits: repair.children.iter().map(|child| child.wait(now_ms)).collect(),
         history: History {
             edition: history.edition.saturating_add(u32::from(has_changed)),
             first_failure_ms: Some(first_failure_ms),
@@ -138,10 +167,10 @@ mod tests {
 
     #[test]
     fn another_version_or_another_output_is_another_edition() {
-        let version = |version: &str| Repair { version: Some(version.into()), has_other_outputs: false };
+        let version = |version: &str| Repair { version: Some(version.into()), ..Repair::default() };
         check(1, History::default(), &version("1.0.1"), ("1.0.1", 2, "run 1: charge: gone"));
         check(1, History::default(), &version("1.0.0"), ("1.0.0", 1, "run 1: charge: gone"));
-        let outputs = Repair { version: None, has_other_outputs: true };
+        let outputs = Repair { has_other_outputs: true, ..Repair::default() };
         check(1, History::default(), &outputs, ("1.0.0", 2, "run 1: charge: gone"));
     }
 

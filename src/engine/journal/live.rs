@@ -78,6 +78,11 @@ impl<P> Live<P> {
         &self.first
     }
 
+    /// Whether this run was brought back and nothing of it has been done: it has no state.
+    pub fn is_brought_back(&self) -> bool {
+        self.began_with() == Some(Mail::Resume)
+    }
+
     /// Its last state; None while its first mail was not taken up.
     pub fn state(&self) -> Option<&Retained<P>> {
         self.began_with().is_none().then_some(&self.first)

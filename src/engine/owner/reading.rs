@@ -26,9 +26,10 @@ impl Owner {
         let journal::Record { offset, bytes, run, entry, content, .. } = record;
         let applied = ward.apply(journal::Record { offset, bytes, execution, run, entry, content: None });
         match (applied, entry, content) {
-            (Applied::Wanted, journal::Entry::Mail(Mail::Start | Mail::Resume), Content::Checkpoint(it)) => {
+            (Applied::Wanted, journal::Entry::Mail(mail @ (Mail::Start | Mail::Resume)), Content::Checkpoint(it)) => {
                 let Some(slot) = ward.log.slot(execution) else { return };
-                self.work.extend(ward.begin(execution, Task::new((run, offset, slot), it, now_ms)));
+                let task = Task::new((run, offset, slot), it, mail == Mail::Resume, now_ms);
+                self.work.extend(ward.begin(execution, task));
                 self.work.push_back(execution);
             }
             (Applied::Wanted, journal::Entry::Mail(Mail::Resume), Content::Redrive(redrive)) => {

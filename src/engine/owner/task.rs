@@ -100,9 +100,15 @@ pub(super) struct Task {
 const EVENT_BYTES: usize = 4 * 1024;
 
 impl Task {
-    pub(super) fn new((run, place, slot): Stands, checkpoint: Arc<Checkpoint>, now_ms: i64) -> Task {
-        // Whatever goes on waits for something; what waits for nothing has not begun, or not this run.
-        let begins = checkpoint.waits.is_empty();
+    /// One that stands there; `is_brought_back` says that nothing of its run was done.
+    pub(super) fn new(
+        (run, place, slot): Stands,
+        checkpoint: Arc<Checkpoint>,
+        is_brought_back: bool,
+        now_ms: i64,
+    ) -> Task {
+        // Whatever goes on waits for something; what waits for nothing has not begun.
+        let begins = is_brought_back || checkpoint.waits.is_empty();
         let counts_from_ms = now_ms.max(checkpoint.started_ms);
         let stages = vec![Stage::New; checkpoint.waits.len()];
         let (is_unsettled, has_ended, unknown_since_ms) = (false, false, None);
@@ -143,8 +149,8 @@ impl Task {
         match (mail, content) {
             (Mail::Cancel, _) => self.stop("it was cancelled"),
             (Mail::Signal, Content::Signal(signal)) => {
-                // Nothing waits for it in an execution that has not begun.
-                if !self.begins {
+                // Nothing waits for it in an execution that has not begun, but for a sub-workflow that has come back with it.
+                if !self.begins || self.waits_for_end(&signal) {
                     self.signals.push(signal);
                 }
                 // Even if nobody waits for it, it is over with: else whoever writes many would fill the memory of every owner.
@@ -153,6 +159,12 @@ impl Task {
             // What begins or goes on is what made the task.
             (Mail::Signal | Mail::Start | Mail::Resume, _) => {}
         }
+    }
+
+    /// Whether that is the end of a sub-workflow that it waits for.
+    fn waits_for_end(&self, signal: &Signal) -> bool {
+        let Told::Child { execution, .. } = &signal.told else { return false };
+        self.checkpoint.waits.iter().any(|wait| wait.step == signal.step && wait.child == Some(*execution))
     }
 
     /// Somebody ends it.

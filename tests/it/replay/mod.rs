@@ -3,6 +3,7 @@
 
 mod again;
 mod ends;
+mod families;
 mod operators;
 mod project;
 mod records;

@@ -144,8 +144,13 @@ impl Task {
     }
 
     /// The same task with its checkpoint. Its timers are asked for once more.
-    pub(in super::super) fn back(stands: Stands, checkpoint: Arc<Checkpoint>, away: Away, oldest: i64) -> Task {
-        let mut task = Task::new(stands, checkpoint, away.counts_from_ms);
+    pub(in super::super) fn back(
+        (stands, is_brought_back): (Stands, bool),
+        checkpoint: Arc<Checkpoint>,
+        away: Away,
+        oldest: i64,
+    ) -> Task {
+        let mut task = Task::new(stands, checkpoint, is_brought_back, away.counts_from_ms);
         for (number, stage) in task.stages.iter_mut().enumerate().take(u8::BITS as usize) {
             if away.queued & (1 << number) != 0 {
                 *stage = Stage::Queued;

@@ -1,11 +1,13 @@
 //! What an owner does with work that is brought back.
 
 use super::*;
-use crate::engine::replay::{self, Repair};
+use crate::engine::record::ExecutionStatus;
+use crate::engine::replay::{self, ChildAgain, Repair};
+use crate::engine::signal::{Signal, Told};
 
 /// The mail that brings back what the last dead letter is about.
 fn resumed(world: &World, version: &str) -> JournalRecord {
-    let repair = Repair { version: Some(version.into()), has_other_outputs: false };
+    let repair = Repair { version: Some(version.into()), ..Repair::default() };
     replay::resume(world.letters.last().unwrap().clone(), &repair, 1, world.now_ms)
 }
 
@@ -105,4 +107,87 @@ pub(super) fn a_record_that_is_understood_now_runs_every_workflow_that_matches_i
 #[test]
 pub(super) fn a_record_that_is_not_understood_is_a_dead_letter_again() {
     check_redrive(None, &["dead letter decode permanent: no JSON"]);
+}
+
+/// A parent whose sub-workflow has failed, and so has it; both come back together. Returns the call that failed, and what is mailed for the parent
+/// and for the sub-workflow.
+fn family() -> (World, Call, JournalRecord, JournalRecord) {
+    let mut world = World::new("/");
+    let Definition { workflow, plan } = definition("/");
+    let workflow = Arc::new(Workflow { id: WorkflowId::new("child").unwrap(), ..(*workflow).clone() });
+    world.child = Some(Definition { workflow, plan });
+    world.definition = Some(told::waits("w", told::child_call()));
+    world.begins();
+    let call = world.call_after(3_000).unwrap();
+    world.answer(&call, 404);
+    world.go();
+    let [child, parent] = &world.letters[..] else { panic!("both have failed") };
+    let execution = child.execution.as_ref().unwrap().id;
+    let children = vec![ChildAgain { step: "wait".into(), execution, timeout: None }];
+    let repair = Repair { children, ..Repair::default() };
+    let of_parent = replay::resume(parent.clone(), &repair, 1, world.now_ms);
+    let of_child = replay::resume(child.clone(), &Repair::default(), 1, world.now_ms);
+    world.said.clear();
+    (world, call, of_parent, of_child)
+}
+
+#[test]
+pub(super) fn a_sub_workflow_that_comes_back_with_its_parent_goes_on_where_it_failed() {
+    let (mut world, call, of_parent, of_child) = family();
+    world.append(of_parent);
+    world.append(of_child);
+    // What is known of both outlives their owner, before and after they are taken up.
+    world.assign();
+    world.go();
+    world.says(&["running", "running"]);
+    world.assign();
+    let again = world.call_after(3_000).unwrap();
+    assert_eq!((again.execution, &again.idempotency_key), (call.execution, &call.idempotency_key));
+    world.said.clear();
+    world.answer(&again, 200);
+    world.go();
+    let of_both =
+        ["charge completed after 1", "completed", "wait completed after 1", "after completed after 1", "completed"];
+    world.says(&of_both);
+    world.assign();
+    assert_eq!((world.owner.live(), world.call_after(5_000).is_none()), (0, true));
+}
+
+#[test]
+pub(super) fn a_sub_workflow_that_ends_before_its_parent_begins_again_is_heard() {
+    for is_restored in [false, true] {
+        let (mut world, call, of_parent, _) = family();
+        let told = Told::Child {
+            execution: call.execution,
+            status: ExecutionStatus::Completed,
+            output: Value::Int(1),
+            failure: None,
+        };
+        let content = Content::Signal(Arc::new(Signal { step: "wait".into(), told }));
+        let execution = of_parent.execution;
+        world.append(of_parent);
+        world.append(JournalRecord { execution, run: 1, entry: Entry::Mail(Mail::Signal), content });
+        if is_restored {
+            world.assign();
+        }
+        world.go();
+        world.says(&["wait completed after 1", "after completed after 1", "completed"]);
+        world.assign();
+        assert_eq!(world.owner.live(), 0);
+    }
+}
+
+#[test]
+pub(super) fn a_parent_that_came_back_and_is_cancelled_cancels_its_sub_workflow() {
+    let (mut world, _, of_parent, of_child) = family();
+    let execution = of_parent.execution;
+    world.append(of_parent);
+    world.append(of_child);
+    world.go();
+    world.said.clear();
+    world.append(JournalRecord { execution, run: 2, entry: Entry::Mail(Mail::Cancel), content: Content::None });
+    world.go();
+    let cancelled = "dead letter cancelled permanent: it was cancelled";
+    world.says(&[cancelled, "cancelled", cancelled, "cancelled"]);
+    assert_eq!(world.owner.live(), 0);
 }

@@ -11,7 +11,7 @@ fn world(wait: Wait) -> World {
     world
 }
 
-fn waits(id: &str, wait: Wait) -> Definition {
+pub(super) fn waits(id: &str, wait: Wait) -> Definition {
     waits_or(id, wait, OnError::Fail)
 }
 
@@ -143,7 +143,7 @@ pub(super) fn a_delay_ends_at_a_point_in_time() {
     assert!(said[2].starts_with("dead letter step permanent: `until` is no point in time"), "{said:?}");
 }
 
-fn child_call() -> Wait {
+pub(super) fn child_call() -> Wait {
     let (workflow, input) = (WorkflowId::new("child").unwrap(), Some(literal("in")));
     Wait::Workflow(ChildCall { workflow, version: None, input, timeout: None })
 }

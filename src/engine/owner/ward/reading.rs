@@ -96,11 +96,12 @@ impl Ward {
         let Some(slot) = self.log.slot(execution) else { return false };
         let Some(live) = self.log.live_mut(execution) else { return false };
         let (stands, oldest) = ((live.run(), live.place, slot), live.oldest_offset());
+        let is_brought_back = live.is_brought_back();
         let Some((held, mail)) = take_contents(live) else { return false };
         let Some(away) = self.memory.remove_away(slot) else { return false };
         match held {
             Content::Checkpoint(checkpoint) => {
-                let mut task = Task::back(stands, checkpoint, away, oldest);
+                let mut task = Task::back((stands, is_brought_back), checkpoint, away, oldest);
                 mail.into_iter().for_each(|(mail, content)| task.take_mail(mail, content));
                 self.memory.insert(execution, task);
             }
