@@ -14,6 +14,7 @@
 //! still end otherwise.
 
 mod answers;
+mod lacking;
 mod memory;
 mod messages;
 mod opening;
@@ -41,9 +42,11 @@ use super::plan::{Action, Plan, Wait};
 use super::position::Position;
 use super::workflow::WorkflowId;
 
+use lacking::LOOK_AGAIN_MS;
 use task::{Stage, Task};
 use ward::Ward;
 
+pub use lacking::UNKNOWN_DEFINITION_MS;
 pub use messages::{
     Around, Call, CallId, Commit, Consequence, DecodeEvent, Definition, Emitted, FindDefinition, NextMatch, Replaced,
     Tried,
@@ -81,12 +84,6 @@ impl Terms {
         }
     }
 }
-
-/// How long an execution waits for the definition of its version before it fails, in milliseconds: an instance reads all of them within
-/// seconds, if it can read them at all.
-pub const UNKNOWN_DEFINITION_MS: i64 = 600_000;
-/// How often a definition that is not there is looked for, in milliseconds.
-const LOOK_AGAIN_MS: i64 = 1_000;
 
 /// What an execution came to that was looked at.
 enum Looked {
@@ -257,7 +254,8 @@ impl Owner {
             let (includes, slot) = (ward.includes(execution), ward.log.slot(execution));
             let again = ward.redrives.get_mut(&execution)?;
             if !again.is_ready(around) {
-                let timer = slot.map(|slot| (around.now_ms + LOOK_AGAIN_MS, execution.journal_partition, slot));
+                let again_ms = around.now_ms + LOOK_AGAIN_MS;
+                let timer = slot.map(|slot| (again_ms, execution.journal_partition, slot));
                 timer.into_iter().for_each(|timer| self.timers.insert(timer));
                 return None;
             }
@@ -328,7 +326,8 @@ impl Owner {
             };
         }
         if !task.begins() && task.open(execution, &definition, around, &self.identity) {
-            self.timers.insert(timer(around.now_ms + LOOK_AGAIN_MS, execution, task));
+            let again_ms = task.look_again_ms(around.now_ms, ward.look_again_ms());
+            again_ms.into_iter().for_each(|due_ms| self.timers.insert(timer(due_ms, execution, task)));
         }
         for (index, stage) in task.due(&definition.plan, around.now_ms) {
             match stage {
@@ -363,21 +362,6 @@ impl Owner {
             Ok(next) => Looked::GoesOn(Box::new(Subject::Execution(Box::new(next)))),
             Err(unknown) => self.unrunnable(execution, task, &unknown.to_string(), around),
         }
-    }
-
-    /// An execution lacks what it goes on with: that is waited for, unless it is to end anyway.
-    fn lacks(&mut self, execution: ExecutionId, task: &mut Task, around: &Around<'_>) -> Looked {
-        if task.is_stopped() {
-            return self.unrunnable(execution, task, "", around);
-        }
-        self.timers.insert(timer(around.now_ms + LOOK_AGAIN_MS, execution, task));
-        Looked::Waits(Some(WaitReason::Definition))
-    }
-
-    /// An execution that cannot go on here, nor anywhere else, or that somebody or something ends.
-    fn unrunnable(&self, execution: ExecutionId, task: &mut Task, message: &str, around: &Around<'_>) -> Looked {
-        let (id, checkpoint, why) = ((execution, task.run), task.checkpoint.clone(), (task.take_news(), message));
-        Looked::GoesOn(Box::new(Subject::stranded(id, checkpoint, why, around.decode, around.now_ms)))
     }
 
     /// The connectors that calls wait for which may start now.

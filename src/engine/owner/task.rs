@@ -57,6 +57,8 @@ pub(super) struct Task {
     /// What was written is its end.
     has_ended: bool,
     unknown_since_ms: Option<i64>,
+    /// When it was last asked to be looked at because it lacks something.
+    pub looks_again_ms: Option<i64>,
     /// From when its time-out counts, milliseconds since the Unix epoch: from its start, or from when this owner took it up. How long it was
     /// parked before, nobody knows.
     counts_from_ms: i64,
@@ -124,6 +126,7 @@ impl Task {
             is_unsettled,
             has_ended,
             unknown_since_ms,
+            looks_again_ms: None,
             counts_from_ms,
             parked_ms: 0,
             parked_since_ms: None,

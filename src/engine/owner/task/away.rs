@@ -20,7 +20,7 @@ pub(in super::super) struct Away {
     counts_from_ms: i64,
     /// What few have.
     more: Option<Box<More>>,
-    /// How long after that moment it was parked, if it is.
+    /// How long after that moment it was parked, if it is; or was found to lack its version, if it is counted as lacking something, and lacks that.
     parked_after_ms: u32,
     /// Which of the first steps that wait do so for their connectors, a bit each. Of a step that has none, it is seen again.
     queued: u8,
@@ -48,6 +48,8 @@ enum AwayTurn {
     Queues,
     /// It runs, or stands in no line.
     Runs,
+    /// It runs, and could not be asked.
+    Unplaced,
 }
 
 /// Whether its state is to be appended again.
@@ -104,7 +106,6 @@ impl Task {
     pub(in super::super) fn can_go_away(&self) -> bool {
         self.is_settled()
             && self.to_come == 0
-            && self.unknown_since_ms.is_none()
             && !self.has_changed()
             && (self.begins || self.signals.is_empty())
             && !(self.begins && self.turn == Turn::Unknown)
@@ -121,20 +122,23 @@ impl Task {
         let queued =
             (0..u8::BITS).filter(|number| is_queued(*number as usize)).fold(0, |bits, number| bits | 1 << number);
         let counts_from_ms = self.counts_from_ms.saturating_add(self.parked_ms);
-        let parked_after = |since_ms: i64| (since_ms - counts_from_ms).clamp(0, i64::from(NOT_PARKED - 1)) as u32;
+        let after = |since_ms: i64| (since_ms - counts_from_ms).clamp(0, i64::from(NOT_PARKED - 1)) as u32;
+        let lacks = self.counted_as == Some(WaitReason::Definition);
+        let since_ms = if lacks { self.unknown_since_ms } else { self.parked_since_ms };
         let stand = match &self.turn {
             Turn::Queues(stand) | Turn::Runs(stand) => Some(stand.clone()),
             Turn::Unknown | Turn::Unplaced | Turn::Free => None,
         };
         let away = Away {
             counts_from_ms,
-            parked_after_ms: self.parked_since_ms.map_or(NOT_PARKED, parked_after),
+            parked_after_ms: since_ms.map_or(NOT_PARKED, after),
             queued,
             turn: match &self.turn {
                 Turn::Unknown if self.is_unseen => AwayTurn::Unseen,
                 Turn::Unknown => AwayTurn::Unasked,
                 Turn::Queues(_) => AwayTurn::Queues,
-                Turn::Unplaced | Turn::Free | Turn::Runs(_) => AwayTurn::Runs,
+                Turn::Unplaced => AwayTurn::Unplaced,
+                Turn::Free | Turn::Runs(_) => AwayTurn::Runs,
             },
             more: (stand.is_some() || self.back.is_some()).then(|| Box::new(More { back: self.back, stand })),
             counted_as: self.counted_as,
@@ -156,8 +160,10 @@ impl Task {
                 *stage = Stage::Queued;
             }
         }
-        let is_parked = away.parked_after_ms != NOT_PARKED;
-        task.parked_since_ms = is_parked.then(|| away.counts_from_ms + i64::from(away.parked_after_ms));
+        let is_set = away.parked_after_ms != NOT_PARKED;
+        let since_ms = is_set.then(|| away.counts_from_ms + i64::from(away.parked_after_ms));
+        let lacks = away.counted_as == Some(WaitReason::Definition);
+        (task.unknown_since_ms, task.parked_since_ms) = if lacks { (since_ms, None) } else { (None, since_ms) };
         let (back, stand) = away.more.map_or((None, None), |more| (more.back, more.stand));
         task.back = back;
         task.is_unseen = away.turn == AwayTurn::Unseen;
@@ -168,6 +174,7 @@ impl Task {
             (AwayTurn::Queues, Some(stand)) => Turn::Queues(stand),
             (AwayTurn::Runs, Some(stand)) => Turn::Runs(stand),
             (AwayTurn::Runs, None) => Turn::Free,
+            (AwayTurn::Unplaced, _) => Turn::Unplaced,
             (AwayTurn::Unseen | AwayTurn::Unasked | AwayTurn::Queues, _) => Turn::Unknown,
         };
         task

@@ -358,3 +358,49 @@ fn what_has_ended_behind_one_that_waits_takes_room_as_well() {
     assert_eq!(world.owner.live(), 1);
     assert_eq!(room - world.owner.room(), 500 * 100);
 }
+
+#[test]
+fn what_lacks_its_version_is_not_kept_in_memory_and_looked_for_the_more_rarely_the_more_lack_it() {
+    let mut world = world(400_000);
+    world.missing = Some("1");
+    world.is_on_its_way = true;
+    world.is_fetching = true;
+    for offset in 0..5_000 {
+        world.start_for(offset);
+    }
+    world.go();
+    assert!(world.owner.weight() <= 400_000, "{} bytes", world.owner.weight());
+    // A new owner does not keep them either.
+    world.assign();
+    world.go();
+    assert!(world.owner.weight() <= 400_000, "{} bytes", world.owner.weight());
+    let (before, ten_s) = (world.fetched, 10_000);
+    for _ in 0..ten_s / 100 {
+        world.now_ms += 100;
+        world.go();
+    }
+    let looked = world.fetched - before;
+    assert!((5_000..15_000).contains(&looked), "{looked} were read again in {ten_s} ms");
+    // Once it is there, all of them go on.
+    world.missing = None;
+    for _ in 0..100 {
+        world.now_ms += 100;
+        world.go();
+    }
+    assert_eq!(world.owner.waiting().of(WaitReason::Definition), 0);
+}
+
+#[test]
+fn what_lacks_its_version_for_long_fails_though_it_is_not_in_memory() {
+    let mut world = world(0);
+    world.missing = Some("1");
+    world.start();
+    world.go();
+    world.said.clear();
+    for _ in 0..620 {
+        world.now_ms += 1_000;
+        world.go();
+    }
+    world.says(&["dead letter match config: version 1 of w is not installed; apply it again", "failed"]);
+    assert_eq!(world.owner.live(), 0);
+}
