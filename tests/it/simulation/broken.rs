@@ -61,4 +61,10 @@ pub enum Broken {
     OnceTooFew,
     /// Attempts count that asked whether their connector works again.
     ProbesCount,
+    /// What is cancelled while its owner cannot go on with it is not.
+    CancelIsForgotten,
+    /// A child that has not ended in time is not cancelled.
+    ChildIsLeft,
+    /// A call that is about to start is not told that its execution has ended.
+    CallsForTheEnded,
 }

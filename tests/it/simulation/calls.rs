@@ -36,6 +36,8 @@ pub struct Calls {
     instance: Rc<Instance>,
     broken: Broken,
     under_way: Vec<UnderWay>,
+    /// Calls that may start and have not, of a lane that takes its time; and when they will.
+    late: Vec<(i64, Call, Permit, Option<Tenure>)>,
     /// Connectors that keep calls waiting, and until when.
     parked_ms: BTreeMap<Arc<str>, i64>,
 }
@@ -43,16 +45,37 @@ pub struct Calls {
 impl Calls {
     /// Calls of a lane that starts.
     pub fn new(lane: LaneId, instance: Rc<Instance>, broken: Broken) -> Calls {
-        Calls { lane, instance, broken, under_way: Vec::new(), parked_ms: BTreeMap::new() }
+        Calls { lane, instance, broken, under_way: Vec::new(), late: Vec::new(), parked_ms: BTreeMap::new() }
     }
 
     /// Whether any is under way.
     pub fn is_empty(&self) -> bool {
-        self.under_way.is_empty()
+        self.under_way.is_empty() && self.late.is_empty()
+    }
+
+    /// Breaks calls off whose executions have ended.
+    pub fn abort_ended(&mut self, gone: &[CallId], shared: &Shared, now_ms: i64) {
+        self.break_off(gone, shared, now_ms);
+        if self.broken != Broken::CallsForTheEnded {
+            self.call_off(gone, now_ms);
+        }
     }
 
     /// Breaks calls off.
     pub fn abort(&mut self, gone: &[CallId], shared: &Shared, now_ms: i64) {
+        self.break_off(gone, shared, now_ms);
+        self.call_off(gone, now_ms);
+    }
+
+    /// Calls that have not started do not start.
+    fn call_off(&mut self, gone: &[CallId], now_ms: i64) {
+        for (_, call, permit, _) in self.late.extract_if(.., |(_, call, ..)| gone.contains(&call.id)) {
+            self.instance.finish(&call.connector, permit, (CallOutcome::Ignored, None), now_ms);
+        }
+    }
+
+    /// Breaks calls off that have started.
+    fn break_off(&mut self, gone: &[CallId], shared: &Shared, now_ms: i64) {
         for UnderWay { number, connector, permit, .. } in self.under_way.extract_if(.., |call| gone.contains(&call.id))
         {
             shared.target.broken_off(number);
@@ -64,7 +87,8 @@ impl Calls {
 
     /// The lane has ended, and its instance lives on.
     pub fn leave(&mut self, shared: &Shared, now_ms: i64) {
-        let left: Vec<CallId> = self.under_way.iter().map(|call| call.id).collect();
+        let late = self.late.iter().map(|(_, call, ..)| call.id);
+        let left: Vec<CallId> = self.under_way.iter().map(|call| call.id).chain(late).collect();
         self.abort(&left, shared, now_ms);
         self.instance.leave(self.lane);
     }
@@ -100,6 +124,10 @@ impl Calls {
         random: &mut Random,
         (now_ms, tenure): (i64, &dyn Fn(u16) -> Option<Tenure>),
     ) {
+        let due: Vec<_> = self.late.extract_if(.., |(starts_ms, ..)| *starts_ms <= now_ms).collect();
+        for (_, call, permit, tenure) in due {
+            self.started(call, permit, (shared, log), random, (now_ms, tenure));
+        }
         if self.instance.is_woken(self.lane) {
             self.parked_ms.values_mut().for_each(|until_ms| *until_ms = i64::MIN);
         }
@@ -120,10 +148,16 @@ impl Calls {
                         break;
                     }
                 };
-                match around(shared, (now_ms, now_ms), |around| owner.start_call(&connector, around)) {
+                match around(shared, Some(self.instance.number), (now_ms, now_ms), |around| {
+                    owner.start_call(&connector, around)
+                }) {
                     Some(call) => {
                         let tenure = tenure(call.execution.journal_partition);
-                        self.started(call, permit, (shared, log), random, (now_ms, tenure));
+                        if self.broken == Broken::CallsForTheEnded {
+                            self.late.push((now_ms + random.below(CALL_MS) as i64, call, permit, tenure));
+                        } else {
+                            self.started(call, permit, (shared, log), random, (now_ms, tenure));
+                        }
                     }
                     None => {
                         self.instance.finish(&connector, permit, (CallOutcome::Ignored, None), now_ms);
@@ -143,6 +177,11 @@ impl Calls {
         random: &mut Random,
         (now_ms, tenure): (i64, Option<Tenure>),
     ) {
+        let run = log.stands.get(&call.execution).map_or(0, |record| record.run);
+        if let (Some(trouble), Some((lane, life, _))) = (&shared.trouble, &tenure) {
+            let wrong = trouble.called(call.execution, run, (lane, *life));
+            shared.target.violations.borrow_mut().extend(wrong);
+        }
         let placed = Placed { instance: self.instance.number, tenure };
         let number = shared.target.called(&call, placed, log, now_ms);
         // Nobody can make a permit of another generation, but two calls can trade theirs.

@@ -18,18 +18,21 @@ use tidegate::engine::machine::Machine;
 use tidegate::engine::owner::Definition;
 use tidegate::engine::plan::Plan;
 use tidegate::engine::position::Position;
-use tidegate::engine::record::Output;
+use tidegate::engine::record::{Output, Reason};
 use tidegate::engine::registry::Registry;
 use tidegate::engine::trigger::{Trigger, TypePattern};
 use tidegate::engine::value::Value;
 use tidegate::engine::workflow::{ContentHash, Status, Workflow, WorkflowId};
 
 use super::broken::Broken;
+use super::canceller::Canceller;
 use super::faults;
+use super::kin;
 use super::log::{CommittedOffset, FakeLog, Line, Wrote};
 use super::outages::{self, Outages};
-use super::plans::{ORDERED, ordered, plan_of, plans};
+use super::plans::{self, ORDERED, ordered, plan_of, plans};
 use super::replay::{self, Operator};
+use super::trouble::Trouble;
 use super::waiting::{self, LEASES_MS, Target};
 
 /// What all lanes of a cluster share, and what the checker knows.
@@ -48,6 +51,8 @@ pub struct Shared {
     pub waiting_bytes: usize,
     /// How long calls may start after a commit.
     pub lease_ms: i64,
+    /// What befalls executions, in some seeds.
+    pub trouble: Option<Trouble>,
     broken: Broken,
     topic: Arc<Topic>,
     journal: Arc<Topic>,
@@ -82,6 +87,8 @@ pub struct Verdict {
     pub read_again: u32,
     /// Dead letters that were brought back for certain.
     pub brought_back: u32,
+    /// What befell executions, how often.
+    pub trouble: BTreeMap<&'static str, u32>,
 }
 
 /// The id of the source topic.
@@ -107,7 +114,9 @@ const STEPS_IN_PEACE: u32 = 20_000;
 /// Runs one cluster.
 pub fn run(seed: u64, broken: Broken) -> Verdict {
     let mut random = Random::new(seed);
-    let shared = Shared::new(&mut random, broken);
+    let (trouble, drawn) = Trouble::of(seed).unzip();
+    let mut canceller = drawn.map(Canceller::new);
+    let shared = Shared::new(&mut random, broken, trouble);
     let expected = shared.expected();
     let journal = (0..JOURNAL).map(|it| JOURNAL_BASE + i32::from(it));
     let mut log = FakeLog::new((0..PARTITIONS).chain(journal).collect());
@@ -140,6 +149,9 @@ pub fn run(seed: u64, broken: Broken) -> Verdict {
             let at = random.below(operators.len());
             operators[at].step(&shared, &mut log, &mut random, now_ms);
         }
+        if let (Some(canceller), Some(trouble)) = (&mut canceller, &shared.trouble) {
+            canceller.step(trouble, &mut log, (calm, faults), now_ms);
+        }
         if random.below(30) == 0
             && let Some((id, epoch)) = shared.late.borrow_mut().pop()
         {
@@ -158,16 +170,17 @@ pub fn run(seed: u64, broken: Broken) -> Verdict {
     if violations.is_empty() {
         violations.extend(faults::leaks(&mut lanes, &shared, &log, &mut random, now_ms));
         violations.extend(shared.differences(&log, &expected));
+        violations.extend(shared.trouble.iter().flat_map(|_| kin::violations(&log)));
     }
     let mut restarts = BTreeMap::new();
     for (reason, count) in lanes.iter().flat_map(|it| &it.restarts) {
         *restarts.entry(*reason).or_default() += count;
     }
-    let calls = *shared.target.calls.borrow();
     let brought_back = operators.iter().map(|it| it.brought_back).sum();
-    let read_again = *shared.target.read_again.borrow();
+    let (calls, read_again) = (*shared.target.calls.borrow(), *shared.target.read_again.borrow());
     let parked = shared.target.parked.take();
-    Verdict { violations, restarts, parked, faults, calls, read_again, brought_back }
+    let trouble = shared.trouble.map(|trouble| trouble.counts.take()).unwrap_or_default();
+    Verdict { violations, restarts, parked, faults, calls, read_again, brought_back, trouble }
 }
 
 impl Shared {
@@ -176,14 +189,17 @@ impl Shared {
         fan_out::next_match(&self.identity, &self.registry, &self.compile(), (event, after), now_ms)
     }
 
-    fn new(random: &mut Random, broken: Broken) -> Shared {
+    fn new(random: &mut Random, broken: Broken, trouble: Option<Trouble>) -> Shared {
         let topic = Arc::new(Topic { name: "events".into(), id: TOPIC_ID });
         let mut registry = Registry::new();
-        for (number, event) in
-            ["*", "a.*", "a.x", "b.**", "*", "a.**", "b.**", "a.y", "a.x", "a.x", "a.y"].iter().enumerate()
-        {
-            let name =
-                ["flow", "flow", "flow", "flow", "refused", "flow", "waits", "again", "gone", "order", "calls"][number];
+        let events = ["*", "a.*", "a.x", "b.**", "*", "a.**", "b.**", "a.y", "a.x", "a.x", "a.y", "a.x", "c"];
+        let names = [
+            "flow", "flow", "flow", "flow", "refused", "flow", "waits", "again", "gone", "order", "calls", "brief",
+            "patient",
+        ];
+        let in_time = trouble.iter().flat_map(|trouble| plans::in_time(trouble.timeout));
+        let count = if trouble.is_some() { names.len() } else { names.len() - plans::IN_TIME.len() };
+        for (number, (name, event)) in names.into_iter().zip(events).enumerate().take(count) {
             let id = WorkflowId::new(&format!("{name}-{number}")).unwrap();
             let workflow = Workflow {
                 id,
@@ -217,10 +233,11 @@ impl Shared {
             // Nothing, a few executions, and all of them.
             waiting_bytes: [0, 10_000, usize::MAX][random.below(3)],
             lease_ms: LEASES_MS[random.below(2)],
+            plans: plans().into_iter().chain(in_time).collect(),
+            trouble,
             topic,
             journal: Arc::new(Topic { name: "journal".into(), id: TOPIC_ID }),
             events,
-            plans: plans(),
         }
     }
 
@@ -333,7 +350,9 @@ impl Shared {
         for line in expected.first.values().flat_map(|(lines, _)| lines).chain(&expected.later) {
             *counts.entry(line).or_default() -= 1;
         }
-        let wrong = counts.into_iter().filter(|(_, count)| *count != 0);
+        let uncertain = self.trouble.as_ref().map(|trouble| kin::uncertain(log, &trouble.alone.borrow()));
+        let is_known = |line: &Line| uncertain.as_ref().is_none_or(|uncertain| !kin::is_of(line, uncertain));
+        let wrong = counts.into_iter().filter(|(line, count)| *count != 0 && is_known(line));
         wrong.map(|(line, count)| format!("{line:?}: {count:+} against what had to be written")).collect()
     }
 
@@ -358,12 +377,18 @@ pub fn wrote_of(subject: &Subject, left: &Left) -> Vec<Wrote> {
         Output::Produced(produced) => {
             let origin = &produced.event.record.origin;
             let (place, run) = (format!("{}@{}", origin.partition, origin.offset), subject.run());
-            line(&produced.record.topic, format!("{place} {:?} {run:?}", subject.workflow().map(|it| &it.id)))
+            let (workflow, execution) = (subject.workflow().map(|it| &it.id), waiting::execution_of(subject));
+            line(&produced.record.topic, format!("{place} {workflow:?} {run:?} {}", execution.unwrap()))
         }
         Output::Journal(record) => Wrote::Journal((**record).clone()),
     };
     let letter = |output: &Output| match output {
-        Output::DeadLetter(letter) => Some(line("dead-letters", format!("{} {}", letter.id, letter.returns))),
+        Output::DeadLetter(letter) => {
+            let is_cancelled = letter.reason == Reason::Cancelled;
+            let why = if is_cancelled { "cancelled" } else { "failed" };
+            let of = letter.execution.as_ref().map(|it| format!(" {} {} {why}", it.id, it.run)).unwrap_or_default();
+            Some(line("dead-letters", format!("{} {}{of}", letter.id, letter.returns)))
+        }
         _ => None,
     };
     left.outputs.iter().flat_map(|(_, output)| [Some(of(output)), letter(output)].into_iter().flatten()).collect()

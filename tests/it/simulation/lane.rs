@@ -18,6 +18,7 @@ use super::cluster::{Shared, TOPIC_ID};
 use super::committing::group_of;
 use super::gates::Instance;
 use super::log::{CommittedOffset, FakeLog, Rebalance, Wrote};
+use super::trouble::{self, Seer};
 use super::waiting;
 
 /// How far the front of the queue is.
@@ -139,7 +140,7 @@ impl Lane {
                 0 => self.poll(shared, log, random, now_ms),
                 1 | 2 => self.fill(shared, random, now_ms),
                 3 => self.seal(),
-                4 => self.read_journal(log, random, now_ms).and_then(|()| self.read_again(shared, log, random)),
+                4 => self.read_journal(shared, log, random, now_ms).and_then(|()| self.read_again(shared, log, random)),
                 5 | 6 => self.tend(shared, log, random, now_ms),
                 _ => self.advance(shared, log, random, now_ms),
             },
@@ -363,19 +364,30 @@ impl Lane {
     /// Goes on with what waits.
     fn tend(&mut self, shared: &Shared, log: &FakeLog, random: &mut Random, now_ms: i64) -> Result<(), RestartReason> {
         let (name, life, broken) = (self.name.clone(), self.life, self.broken);
+        let instance = Some(self.instance.number);
         let running = self.running();
         running.calls.finish(&mut running.owner, shared, random, now_ms);
         let fires_ms = if broken == Broken::NoBackoff { now_ms + 1_000 } else { now_ms };
         for _ in 0..1 + random.below(4) {
-            let Some(emitted) = waiting::around(shared, (fires_ms, now_ms), |around| running.owner.poll(around)) else {
+            let Some(emitted) =
+                waiting::around(shared, instance, (fires_ms, now_ms), |around| running.owner.poll(around))
+            else {
                 break;
             };
-            let Emitted { partition, assignment, position, subject, left, sequence } = emitted;
+            let Emitted { partition, assignment, position, subject, mut left, sequence } = emitted;
+            if let Some(trouble) = &shared.trouble {
+                let read_to = running.fetch[&shared.key(&partition)];
+                let wrong = trouble.emitted(&subject, &left, log, &Seer { lane: (&name, life), read_to, now_ms });
+                shared.target.violations.borrow_mut().extend(wrong);
+            }
+            if broken == Broken::ChildIsLeft {
+                trouble::leave_child(&mut left);
+            }
             let group = group_of(&subject, &left, sequence);
             running.filling.push(&partition, assignment, position, Some(group));
         }
         let aborted = running.owner.take_aborted();
-        running.calls.abort(&aborted, shared, now_ms);
+        running.calls.abort_ended(&aborted, shared, now_ms);
         for (partition, assignment, position) in running.owner.renewals(now_ms) {
             running.filling.push(&partition, assignment, position, None);
         }

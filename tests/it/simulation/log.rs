@@ -6,6 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use tidegate::engine::ids::{DeadLetterId, ExecutionId};
+use tidegate::engine::journal::{Entry, Mail};
 use tidegate::engine::record::{DeadLetter, JournalRecord};
 
 /// What a transaction writes: one line per record, and the execution it belongs to.
@@ -34,7 +35,23 @@ struct Slot {
     /// None is the marker of an end.
     record: Option<JournalRecord>,
     transaction: u64,
+    /// Who wrote it.
+    by: String,
     fate: Fate,
+    /// Rises with every transaction that comes to an end.
+    order: u64,
+}
+
+/// A committed record of the journal.
+pub struct Decided<'a> {
+    /// Where it lies.
+    pub offset: i64,
+    /// The same for all that was committed at once, and greater for what was committed later.
+    pub order: u64,
+    /// Whose transaction it was.
+    pub id: &'a str,
+    /// What it says.
+    pub record: &'a JournalRecord,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -113,7 +130,9 @@ pub struct FakeLog {
     partitions: Vec<i32>,
     journal: BTreeMap<u16, Vec<Slot>>,
     transactions_ever: u64,
-    /// The last committed record of the journal of every execution that has one.
+    decided_ever: u64,
+    /// The last committed record of the journal of every execution that has one, without what it was told: that it is cancelled, or that a
+    /// step may go on.
     pub stands: HashMap<ExecutionId, JournalRecord>,
     producers: HashMap<String, Producer>,
     members: BTreeMap<String, Member>,
@@ -141,6 +160,7 @@ impl FakeLog {
             partitions,
             journal: BTreeMap::new(),
             transactions_ever: 0,
+            decided_ever: 0,
             stands: HashMap::new(),
             producers: HashMap::new(),
             members: BTreeMap::new(),
@@ -165,15 +185,19 @@ impl FakeLog {
     /// A transaction has come to an end: so has what it wrote to the journal.
     fn decide(&mut self, transaction: Option<&Transaction>, fate: Fate) {
         if let Some(Transaction { id, journal, .. }) = transaction {
+            self.decided_ever += 1;
+            let order = self.decided_ever;
             for partition in journal {
                 let slots = self.journal.entry(*partition).or_default();
                 for slot in slots.iter_mut().filter(|slot| slot.transaction == *id) {
-                    slot.fate = fate;
-                    if let Some(record) = slot.record.as_ref().filter(|_| fate == Fate::Committed) {
+                    (slot.fate, slot.order) = (fate, order);
+                    let is_told = |it: &&JournalRecord| matches!(it.entry, Entry::Mail(Mail::Cancel | Mail::Signal));
+                    let record = slot.record.as_ref().filter(|_| fate == Fate::Committed);
+                    if let Some(record) = record.filter(|it| !is_told(it)) {
                         self.stands.insert(record.execution, record.clone());
                     }
                 }
-                slots.push(Slot { record: None, transaction: *id, fate });
+                slots.push(Slot { record: None, transaction: *id, by: String::new(), fate, order });
             }
         }
     }
@@ -208,6 +232,15 @@ impl FakeLog {
         slot.record.as_ref().filter(|_| slot.fate == Fate::Committed)
     }
 
+    /// All committed records of a partition of the journal, in order.
+    pub fn decided(&self, partition: u16) -> impl Iterator<Item = Decided<'_>> {
+        let slots = self.journal.get(&partition).map_or(&[][..], |slots| slots);
+        slots.iter().enumerate().filter(|(_, slot)| slot.fate == Fate::Committed).filter_map(|(offset, slot)| {
+            let (offset, order, id) = (offset as i64, slot.order, &*slot.by);
+            Some(Decided { offset, order, id, record: slot.record.as_ref()? })
+        })
+    }
+
     /// Writes lines into the open transaction, and opens one if there is none.
     pub fn write(&mut self, id: &str, epoch: u32, wrote: &[Wrote], now_ms: i64) -> Result<(), LogError> {
         if wrote.iter().any(|it| matches!(it, Wrote::Line(line) if line.topic == "refuses")) {
@@ -219,14 +252,13 @@ impl FakeLog {
         for wrote in wrote {
             match wrote {
                 Wrote::Line(line) => transaction.lines.push(line.clone()),
-                Wrote::Letter(id, letter) => transaction.letters.push((*id, letter.clone())),
+                Wrote::Letter(letter_id, letter) => transaction.letters.push((*letter_id, letter.clone())),
                 Wrote::Journal(record) => {
                     let partition = record.execution.journal_partition;
                     transaction.journal.insert(partition);
-                    slots.push((
-                        partition,
-                        Slot { record: Some(record.clone()), transaction: number, fate: Fate::Open },
-                    ));
+                    let (record, by) = (Some(record.clone()), id.to_owned());
+                    let slot = Slot { record, transaction: number, by, fate: Fate::Open, order: 0 };
+                    slots.push((partition, slot));
                 }
             }
         }

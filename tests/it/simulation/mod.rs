@@ -5,17 +5,20 @@
 mod attempts;
 mod broken;
 mod calls;
+mod canceller;
 mod cluster;
 mod committing;
 mod connector;
 mod faults;
 mod gates;
+mod kin;
 mod lane;
 mod log;
 mod outages;
 mod plans;
 mod reading;
 mod replay;
+mod trouble;
 mod waiting;
 
 use std::collections::BTreeMap;
@@ -37,7 +40,7 @@ fn seeds() -> Range<u64> {
 #[test]
 fn every_execution_is_recorded_once_whatever_happens() {
     let (mut faults, mut calls, mut read_again, mut brought_back) = (0, 0, 0, 0);
-    let (mut restarts, mut parked) = (BTreeMap::new(), BTreeMap::new());
+    let (mut restarts, mut parked, mut trouble) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
     for seed in seeds() {
         let verdict = run(seed, Broken::Nothing);
         assert!(
@@ -55,9 +58,12 @@ fn every_execution_is_recorded_once_whatever_happens() {
         for (barrier, count) in verdict.parked {
             *parked.entry(barrier).or_insert(0) += count;
         }
+        for (what, count) in verdict.trouble {
+            *trouble.entry(what).or_insert(0) += count;
+        }
     }
     println!(
-        "{faults} kills and stalls; {calls} calls; {read_again} records read again; {brought_back} dead letters brought back; restarts {restarts:?}; parked {parked:?}"
+        "{faults} kills and stalls; {calls} calls; {read_again} records read again; {brought_back} dead letters brought back; restarts {restarts:?}; parked {parked:?}; {trouble:?}"
     );
     if seeds().count() as u64 >= SEEDS {
         for reason in ["fenced", "uncertain", "assignment_lost", "revoke_timeout"] {
@@ -65,6 +71,11 @@ fn every_execution_is_recorded_once_whatever_happens() {
         }
         for barrier in ["open", "half-open", "retry-after", "concurrency", "ramp"] {
             assert!(parked.contains_key(barrier), "no call had to wait for `{barrier}`: {parked:?}");
+        }
+        for what in
+            ["cancelled", "cancelled too late", "cancelled while it lacks something", "ended in time", "timed out"]
+        {
+            assert!(trouble.contains_key(what), "nothing {what}: {trouble:?}");
         }
     }
 }
@@ -228,4 +239,28 @@ fn counting_an_attempt_too_few_is_found() {
 #[test]
 fn counting_what_asks_for_its_connector_is_found() {
     check_that_it_is_found(Broken::ProbesCount);
+}
+
+/// The same, where it must be found for what it is.
+#[track_caller]
+fn check_that_it_is_found_as(broken: Broken, what: &str) {
+    let is_it = |seed: &u64| run(*seed, broken).violations.iter().any(|violation| violation.contains(what));
+    let found = (0..SEEDS).find(is_it);
+    assert!(found.is_some(), "{broken:?} was not found");
+    println!("{broken:?} is found by seed {}", found.unwrap_or_default());
+}
+
+#[test]
+fn forgetting_what_was_cancelled_while_something_was_missing_is_found() {
+    check_that_it_is_found_as(Broken::CancelIsForgotten, "was cancelled before");
+}
+
+#[test]
+fn leaving_a_child_alone_that_has_not_ended_in_time_is_found() {
+    check_that_it_is_found_as(Broken::ChildIsLeft, "nobody waits for");
+}
+
+#[test]
+fn calling_for_what_was_cancelled_is_found() {
+    check_that_it_is_found_as(Broken::CallsForTheEnded, "had ended it as cancelled");
 }

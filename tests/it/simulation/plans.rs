@@ -21,7 +21,7 @@ pub fn plan_of(plans: &BTreeMap<&'static str, Arc<Plan>>, id: &WorkflowId) -> Ar
 pub fn plans() -> BTreeMap<&'static str, Arc<Plan>> {
     BTreeMap::from([
         ("order", ordered(true)),
-        ("calls", plan(vec![("call", child("waits-6"), &[]), ("ship", produce("shipped-after").1, &[0])])),
+        ("calls", plan(vec![("call", child("waits-6", None), &[]), ("ship", produce("shipped-after").1, &[0])])),
         ("flow", plan(vec![produce("shipped")])),
         ("refused", plan(vec![produce("refuses")])),
         (
@@ -70,10 +70,20 @@ fn produce(topic: &str) -> NamedStep {
 /// A path at which some executions find nothing. Where steps wait at the same time, which of them fails first would be a matter of chance.
 pub const MAY_BE_GONE: &str = "/may-be-gone";
 
-/// Starts another workflow.
-fn child(id: &str) -> Action {
+/// Starts another workflow, which is to end in time.
+fn child(id: &str, timeout: Option<Duration>) -> Action {
     let (workflow, input) = (WorkflowId::new(id).unwrap(), None);
-    Action::Wait(Wait::Workflow(ChildCall { workflow, version: None, input, timeout: None }))
+    Action::Wait(Wait::Workflow(ChildCall { workflow, version: None, input, timeout }))
+}
+
+/// What the workflows are called that do not wait long for another one.
+pub const IN_TIME: [&str; 2] = ["brief-", "patient-"];
+
+/// What they do: one fails if the other one has not ended in time, one goes on.
+pub fn in_time(timeout: Duration) -> [(&'static str, Arc<Plan>); 2] {
+    let steps =
+        |call| vec![(call, child("waits-6", Some(timeout)), &[][..]), ("ship", produce("shipped-in-time").1, &[0])];
+    [("brief", plan(steps("call"))), ("patient", plan(steps(TRY)))]
 }
 
 /// What the workflow is called whose executions of one key run one by one, in order.

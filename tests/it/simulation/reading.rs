@@ -8,16 +8,19 @@ use super::broken::Broken;
 use super::cluster::Shared;
 use super::lane::Lane;
 use super::log::FakeLog;
+use super::trouble;
 use super::waiting;
 
 impl Lane {
     /// Reads a little of the journal.
     pub(super) fn read_journal(
         &mut self,
+        shared: &Shared,
         log: &FakeLog,
         random: &mut Random,
         now_ms: i64,
     ) -> Result<(), RestartReason> {
+        let (broken, instance) = (self.broken, self.instance.number);
         let running = self.running();
         // Fast enough that a restore ends before the lane is put out again, as it is now and then.
         for _ in 0..1 + random.below(30) {
@@ -27,6 +30,8 @@ impl Lane {
             let number = Shared::journal_number(key).expect("one of the journal");
             let (next, found) = log.read_journal(number, running.fetch[&key]);
             running.fetch.insert(key, next);
+            let trouble = (shared.trouble.as_ref(), instance);
+            let found = found.filter(|(_, record)| !trouble::is_forgotten(broken, trouble, record, log, now_ms));
             if let Some((offset, record)) = found {
                 running.owner.handle_record(waiting::record(offset, record), now_ms);
             }

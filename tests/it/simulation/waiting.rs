@@ -181,7 +181,9 @@ impl Target {
             Some(Content::Checkpoint(checkpoint)) => checkpoint.waits.iter().find(|wait| wait.step == call.step),
             Some(Content::None | Content::Signal(_) | Content::Redrive(_)) | None => None,
         };
-        if waits.map(|wait| wait.attempts + 1) != Some(call.attempt) {
+        if log.stands.get(&call.execution).is_some_and(|it| it.entry == Entry::End) {
+            violations.push(format!("{name} was called by {tenure:?} after its execution had ended"));
+        } else if waits.map(|wait| wait.attempts + 1) != Some(call.attempt) {
             violations.push(format!("{name} was called for attempt {}, but stands at {waits:?}", call.attempt));
         }
         let mut tenures = self.tenures.borrow_mut();
@@ -206,13 +208,22 @@ pub fn record(offset: i64, record: JournalRecord) -> Record<Content> {
     Record { offset, bytes: 8 * 1024 * 1024, execution, run, entry, content }
 }
 
-/// Does something with what an owner asks: by the time of day, and by the clock of leases.
-pub fn around<T>(shared: &Shared, (now_ms, steady_ms): (i64, i64), act: impl FnOnce(&Around<'_>) -> T) -> T {
+/// Does something with what an owner asks: by the time of day, and by the clock of leases. Whoever is no instance lacks nothing.
+pub fn around<T>(
+    shared: &Shared,
+    instance: Option<usize>,
+    (now_ms, steady_ms): (i64, i64),
+    act: impl FnOnce(&Around<'_>) -> T,
+) -> T {
+    let trouble = shared.trouble.as_ref().zip(instance);
     let around = Around {
-        definition: &|id, _| shared.definition(id).map(Ok),
-        is_on_its_way: &|_, _| false,
+        definition: &|id, _| {
+            let is_there = trouble.is_none_or(|(it, instance)| it.is_there(instance, id, steady_ms));
+            shared.definition(id).filter(|_| is_there).map(Ok)
+        },
+        is_on_its_way: &|id, _| trouble.is_some_and(|(it, instance)| it.is_on_its_way(instance, id, steady_ms)),
         decode: &|record| Ok(super::cluster::decode(record)),
-        is_ready: &|_, _| true,
+        is_ready: &|record, _| trouble.is_none_or(|(it, instance)| it.is_ready(instance, record, steady_ms)),
         is_stopped: &|_| false,
         next_match: &|event, after, now_ms| shared.next_match(event, after, now_ms),
         fits: &|_| Ok(()),
@@ -234,6 +245,7 @@ pub fn finish_alone(shared: &Shared, mail: JournalRecord, lines: &mut Vec<Line>,
     }
     let (mut offset, mut now_ms) = (0, 0);
     let mut feed = |owner: &mut Owner, it: JournalRecord| {
+        shared.trouble.iter().for_each(|trouble| trouble.alone.borrow_mut().born(&it));
         owner.handle_record(record(offset, it), 0);
         offset += 1;
     };
@@ -241,7 +253,7 @@ pub fn finish_alone(shared: &Shared, mail: JournalRecord, lines: &mut Vec<Line>,
     while owner.live() > 0 {
         now_ms += 5;
         assert!(now_ms < 100_000, "an execution without faults does not end");
-        while let Some(emitted) = around(shared, (now_ms, now_ms), |around| owner.poll(around)) {
+        while let Some(emitted) = around(shared, None, (now_ms, now_ms), |around| owner.poll(around)) {
             let (subject, left) = refuse(emitted.subject, emitted.left, now_ms);
             let replaced: Vec<Replaced> = execution_of(&subject)
                 .map(|execution| Replaced { execution, checkpoint: left.checkpoint.clone() })
@@ -261,7 +273,7 @@ pub fn finish_alone(shared: &Shared, mail: JournalRecord, lines: &mut Vec<Line>,
             owner.handle_committed(Commit { sequence: 0, sent_ms: now_ms, named: &named, replaced: &[] });
         }
         for connector in owner.connectors(now_ms) {
-            if let Some(call) = around(shared, (now_ms, now_ms), |around| owner.start_call(&connector, around)) {
+            if let Some(call) = around(shared, None, (now_ms, now_ms), |around| owner.start_call(&connector, around)) {
                 owner.handle_answer(call.id, outages::alone(&call), Tried::default(), now_ms);
             }
         }
