@@ -10,7 +10,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::checkpoint::{Checkpoint, Content, History, Redrive, StepWait};
+use super::checkpoint::{Checkpoint, Content, History, Parent, Redrive, StepWait};
 use super::execution::mailbox;
 use super::ids::ExecutionId;
 use super::journal::{Entry, Mail};
@@ -27,6 +27,8 @@ pub struct Repair {
     pub has_other_outputs: bool,
     /// Its sub-workflows that come back with it. What is mailed for them must be written in the same transaction: their ends are waited for.
     pub children: Vec<ChildAgain>,
+    /// The run of its parent with which it comes back; None if it comes back alone, or has no parent.
+    pub parent_run: Option<u32>,
 }
 
 /// A sub-workflow that comes back with its parent.
@@ -88,7 +90,10 @@ pub fn resume(letter: DeadLetter, repair: &Repair, journal_partitions: u16, now_
             first_failure_ms: Some(first_failure_ms),
             causes: causes.into(),
         },
-        parent,
+        parent: parent.map(|parent| match repair.parent_run {
+            Some(run) => Arc::new(Parent { run, ..(*parent).clone() }),
+            None => parent,
+        }),
     };
     let content = Content::Checkpoint(Arc::new(checkpoint));
     JournalRecord { execution, run: run.saturating_add(1), entry, content }

@@ -274,8 +274,8 @@ impl Subject {
         // What would hold it back is not known: it does not compile.
         let id = identity.execution_id(&workflow.id, &event, Turns::default());
         let stop = Stop::unrunnable(&format!("the definition cannot be run by this version: {message}"));
-        let (run, waited, over, along) = (FIRST_RUN, None, Vec::new(), None);
-        Subject::Unrunnable(Box::new(Unrunnable { id, run, workflow, event, stop, at_ms, waited, over, along }))
+        let (run, waited, news, begins, along) = (FIRST_RUN, None, News::default(), true, None);
+        Subject::Unrunnable(Box::new(Unrunnable { id, run, workflow, event, stop, at_ms, waited, news, begins, along }))
     }
 
     /// A record that could not be understood.
@@ -345,8 +345,7 @@ impl Subject {
     pub fn begins(&self) -> bool {
         match self {
             Subject::Execution(it) => it.before.as_ref().is_none_or(|before| before.begins),
-            // What had waited for no step had waited for its turn, which did not come.
-            Subject::Unrunnable(it) => it.waited.as_ref().is_none_or(|checkpoint| checkpoint.waits.is_empty()),
+            Subject::Unrunnable(it) => it.begins,
             Subject::Undecodable(_) | Subject::Unmatched(_) | Subject::Again(_) => false,
         }
     }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::kin;
 use super::{Before, Execution, FIRST_RUN, Left, News, Over, StepResults, Stop, Waited, journal_output};
-use crate::engine::checkpoint::{Checkpoint, Content, History, Parent, StepWait};
+use crate::engine::checkpoint::{Checkpoint, Content, Failed, History, Parent, StepWait};
 use crate::engine::expression::{Scope, StepStatus, StepView};
 use crate::engine::ids::DeadLetterId;
 use crate::engine::journal::{Entry, Mail};
@@ -158,8 +158,8 @@ impl Execution {
 
     fn go_on_from(&self, before: &Before, scope: Scope<'_>, now_ms: i64) -> Part {
         let (over, output_bytes) = before.weighed();
-        let waits = before.waits_left();
-        let fatal = before.news.stop.as_ref().map(|stop| Fatal::stop(stop, &waits, now_ms));
+        let waits = before.news.left_of(&before.checkpoint.waits);
+        let fatal = before.news.stop.as_ref().map(|stop| Fatal::stop(stop, &waits, &over, now_ms));
         if let Some(fatal) = fatal.or_else(|| over.iter().find_map(|it| self.fatal_over(it))) {
             return Part { over, steps: Vec::new(), waits, fatal: Some(fatal), output_bytes };
         }
@@ -347,7 +347,9 @@ impl Execution {
     fn dead_letter(&self, fatal: &Fatal, over: &[Over], steps: &[StepRun], now_ms: i64) -> DeadLetter {
         let step = fatal.failure.step.as_ref();
         let here = steps.iter().map(|step| self.finished(step, now_ms));
-        let ended = self.ended_before(over).cloned().chain(here).filter(|it| Some(&it.id) != step);
+        // What failed beside it runs again, too.
+        let fails = |step: &FinishedStep| over.iter().any(|it| it.step.id == step.id && self.fatal_over(it).is_some());
+        let ended = self.ended_before(over).cloned().chain(here).filter(|it| Some(&it.id) != step && !fails(it));
         DeadLetter {
             id: DeadLetterId::of_execution(self.id, self.run, step.map(|it| &**it)),
             reason: fatal.reason,
@@ -428,11 +430,13 @@ impl Before {
         }
         (over, bytes)
     }
+}
 
-    /// The steps that go on waiting.
-    fn waits_left(&self) -> Vec<StepWait> {
-        let News { over, changed, .. } = &self.news;
-        let waits = self.checkpoint.waits.iter().filter(|wait| !over.iter().any(|it| it.step.id == wait.step));
+impl News {
+    /// The steps that go on waiting, of those that have waited.
+    pub(super) fn left_of(&self, waits: &[StepWait]) -> Vec<StepWait> {
+        let News { over, changed, .. } = self;
+        let waits = waits.iter().filter(|wait| !over.iter().any(|it| it.step.id == wait.step));
         waits.map(|wait| changed.iter().find(|it| it.step == wait.step).unwrap_or(wait).clone()).collect()
     }
 }
@@ -442,14 +446,21 @@ impl Fatal {
         Fatal { status: ExecutionStatus::Failed, reason, failure, attempts: 1, first_ms: now_ms, last_ms: now_ms }
     }
 
-    /// What ends a run whose steps wait: of those that have failed before, the one that did last is named, with what was wrong.
-    pub(super) fn stop(stop: &Stop, waits: &[StepWait], now_ms: i64) -> Fatal {
+    /// What ends a run whose steps wait: of those that have failed before, or just now, the one that did last is named, with what was wrong.
+    pub(super) fn stop(stop: &Stop, waits: &[StepWait], over: &[Over], now_ms: i64) -> Fatal {
         let fatal = Fatal { status: stop.status, ..Fatal::at_once(stop.reason, stop.failure.clone(), now_ms) };
-        let failed = waits.iter().filter_map(|wait| Some((wait, wait.failed.as_ref()?)));
-        let Some((wait, failed)) = failed.max_by_key(|(_, failed)| failed.last_ms) else { return fatal };
-        let message = format!("{}; {} failed last: {}", fatal.failure.message, wait.step, failed.failure.message);
-        let failure = Failure { step: Some(wait.step.clone()), message: run::cut(message), ..fatal.failure };
-        Fatal { failure, attempts: wait.attempts, first_ms: failed.first_ms, ..fatal }
+        let before = waits.iter().filter_map(|wait| {
+            let Failed { first_ms, last_ms, failure } = wait.failed.as_ref()?;
+            Some((*last_ms, *first_ms, &wait.step, wait.attempts, failure))
+        });
+        let now = over.iter().filter_map(|Over { step, first_failure_ms, .. }| {
+            Some((step.ended_ms, *first_failure_ms, &step.id, step.attempts, step.failure.as_ref()?))
+        });
+        let last = before.chain(now).max_by_key(|(last_ms, ..)| *last_ms);
+        let Some((_, first_ms, step, attempts, failed)) = last else { return fatal };
+        let message = format!("{}; {step} failed last: {}", fatal.failure.message, failed.message);
+        let failure = Failure { step: Some(step.clone()), message: run::cut(message), ..fatal.failure };
+        Fatal { failure, attempts, first_ms, ..fatal }
     }
 
     fn too_large(step: &Arc<str>, message: &str, now_ms: i64) -> Fatal {

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use super::kin;
 use super::part::Fatal;
-use super::{FIRST_RUN, Left, News, Over, Stop, Subject, journal_output};
-use crate::engine::checkpoint::{Checkpoint, Content, History, StepWait};
+use super::{FIRST_RUN, Left, News, Stop, Subject, journal_output};
+use crate::engine::checkpoint::{Checkpoint, Content, History};
 use crate::engine::event::{Event, SourceRecord, Undecodable};
 use crate::engine::ids::{DeadLetterId, ExecutionId};
 use crate::engine::journal::Entry;
@@ -34,8 +34,10 @@ pub struct Unrunnable {
     pub at_ms: i64,
     /// Where it stood, if it has waited.
     pub(super) waited: Option<Arc<Checkpoint>>,
-    /// The steps whose wait was over meanwhile.
-    pub(super) over: Vec<Over>,
+    /// What has become of its steps meanwhile.
+    pub(super) news: News,
+    /// Whether the run began with this.
+    pub(super) begins: bool,
     /// See [`Subject::along_with`].
     pub(super) along: Option<Arc<JournalRecord>>,
 }
@@ -86,8 +88,8 @@ impl Subject {
     /// ends it, as `news` say, or it cannot go on anywhere, because of `message`.
     pub fn stranded(
         (id, run): (ExecutionId, u32),
-        checkpoint: Arc<Checkpoint>,
-        (news, message): (News, &str),
+        (checkpoint, begins): (Arc<Checkpoint>, bool),
+        (mut news, message): (News, &str),
         decode: &dyn Fn(SourceRecord) -> Result<Event, (SourceRecord, Undecodable)>,
         at_ms: i64,
     ) -> Subject {
@@ -110,22 +112,22 @@ impl Subject {
             key: None,
             data: Value::Null,
         });
-        let News { over, stop, .. } = news;
-        let (event, stop) = (Arc::new(event), stop.unwrap_or_else(|| Stop::unrunnable(message)));
-        let (waited, along) = (Some(checkpoint), None);
-        Subject::Unrunnable(Box::new(Unrunnable { id, run, workflow, event, stop, at_ms, waited, over, along }))
+        let stop = news.stop.take().unwrap_or_else(|| Stop::unrunnable(message));
+        let (event, waited, along) = (Arc::new(event), Some(checkpoint), None);
+        Subject::Unrunnable(Box::new(Unrunnable { id, run, workflow, event, stop, at_ms, waited, news, begins, along }))
     }
 }
 
 impl Unrunnable {
     pub(super) fn leave(&self) -> Left {
         let waits = self.waited.as_ref().map_or(&[][..], |checkpoint| &checkpoint.waits);
-        let left: Vec<StepWait> =
-            waits.iter().filter(|wait| self.over.iter().all(|over| over.step.id != wait.step)).cloned().collect();
-        let fatal = Fatal::stop(&self.stop, &left, self.at_ms);
+        let over = &self.news.over;
+        let fatal = Fatal::stop(&self.stop, &self.news.left_of(waits), over, self.at_ms);
         let failure = fatal.failure;
         let ended = self.waited.as_ref().map_or(Vec::new(), |checkpoint| checkpoint.ended.clone());
-        let finished = ended.into_iter().chain(self.over.iter().map(|over| over.step.clone())).collect();
+        // What failed meanwhile runs again: whether it may fail, the definition says, which is not there.
+        let done = over.iter().map(|over| &over.step).filter(|step| step.failure.is_none());
+        let finished = ended.into_iter().chain(done.cloned()).collect();
         let history = self.waited.as_ref().map_or_else(History::default, |checkpoint| checkpoint.history.clone());
         let parent = self.waited.as_ref().and_then(|checkpoint| checkpoint.parent.clone());
         let dead_letter = DeadLetter {

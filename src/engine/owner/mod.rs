@@ -42,7 +42,7 @@ use super::plan::{Action, Plan, Wait};
 use super::position::Position;
 use super::workflow::WorkflowId;
 
-use lacking::LOOK_AGAIN_MS;
+use lacking::{Absent, LOOK_AGAIN_MS};
 use task::{Stage, Task};
 use ward::Ward;
 
@@ -122,6 +122,7 @@ pub struct Owner {
     calls: FxHashMap<CallId, UnderWay>,
     /// Calls whose executions have ended meanwhile.
     aborted: Vec<CallId>,
+    absent: Absent,
     last_emitted: u64,
     last_call: u64,
     /// The place in queues that was given last to one that goes behind those that wait.
@@ -142,6 +143,7 @@ impl Owner {
             unsettled: VecDeque::new(),
             calls: FxHashMap::default(),
             aborted: Vec::new(),
+            absent: Absent::default(),
             last_emitted: 0,
             last_call: 0,
             last_back: 0,
@@ -300,13 +302,9 @@ impl Owner {
         let Some(ward) = self.wards.get_mut(&i32::from(execution.journal_partition)) else {
             return Looked::Waits(None);
         };
-        let definition = match task.definition(around) {
+        let definition = match self.absent.definition(&task.checkpoint, around) {
             Ok(Some(definition)) => definition,
-            Ok(None) => {
-                ward.hold_line(task);
-                task.heed_end(around);
-                return self.lacks(execution, task, around);
-            }
+            Ok(None) => return self.lacks_version(execution, task, around),
             Err(message) => return self.unrunnable(execution, task, &message, around),
         };
         // It takes its place in line whether it is understood already or not: those that come later are behind it.
@@ -319,6 +317,7 @@ impl Owner {
         if !(around.is_ready)(&task.checkpoint.record, true) {
             return self.lacks(execution, task, around);
         }
+        task.looks_again_ms.take_if(|due_ms| *due_ms <= around.now_ms);
         if !has_turn && !task.is_stopped() {
             return match task.take_straggler() {
                 true => Looked::GoesOn(Box::new(ward.stands_still(execution, task))),
@@ -330,20 +329,25 @@ impl Owner {
             again_ms.into_iter().for_each(|due_ms| self.timers.insert(timer(due_ms, execution, task)));
         }
         for (index, stage) in task.due(&definition.plan, around.now_ms) {
-            match stage {
-                Stage::Timer(due_ms) => {
-                    self.timers.insert(timer(due_ms, execution, task));
-                }
-                Stage::Queued => ward.enqueue(&definition.plan, index, task),
-                Stage::New | Stage::Calling(_) => {}
+            if let Stage::Timer(due_ms) = stage {
+                self.timers.insert(timer(due_ms, execution, task));
+            } else if stage == Stage::Queued {
+                ward.enqueue(&definition.plan, index, task);
             }
         }
         if !task.has_news() {
             task.forget_event();
             return Looked::Waits(task.waits_for(&definition.plan));
         }
+        // Where the owner before may still call for it, nobody would know there that it has gone on, or has ended.
+        let left_ms = ward.owner_before_has_ms(around.steady_ms);
+        if left_ms > 0 && task.calls(&definition.plan) {
+            self.timers.insert(timer(around.now_ms + left_ms, execution, task));
+            return Looked::Waits(task.waits_for(&definition.plan));
+        }
         let includes = ward.includes(execution);
-        let event = match task.take_event(around) {
+        let known = task.checkpoint.progress(&definition.plan).map_err(|unknown| unknown.to_string());
+        let event = match known.and_then(|_| task.take_event(around)) {
             Ok(event) => event,
             Err(message) => return self.unrunnable(execution, task, &message, around),
         };
@@ -380,7 +384,8 @@ impl Owner {
             let Some((execution, index)) = ward.take_first(connector) else { continue };
             let Some(task) = ward.memory.get_mut(execution) else { continue };
             let is_ready = (around.is_ready)(&task.checkpoint.record, true);
-            let Some(definition) = task.definition(around).ok().flatten().filter(|_| is_ready) else {
+            let found = self.absent.definition(&task.checkpoint, around);
+            let Some(definition) = found.ok().flatten().filter(|_| is_ready) else {
                 // Its turn comes again once its definition is there, or what its event is understood with.
                 task.unqueue(around.now_ms);
                 self.work.push_back(execution);

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use super::outcome::{child_ended, decided, done, not_ended, undecided};
 use super::reason::WaitReason;
 use super::turns::Turn;
-use super::{Around, CallId, Definition, Replaced, UNKNOWN_DEFINITION_MS};
+use super::{Around, CallId, Definition, Replaced};
 use crate::engine::call::{HttpCall, Request};
 use crate::engine::checkpoint::{Checkpoint, Content, StepWait};
 use crate::engine::event::Event;
@@ -56,7 +56,6 @@ pub(super) struct Task {
     is_unsettled: bool,
     /// What was written is its end.
     has_ended: bool,
-    unknown_since_ms: Option<i64>,
     /// When it was last asked to be looked at because it lacks something.
     pub looks_again_ms: Option<i64>,
     /// From when its time-out counts, milliseconds since the Unix epoch: from its start, or from when this owner took it up. How long it was
@@ -113,7 +112,7 @@ impl Task {
         let begins = is_brought_back || checkpoint.waits.is_empty();
         let counts_from_ms = now_ms.max(checkpoint.started_ms);
         let stages = vec![Stage::New; checkpoint.waits.len()];
-        let (is_unsettled, has_ended, unknown_since_ms) = (false, false, None);
+        let (is_unsettled, has_ended) = (false, false);
         let (is_straggler, appended_from, news) = (false, None, News::default());
         let weight = checkpoint.weight();
         Task {
@@ -125,7 +124,6 @@ impl Task {
             news,
             is_unsettled,
             has_ended,
-            unknown_since_ms,
             looks_again_ms: None,
             counts_from_ms,
             parked_ms: 0,
@@ -252,27 +250,6 @@ impl Task {
         std::mem::take(&mut self.begins)
     }
 
-    /// The version that runs; None if it is not there yet. The error says why it cannot go on.
-    pub(super) fn definition(&mut self, around: &Around<'_>) -> Result<Option<Definition>, String> {
-        let Checkpoint { workflow, version, .. } = &*self.checkpoint;
-        match (around.definition)(workflow, version) {
-            Some(found) => {
-                self.unknown_since_ms = None;
-                found.map(Some).map_err(|message| format!("its definition cannot be run by this version: {message}"))
-            }
-            None => {
-                if (around.is_on_its_way)(workflow, version) {
-                    self.unknown_since_ms = Some(around.now_ms);
-                }
-                let since_ms = *self.unknown_since_ms.get_or_insert(around.now_ms);
-                if around.now_ms - since_ms < UNKNOWN_DEFINITION_MS {
-                    return Ok(None);
-                }
-                Err(format!("version {version} of {} is not installed; apply it again", workflow.as_str()))
-            }
-        }
-    }
-
     /// Whether something is to be written of a step already.
     pub(super) fn has_news_of(&self, step: &str) -> bool {
         self.news.over.iter().any(|it| *it.step.id == *step) || self.news.changed.iter().any(|it| *it.step == *step)
@@ -390,6 +367,15 @@ impl Task {
                 true
             }
         }
+    }
+
+    /// Whether a step of it waits that makes calls.
+    pub(super) fn calls(&self, plan: &Plan) -> bool {
+        let is_call = |wait: &StepWait| {
+            let step = plan.steps().iter().find(|step| step.id == wait.step);
+            step.is_some_and(|step| matches!(step.action, Action::Wait(Wait::Http(_))))
+        };
+        self.checkpoint.waits.iter().any(is_call)
     }
 
     fn number(&self, step: &str) -> Option<usize> {

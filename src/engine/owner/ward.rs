@@ -175,7 +175,12 @@ impl Ward {
     /// Whether calls may start: the owner before cannot start any more, and this one still is the owner.
     pub(super) fn may_start(&self, now_ms: i64) -> bool {
         let until_ms = self.leased_until_ms.saturating_sub(self.terms.margin);
-        !self.is_restoring() && !self.is_released && now_ms >= self.not_before_ms && now_ms < until_ms
+        !self.is_restoring() && !self.is_released && self.owner_before_has_ms(now_ms) == 0 && now_ms < until_ms
+    }
+
+    /// How long the owner before may still start calls, in milliseconds; 0 if it cannot any more.
+    pub(super) fn owner_before_has_ms(&self, now_ms: i64) -> i64 {
+        (self.not_before_ms - now_ms).max(0)
     }
 
     pub(super) fn wants_renewal(&self, now_ms: i64) -> bool {
@@ -192,7 +197,8 @@ impl Ward {
     /// Gives the partition up, and says what is to be committed last: that no call starts any more, unless the owner before may still start some.
     pub(super) fn release(&mut self, now_ms: i64) -> (SourcePartition, AssignmentId, Position) {
         self.is_released = true;
-        let position = Position { is_released: now_ms >= self.not_before_ms, ..Position::at(self.log.position()) };
+        let position =
+            Position { is_released: self.owner_before_has_ms(now_ms) == 0, ..Position::at(self.log.position()) };
         (self.partition.clone(), self.assignment, position)
     }
 

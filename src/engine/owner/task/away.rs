@@ -20,7 +20,7 @@ pub(in super::super) struct Away {
     counts_from_ms: i64,
     /// What few have.
     more: Option<Box<More>>,
-    /// How long after that moment it was parked, if it is; or was found to lack its version, if it is counted as lacking something, and lacks that.
+    /// How long after that moment it was parked, if it is.
     parked_after_ms: u32,
     /// Which of the first steps that wait do so for their connectors, a bit each. Of a step that has none, it is seen again.
     queued: u8,
@@ -122,16 +122,14 @@ impl Task {
         let queued =
             (0..u8::BITS).filter(|number| is_queued(*number as usize)).fold(0, |bits, number| bits | 1 << number);
         let counts_from_ms = self.counts_from_ms.saturating_add(self.parked_ms);
-        let after = |since_ms: i64| (since_ms - counts_from_ms).clamp(0, i64::from(NOT_PARKED - 1)) as u32;
-        let lacks = self.counted_as == Some(WaitReason::Definition);
-        let since_ms = if lacks { self.unknown_since_ms } else { self.parked_since_ms };
+        let parked_after = |since_ms: i64| (since_ms - counts_from_ms).clamp(0, i64::from(NOT_PARKED - 1)) as u32;
         let stand = match &self.turn {
             Turn::Queues(stand) | Turn::Runs(stand) => Some(stand.clone()),
             Turn::Unknown | Turn::Unplaced | Turn::Free => None,
         };
         let away = Away {
             counts_from_ms,
-            parked_after_ms: since_ms.map_or(NOT_PARKED, after),
+            parked_after_ms: self.parked_since_ms.map_or(NOT_PARKED, parked_after),
             queued,
             turn: match &self.turn {
                 Turn::Unknown if self.is_unseen => AwayTurn::Unseen,
@@ -160,10 +158,8 @@ impl Task {
                 *stage = Stage::Queued;
             }
         }
-        let is_set = away.parked_after_ms != NOT_PARKED;
-        let since_ms = is_set.then(|| away.counts_from_ms + i64::from(away.parked_after_ms));
-        let lacks = away.counted_as == Some(WaitReason::Definition);
-        (task.unknown_since_ms, task.parked_since_ms) = if lacks { (since_ms, None) } else { (None, since_ms) };
+        let is_parked = away.parked_after_ms != NOT_PARKED;
+        task.parked_since_ms = is_parked.then(|| away.counts_from_ms + i64::from(away.parked_after_ms));
         let (back, stand) = away.more.map_or((None, None), |more| (more.back, more.stand));
         task.back = back;
         task.is_unseen = away.turn == AwayTurn::Unseen;
@@ -183,7 +179,7 @@ impl Task {
     /// When it is to be looked at, as far as it has asked for that.
     fn timers(&self) -> impl Iterator<Item = i64> {
         let due = |stage: &Stage| if let Stage::Timer(due_ms) = stage { Some(*due_ms) } else { None };
-        self.stages.iter().filter_map(due).chain(self.looked_for_ms)
+        self.stages.iter().filter_map(due).chain(self.looked_for_ms).chain(self.looks_again_ms)
     }
 
     /// When its turn comes, as far as that is known: now, if it is still to be looked at. What queues comes last, because its turn is seen

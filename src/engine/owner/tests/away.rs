@@ -236,6 +236,7 @@ fn what_is_away_takes_room_from_what_is_not_but_not_all_of_it() {
 #[test]
 fn a_connector_does_not_wait_for_one_that_has_ended_and_whose_slot_another_one_has() {
     let mut world = world(0);
+    world.now_ms += LEASE_MS;
     let ended = world.start_for(1);
     world.go();
     let slot = |world: &World, execution| world.owner.wards[&0].log.slot(execution).unwrap();
@@ -322,6 +323,8 @@ fn what_holds_in_memory_holds_for_what_is_read_again() {
         let_go::who_takes_up_what_was_released_need_not_wait_and_who_released_it_calls_no_more,
         let_go::a_workflow_that_is_stopped_ends_its_executions,
         let_go::what_ends_an_execution_does_so_without_its_version_and_its_schema,
+        let_go::who_takes_over_goes_on_with_nothing_for_which_the_owner_before_may_still_call,
+        let_go::a_step_that_failed_while_its_version_was_taken_away_runs_again,
         told::an_output_that_the_journal_does_not_take_fails_the_parent_and_ends_the_child,
         told::a_decision_that_comes_before_it_was_asked_for_counts,
         told::a_sub_workflow_that_does_not_end_in_time_is_cancelled_and_fails_its_step,
@@ -349,6 +352,7 @@ fn what_has_ended_behind_one_that_waits_takes_room_as_well() {
     world.begins();
     let room = world.owner.room();
     world.definition = short;
+    world.now_ms += LEASE_MS;
     for offset in 1_000..1_500 {
         let execution = world.start_for(offset);
         world.go();

@@ -76,6 +76,7 @@ fn check_ends_without(lacks: impl Fn(&mut World), ends: impl Fn(&mut World, Exec
     lacks(&mut world);
     // A new owner knows no more of it than what was written.
     world.assign();
+    world.now_ms += LEASE_MS;
     world.go();
     world.says(&[]);
     ends(&mut world, execution);
@@ -110,4 +111,53 @@ pub(super) fn what_ends_an_execution_does_so_without_its_version_and_its_schema(
     };
     let old = "dead letter timeout permanent: it is older than its maxAge of 604800 s; charge failed last: billing answered 503, not 2xx";
     check_ends_without(no_schema, grow_old, &[old, "failed"]);
+}
+
+#[test]
+pub(super) fn who_takes_over_goes_on_with_nothing_for_which_the_owner_before_may_still_call() {
+    let cancel =
+        |execution| JournalRecord { execution, run: 1, entry: Entry::Mail(Mail::Cancel), content: Content::None };
+    for lacks in [false, true] {
+        let mut world = World::new("/");
+        let execution = world.start();
+        (0..30).for_each(|_| {
+            world.now_ms += 100;
+            world.go();
+        });
+        world.said.clear();
+        let before = std::mem::replace(&mut world.owner, Owner::new(world.identity.clone(), LEASE_MS, world.budget));
+        world.assign();
+        world.missing = lacks.then_some("1");
+        world.append(cancel(execution));
+        world.go();
+        world.says(&[]);
+        // The owner before knows nothing of that, and calls as long as it may.
+        let mut next = std::mem::replace(&mut world.owner, before);
+        world.missing = None;
+        assert!(world.call_after(100).is_some());
+        std::mem::swap(&mut world.owner, &mut next);
+        world.missing = lacks.then_some("1");
+        for _ in 0..19 {
+            world.now_ms += 100;
+            world.go();
+        }
+        world.says(&["dead letter cancelled permanent: it was cancelled", "cancelled"]);
+        std::mem::swap(&mut world.owner, &mut next);
+        assert!(world.owner.connectors(world.now_ms).is_empty(), "it calls although its lease is over");
+    }
+}
+
+#[test]
+pub(super) fn a_step_that_failed_while_its_version_was_taken_away_runs_again() {
+    let mut world = World::new("/");
+    let execution = world.start();
+    let call = world.call_after(3_000).unwrap();
+    world.missing = Some("1");
+    world.answer(&call, 404);
+    world.append(JournalRecord { execution, run: 1, entry: Entry::Mail(Mail::Cancel), content: Content::None });
+    world.go();
+    let letter = world.letters.last().unwrap();
+    let finished: Vec<_> = letter.execution.as_ref().unwrap().finished.iter().map(|step| &*step.id).collect();
+    assert_eq!((letter.failure.step.as_deref(), finished), (Some("charge"), vec!["pause"]));
+    assert!(letter.failure.message.starts_with("it was cancelled; charge failed last: "), "{}", letter.failure.message);
 }
