@@ -1,20 +1,21 @@
 //! Brings dead letters back, as a plan says.
 
+mod families;
+
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use families::{No, OfChild};
+
 use super::letters::{self, Letters, Place};
-use super::mail::{Called, ChildMail, Mail, Mailer, Orders, Started};
+use super::mail::{Mail, Mailer, Orders, Started};
 use super::outcomes::{Ended, Outcomes};
-use super::plan::{LeftOut, Plan, leave_out};
+use super::plan::{Item, LeftOut, Plan, leave_out};
 use super::{Desk, Pace, ReplayError};
 use crate::codec::dead_letter::ReadLetter;
 use crate::definition::Installed;
 use crate::engine::ids::{DeadLetterId, ExecutionId};
-use crate::engine::limits;
 use crate::engine::record::DeadLetter;
-use crate::engine::replay::ChildAgain;
 use crate::engine::wire::WireRecord;
 use crate::kafka::log_reader::{From, LogRecord};
 use crate::kafka::record_reader::RecordReader;
@@ -75,17 +76,6 @@ impl<E: Into<ReplayError>> std::convert::From<E> for Halt {
     }
 }
 
-/// A dead letter of a sub-workflow.
-#[derive(Clone)]
-struct OfChild {
-    place: Place,
-    id: DeadLetterId,
-    /// The parent's step.
-    step: Arc<str>,
-    /// Its own execution.
-    execution: ExecutionId,
-}
-
 struct Applying<'a> {
     desk: &'a Desk,
     pace: Pace,
@@ -94,6 +84,8 @@ struct Applying<'a> {
     outcomes: Outcomes<'a>,
     /// What is left of the plan.
     wanted: HashMap<Place, DeadLetterId>,
+    /// Where the executions of the plan lie.
+    planned: HashMap<ExecutionId, Place>,
     batch: Vec<(Place, DeadLetterId, Mail)>,
     batch_bytes: usize,
     /// What was being written when it became uncertain.
@@ -128,6 +120,7 @@ pub fn apply(
         // Opened before anything is written, so that nothing that comes of it is missed.
         outcomes: Outcomes::open(desk, plan.items.iter().any(|item| item.execution.is_none()))?,
         wanted: ids.collect(),
+        planned: plan.items.iter().filter_map(of_execution).collect(),
         batch: Vec::new(),
         batch_bytes: 0,
         in_doubt: Vec::new(),
@@ -157,6 +150,11 @@ pub fn apply(
     Ok(summary)
 }
 
+/// The execution of an item of a plan, and where its dead letter lies.
+fn of_execution(item: &Item) -> Option<(ExecutionId, Place)> {
+    Some((ExecutionId::parse(item.execution.as_deref()?)?, (item.partition, item.offset)))
+}
+
 /// Refuses a plan that is for something else.
 pub(super) fn check(desk: &Desk, plan: &Plan) -> Result<(), ReplayError> {
     let other = |what: &str, of: &str, here: &str| {
@@ -178,6 +176,24 @@ impl Applying<'_> {
         let mut writer = Writer::take_over(&self.desk.clients, &id)?.map_err(|error| self.halt(error))?;
         // Read after the takeover: what an earlier tool had open is decided now.
         self.look_what_is_left()?;
+        // Sub-workflows come after their parents, with which they may come back, wherever they lie.
+        loop {
+            let before = self.wanted.len();
+            let is_left = self.pass(&mut writer, true)?;
+            if is_left && self.wanted.len() == before {
+                self.pass(&mut writer, false)?;
+            }
+            if !is_left || self.wanted.len() == before {
+                break;
+            }
+        }
+        // What was compacted away since it was looked for was resolved by somebody who does not use this tool.
+        self.summary.gone += std::mem::take(&mut self.wanted).len();
+        Ok(())
+    }
+
+    /// Reads what is wanted, and brings it back. True if some of it was left for later.
+    fn pass(&mut self, writer: &mut Writer, may_wait: bool) -> Result<bool, Halt> {
         let mut reader = TopicReader::open(&self.desk.clients, &self.desk.dead_letters.name)?;
         let mut first: BTreeMap<i32, i64> = BTreeMap::new();
         for (partition, offset) in self.wanted.keys() {
@@ -187,17 +203,16 @@ impl Applying<'_> {
         for (partition, offset) in first {
             reader.add(partition, From::Offset(offset))?;
         }
+        let mut is_left = false;
         while !self.wanted.is_empty() {
             match reader.poll(POLL)? {
-                Some(record) => self.take(&mut writer, &record)?,
+                Some(record) => is_left |= !self.take(writer, &record, may_wait)?,
                 None if reader.has_caught_up() => break,
                 None => {}
             }
         }
-        self.write(&mut writer)?;
-        // What was compacted away since it was looked for was resolved by somebody who does not use this tool.
-        self.summary.gone += std::mem::take(&mut self.wanted).len();
-        Ok(())
+        self.write(writer)?;
+        Ok(is_left)
     }
 
     fn look_what_is_left(&mut self) -> Result<(), Halt> {
@@ -209,7 +224,7 @@ impl Applying<'_> {
         let of_child = |letter: DeadLetter| {
             let execution = letter.execution?;
             let parent = execution.parent?;
-            Some((parent.execution, parent.step.clone(), execution.id))
+            Some((parent.execution, parent.step.clone(), parent.run, execution.id))
         };
         let keep = |read: ReadLetter| {
             let (is_ours, child) = (is_ours(&read.letter.id), of_child(read.letter));
@@ -230,103 +245,38 @@ impl Applying<'_> {
         self.summary.gone += before - self.wanted.len();
         self.children.clear();
         for (id, letters::Found { partition, offset, kept }) in live {
-            if let Some((parent, step, execution)) = kept {
-                let child = OfChild { place: (partition, offset), id, step, execution };
+            if let Some((parent, step, run, execution)) = kept {
+                let child = OfChild { place: (partition, offset), id, step, run, execution };
                 self.children.entry(parent).or_default().push(child);
             }
         }
         Ok(())
     }
 
-    /// The dead letters of sub-workflows that are over with when an execution goes on without these steps, and of theirs: those that come back with
-    /// it, and those that it starts anew.
-    fn over_with(
-        &mut self,
-        (execution, finished): (ExecutionId, &[Arc<str>]),
-        come_back: &[ChildMail],
-    ) -> Vec<(Place, DeadLetterId)> {
-        let of_it = self.children.remove(&execution).unwrap_or_default();
-        // Of a step that has ended and does not run again, what failed is not done by anybody else.
-        let (stay, go): (Vec<_>, Vec<_>) = of_it.into_iter().partition(|it| finished.contains(&it.step));
-        if !stay.is_empty() {
-            self.children.insert(execution, stay);
-        }
-        let mut letters = Vec::with_capacity(go.len());
-        for OfChild { place, id, execution, .. } in go {
-            letters.push((place, id));
-            let finished = come_back.iter().find(|it| it.execution == execution).map_or(&[][..], |it| &it.finished);
-            letters.extend(self.over_with((execution, finished), come_back));
-        }
-        letters
-    }
-
-    /// The mail for a dead letter, with that for its sub-workflows that go on where they failed.
-    fn mail(&mut self, read: ReadLetter, orders: &Orders, depth: u32) -> Result<Mail, String> {
-        if depth > limits::CHILD_DEPTH {
-            return Err(format!("sub-workflows nest deeper than {} levels", limits::CHILD_DEPTH));
-        }
-        let calls = self.mailer.calls_of(&read.letter, orders);
-        let id = read.letter.execution.as_ref().map(|execution| execution.id).filter(|_| !calls.is_empty());
-        let of_it = id.and_then(|id| self.children.get(&id)).cloned().unwrap_or_default();
-        let (mut again, mut children) = (Vec::new(), Vec::new());
-        for OfChild { place, id, step, execution } in &of_it {
-            // Of two at one step, which only an older version leaves, nobody knows which is the last.
-            let is_alone = of_it.iter().filter(|it| it.step == *step).count() == 1;
-            let Some(Called { version, timeout }) = calls.get(step).filter(|_| is_alone) else { continue };
-            let to_version = version.as_deref().map(str::to_owned);
-            let orders = Orders { to_version, set: BTreeMap::new(), max_returns: orders.max_returns };
-            let mail = self.letter_at(*place).and_then(|read| self.mail(read, &orders, depth + 1)).map_err(|why| {
-                format!("the sub-workflow of its step `{step}` cannot come back with it, and --to-version would start it anew: {why}")
-            })?;
-            let Mail { record, finished, children: theirs, .. } = mail;
-            again.push(ChildAgain { step: step.clone(), execution: *execution, timeout: *timeout });
-            children.push(ChildMail { id: *id, execution: *execution, record, finished });
-            children.extend(theirs);
-        }
-        let mail = self.mailer.mail_as(read, orders, again, (self.desk.now_ms)())?;
-        Ok(Mail { children, ..mail })
-    }
-
-    /// A dead letter that was there when it was looked for.
-    fn letter_at(&mut self, (partition, offset): Place) -> Result<ReadLetter, String> {
-        let opened = match self.of_children.take() {
-            Some(reader) => Ok(reader),
-            None => RecordReader::open(&self.desk.clients, &self.desk.dead_letters.name),
-        };
-        let reader = self.of_children.insert(opened.map_err(|error| error.to_string())?);
-        let mut found = None;
-        let take = |record: LogRecord| {
-            found = Some(letters::read(&record));
-            true
-        };
-        reader.read(partition, &[offset], READ_WITHIN, take).map_err(|error| error.to_string())?;
-        let read = found.ok_or("its dead letter is not there any more")?;
-        read.map_err(|why| format!("it cannot be read: {why}"))
-    }
-
-    /// A sub-workflow that has come back without its parent does not come back with it, too.
-    fn comes_alone(&mut self, parent: Option<ExecutionId>, id: DeadLetterId) {
-        if let Some(of_it) = parent.and_then(|parent| self.children.get_mut(&parent)) {
-            of_it.retain(|it| it.id != id);
-        }
-    }
-
-    fn take(&mut self, writer: &mut Writer, record: &LogRecord) -> Result<(), Halt> {
+    /// Brings back what lies there, if it is wanted. False if that is left for later: it may come back with its parent.
+    fn take(&mut self, writer: &mut Writer, record: &LogRecord, may_wait: bool) -> Result<bool, Halt> {
         let place = (record.partition, record.offset);
         // It stays wanted until it is in a batch: what is to be written before it may not go through.
-        let Some(id) = self.wanted.get(&place).copied() else { return Ok(()) };
-        let mail = letters::read(record).map_err(|why| format!("it cannot be read: {why}")).and_then(|read| {
-            let parent = read.letter.execution.as_ref().and_then(|it| Some(it.parent.as_ref()?.execution));
-            let orders = self.orders;
-            self.mail(read, orders, 0).inspect(|_| self.comes_alone(parent, id))
-        });
+        let Some(id) = self.wanted.get(&place).copied() else { return Ok(true) };
+        let mail = match letters::read(record) {
+            Ok(read) => {
+                let parent = read.letter.execution.as_ref().and_then(|it| Some(it.parent.as_ref()?.execution));
+                if may_wait && parent.is_some_and(|parent| self.is_to_come(parent)) {
+                    return Ok(false);
+                }
+                let orders = self.orders;
+                self.mail(read, orders, (0, None)).inspect(|_| self.comes_alone(parent, id))
+            }
+            Err(why) => Err(No::LeftOut(format!("it cannot be read: {why}"))),
+        };
         let mail = match mail {
             Ok(mail) => mail,
-            Err(reason) => {
+            Err(No::LeftOut(reason)) => {
                 self.wanted.remove(&place);
                 leave_out(&mut self.left_out, reason, id.to_string());
-                return Ok(());
+                return Ok(true);
             }
+            Err(No::Halt(halt)) => return Err(halt),
         };
         let of_children: usize = mail.children.iter().map(|child| child.record.size_bytes()).sum();
         let bytes = mail.record.size_bytes() + of_children;
@@ -341,7 +291,7 @@ impl Applying<'_> {
         if self.batch.len() >= self.pace.batch(BATCH_LETTERS) {
             self.write(writer)?;
         }
-        Ok(())
+        Ok(true)
     }
 
     /// Once so many have come back, waits how they end before another does.

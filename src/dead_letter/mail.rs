@@ -103,15 +103,15 @@ impl<'a> Mailer<'a> {
 
     /// The mail that brings a dead letter back; the error says why it cannot come back so, in words that are the same for all of a kind.
     pub(super) fn mail(&mut self, read: ReadLetter, now_ms: i64) -> Result<Mail, String> {
-        self.mail_as(read, self.orders, Vec::new(), now_ms)
+        self.mail_as(read, self.orders, (Vec::new(), None), now_ms)
     }
 
-    /// The same as ordered otherwise, with those of its sub-workflows that come back with it.
+    /// The same as ordered otherwise, with those of its sub-workflows that come back with it, and the run of its parent with which it comes back.
     pub(super) fn mail_as(
         &mut self,
         read: ReadLetter,
         orders: &Orders,
-        children: Vec<ChildAgain>,
+        (children, parent_run): (Vec<ChildAgain>, Option<u32>),
         now_ms: i64,
     ) -> Result<Mail, String> {
         let ReadLetter { mut letter, left_out } = read;
@@ -137,7 +137,7 @@ impl<'a> Mailer<'a> {
         };
         let read_again = letter.execution.is_none().then_some(letter.id);
         let finished = letter.execution.iter().flat_map(|it| &it.finished).map(|step| step.id.clone()).collect();
-        let repair = Repair { version, has_other_outputs, children };
+        let repair = Repair { version, has_other_outputs, children, parent_run };
         let mail = replay::resume(letter, &repair, self.desk.journal_partitions, now_ms);
         let started = Started { execution: mail.execution, run: mail.run, read_again };
         let record = journal::encode(&self.desk.journal.name, &mail);

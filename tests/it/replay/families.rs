@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use rdkafka::message::Message as _;
 use serde_json::{Value, json};
 
 use super::project::unresolved;
@@ -135,5 +136,25 @@ fn a_family_of_which_one_cannot_come_back_stays_as_it_is() {
             "{reason}"
         );
         assert_eq!((unresolved(world).len(), ledger.len()), (3 * EVENTS, before), "nothing was done");
+    });
+}
+
+#[test]
+fn a_family_that_is_planned_one_by_one_comes_back_together() {
+    failed(|world, ledger| {
+        ledger.behave(|_, _| Reply::now(200));
+        let letters = unresolved(world);
+        let ids: Vec<String> =
+            letters.iter().map(|it| String::from_utf8_lossy(it.key().unwrap()).into_owned()).collect();
+        let named: Vec<&str> = ids.iter().flat_map(|id| ["--id", id]).collect();
+        let said = replayed(world, &named);
+        let told = ["planned", "broughtBack", "notThereAnyMore", "completed"].map(|name| said[name].as_u64().unwrap());
+        assert_eq!(told, [3 * EVENTS, EVENTS, 2 * EVENTS, EVENTS].map(|count| count as u64), "{said}");
+        assert!(unresolved(world).is_empty());
+        assert!(
+            calls(ledger)["/charges"].values().all(|calls| calls.len() == 1),
+            "what had succeeded was called again"
+        );
+        assert_eq!(calls(ledger)["/charges"].len(), EVENTS, "a sub-workflow was started anew");
     });
 }
