@@ -14,8 +14,8 @@ use crate::engine::execution::Subject;
 use crate::engine::ids::ExecutionId;
 use crate::engine::workflow::WorkflowId;
 
-/// How long executions wait for the definition of their version before they fail, in milliseconds, from when one of them looked for it first: an instance reads all of them within
-/// seconds, if it can read them at all.
+/// How long executions wait for the definition of their version before they fail, in milliseconds, from when one of them looked for it first: an
+/// instance reads all of them within seconds, if it can read them at all.
 pub const UNKNOWN_DEFINITION_MS: i64 = 600_000;
 /// How often it is looked whether what an execution lacks is there, in milliseconds, while few lack something; see [`LOOKS_A_SECOND`].
 pub(super) const LOOK_AGAIN_MS: i64 = 1_000;

@@ -147,13 +147,13 @@ fn calling_before_the_lease_of_the_owner_before_is_over_is_found() {
 /// It takes a batch that is halved, a stall and a take-over: few seeds come to that.
 #[test]
 fn calling_under_a_lease_of_a_commit_that_moved_nothing_is_found() {
-    check_that_it_is_found_by(512..513, Broken::LeaseOfWhatStays);
+    check_that_it_is_found_by(1_972..1_973, Broken::LeaseOfWhatStays);
 }
 
 /// Three owners within one lease, the second of which gives up what it has not waited for.
 #[test]
 fn releasing_before_the_lease_of_the_owner_before_is_over_is_found() {
-    check_that_it_is_found_by(1484..1485, Broken::ReleasedTooSoon);
+    check_that_it_is_found_by(19_656..19_657, Broken::ReleasedTooSoon);
 }
 
 #[test]
