@@ -17,6 +17,7 @@ use super::journal::{Entry, Mail};
 use super::plan::Turns;
 use super::record::{DeadLetter, FailedExecution, JournalRecord};
 use super::run::cut;
+use super::value::whole_milliseconds;
 
 /// What is to be different when work comes back.
 #[derive(Clone, Debug, Default)]
@@ -44,11 +45,10 @@ pub struct ChildAgain {
 
 impl ChildAgain {
     fn wait(&self, now_ms: i64) -> StepWait {
-        let most_ms = self.timeout.map(|most| i64::try_from(most.as_millis()).unwrap_or(i64::MAX));
         StepWait {
             step: self.step.clone(),
             since_ms: now_ms,
-            due_ms: most_ms.map(|most_ms| now_ms.saturating_add(most_ms)),
+            due_ms: self.timeout.map(|most| now_ms.saturating_add(whole_milliseconds(most))),
             attempts: 1,
             failed: None,
             child: Some(self.execution),

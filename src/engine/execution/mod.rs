@@ -9,7 +9,7 @@ mod unrun;
 
 use std::sync::Arc;
 
-use super::checkpoint::{Checkpoint, Progress, StepWait, UnknownStep};
+use super::checkpoint::{Checkpoint, Progress, StepWait};
 use super::event::{Event, SourceRecord, Undecodable};
 use super::expression::StepStatus;
 use super::ids::{ExecutionId, ExecutionOrigin, MailboxKey};
@@ -193,21 +193,20 @@ impl Execution {
         Execution { id, run, workflow, plan, event, started_ms, before, refusals, too_large, along, step_results }
     }
 
-    /// The next part of an execution that waited. The error is a step that has run and that the plan lacks.
+    /// The next part of an execution that waited; where it stands is said in the words of the plan, too.
     pub fn go_on(
         identity: &Identity,
         (id, run): (ExecutionId, u32),
         (workflow, plan): (Arc<Workflow>, Arc<Plan>),
         event: Arc<Event>,
-        checkpoint: Arc<Checkpoint>,
+        (checkpoint, progress): (Arc<Checkpoint>, Progress),
         (news, begins): (News, bool),
         (place, includes): (i64, i64),
-    ) -> Result<Execution, UnknownStep> {
-        let progress = checkpoint.progress(&plan)?;
+    ) -> Execution {
         let (started_ms, step_results) = (checkpoint.started_ms, identity.step_results);
         let before = Some(Arc::new(Before { checkpoint, progress, news, begins, place, includes }));
         let (refusals, too_large, along) = (Vec::new(), None, None);
-        Ok(Execution { id, run, workflow, plan, event, started_ms, before, refusals, too_large, along, step_results })
+        Execution { id, run, workflow, plan, event, started_ms, before, refusals, too_large, along, step_results }
     }
 }
 

@@ -15,7 +15,7 @@ use crate::engine::record::{
     Produced, Reason, StepResult,
 };
 use crate::engine::run::{self, EndedStep, FailureCause, Run, RunInput, StepError, StepRun};
-use crate::engine::value::Value;
+use crate::engine::value::{Value, whole_milliseconds};
 
 /// What a part of a run came to.
 struct Part {
@@ -159,7 +159,11 @@ impl Execution {
     fn go_on_from(&self, before: &Before, scope: Scope<'_>, now_ms: i64) -> Part {
         let (over, output_bytes) = before.weighed();
         let waits = before.news.left_of(&before.checkpoint.waits);
-        let fatal = before.news.stop.as_ref().map(|stop| Fatal::stop(stop, &waits, &over, now_ms));
+        let fatal = before.news.stop.as_ref().map(|stop| {
+            // One that may fail has ended with that, and is not run again.
+            let failed = over.iter().filter(|it| self.fatal_over(it).is_some());
+            Fatal::stop(stop, &waits, failed, now_ms)
+        });
         if let Some(fatal) = fatal.or_else(|| over.iter().find_map(|it| self.fatal_over(it))) {
             return Part { over, steps: Vec::new(), waits, fatal: Some(fatal), output_bytes };
         }
@@ -193,9 +197,7 @@ impl Execution {
     fn wait(&self, step: usize, now_ms: i64) -> StepWait {
         let step = &self.plan.steps()[step];
         let due_ms = match &step.action {
-            Action::Wait(Wait::Delay(delay)) => {
-                Some(now_ms.saturating_add(i64::try_from(delay.as_millis()).unwrap_or(i64::MAX)))
-            }
+            Action::Wait(Wait::Delay(delay)) => Some(now_ms.saturating_add(whole_milliseconds(*delay))),
             Action::Transform { .. }
             | Action::Condition { .. }
             | Action::Switch { .. }
@@ -447,13 +449,18 @@ impl Fatal {
     }
 
     /// What ends a run whose steps wait: of those that have failed before, or just now, the one that did last is named, with what was wrong.
-    pub(super) fn stop(stop: &Stop, waits: &[StepWait], over: &[Over], now_ms: i64) -> Fatal {
+    pub(super) fn stop<'a>(
+        stop: &Stop,
+        waits: &'a [StepWait],
+        over: impl Iterator<Item = &'a Over>,
+        now_ms: i64,
+    ) -> Fatal {
         let fatal = Fatal { status: stop.status, ..Fatal::at_once(stop.reason, stop.failure.clone(), now_ms) };
         let before = waits.iter().filter_map(|wait| {
             let Failed { first_ms, last_ms, failure } = wait.failed.as_ref()?;
             Some((*last_ms, *first_ms, &wait.step, wait.attempts, failure))
         });
-        let now = over.iter().filter_map(|Over { step, first_failure_ms, .. }| {
+        let now = over.filter_map(|Over { step, first_failure_ms, .. }| {
             Some((step.ended_ms, *first_failure_ms, &step.id, step.attempts, step.failure.as_ref()?))
         });
         let last = before.chain(now).max_by_key(|(last_ms, ..)| *last_ms);

@@ -122,7 +122,8 @@ impl Unrunnable {
     pub(super) fn leave(&self) -> Left {
         let waits = self.waited.as_ref().map_or(&[][..], |checkpoint| &checkpoint.waits);
         let over = &self.news.over;
-        let fatal = Fatal::stop(&self.stop, &self.news.left_of(waits), over, self.at_ms);
+        let left = self.news.left_of(waits);
+        let fatal = Fatal::stop(&self.stop, &left, over.iter(), self.at_ms);
         let failure = fatal.failure;
         let ended = self.waited.as_ref().map_or(Vec::new(), |checkpoint| checkpoint.ended.clone());
         // What failed meanwhile runs again: whether it may fail, the definition says, which is not there.

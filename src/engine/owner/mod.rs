@@ -346,9 +346,9 @@ impl Owner {
             return Looked::Waits(task.waits_for(&definition.plan));
         }
         let includes = ward.includes(execution);
-        let known = task.checkpoint.progress(&definition.plan).map_err(|unknown| unknown.to_string());
-        let event = match known.and_then(|_| task.take_event(around)) {
-            Ok(event) => event,
+        let progress = task.checkpoint.progress(&definition.plan).map_err(|unknown| unknown.to_string());
+        let (progress, event) = match progress.and_then(|progress| Ok((progress, task.take_event(around)?))) {
+            Ok(both) => both,
             Err(message) => return self.unrunnable(execution, task, &message, around),
         };
         let (news, begins) = (task.take_news(), task.take_beginning());
@@ -358,14 +358,11 @@ impl Owner {
             (execution, task.run),
             (workflow, plan),
             event,
-            task.checkpoint.clone(),
+            (task.checkpoint.clone(), progress),
             (news, begins),
             (task.place, includes),
         );
-        match next {
-            Ok(next) => Looked::GoesOn(Box::new(Subject::Execution(Box::new(next)))),
-            Err(unknown) => self.unrunnable(execution, task, &unknown.to_string(), around),
-        }
+        Looked::GoesOn(Box::new(Subject::Execution(Box::new(next))))
     }
 
     /// The connectors that calls wait for which may start now.

@@ -3,7 +3,6 @@
 //! What it comes to is part of the execution's next state, and what is mailed for it is written with that: so it happens once.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use super::outcome::not_in_time;
 use super::task::Task;
@@ -17,7 +16,7 @@ use crate::engine::limits;
 use crate::engine::plan::{Action, Approval, ChildCall, ErrorClass, Wait};
 use crate::engine::record::{FinishedStep, JournalRecord};
 use crate::engine::run::{FailureCause, StepError};
-use crate::engine::value::{Value, View, parse_milliseconds};
+use crate::engine::value::{Value, View, parse_milliseconds, whole_milliseconds};
 
 /// Opened waits have been tried once; what is not open has not.
 const OPENED: u32 = 1;
@@ -89,7 +88,7 @@ impl Task {
             return Err(StepError::new(ErrorClass::Permanent, message, FailureCause::Step));
         }
         let version = call.version.as_deref().unwrap_or_default();
-        let due_ms = call.timeout.map(|most| wait.since_ms.saturating_add(milliseconds_of(most)));
+        let due_ms = call.timeout.map(|most| wait.since_ms.saturating_add(whole_milliseconds(most)));
         let Some(found) = (around.definition)(&call.workflow, version) else {
             if due_ms.is_some_and(|due_ms| around.now_ms >= due_ms) {
                 let message = format!("{}, which was not there to be started", not_in_time(call));
@@ -138,14 +137,10 @@ fn budget() -> Budget {
     Budget::new(limits::EXECUTION_BUDGET)
 }
 
-fn milliseconds_of(duration: Duration) -> i64 {
-    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
-}
-
 /// Asks for a decision: that it is wanted is told as a step that is pending.
 fn ask(approval: &Approval, wait: &StepWait, scope: &Scope<'_>, now_ms: i64) -> Result<Opened, StepError> {
     let message = approval.message.as_ref().map_or(Ok(Value::Null), |message| message.render(scope, &mut budget()))?;
-    let due_ms = approval.timeout.map(|most| wait.since_ms.saturating_add(milliseconds_of(most)));
+    let due_ms = approval.timeout.map(|most| wait.since_ms.saturating_add(whole_milliseconds(most)));
     let until = due_ms.map_or(Value::Null, |due_ms| Value::Timestamp(due_ms.saturating_mul(1_000_000)));
     let told = FinishedStep {
         id: wait.step.clone(),

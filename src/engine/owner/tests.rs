@@ -240,7 +240,7 @@ fn the_state_of_a_straggler_is_appended_again_so_that_the_position_moves() {
 #[test]
 fn an_execution_that_takes_too_long_fails_and_time_that_it_is_parked_does_not_count() {
     let mut world = World::new("/");
-    world.definition = Some(definition_with("/", Some(Duration::from_secs(10))));
+    world.definition = Some(definition_with("/", Some(Duration::from_secs(10)), OnError::Fail));
     world.start();
     world.go();
     // Nobody grants it a call: it is parked.

@@ -23,7 +23,7 @@ pub use compare::{Number, compare, equal, hash};
 pub use document::{Document, DocumentBuilder, Node, NodeRef, Span};
 pub use json::write_json;
 pub use read::{JsonError, JsonLimits, read_json};
-pub use time::{duration_text, milliseconds_text, parse_milliseconds, timestamp_text};
+pub use time::{duration_text, milliseconds_text, parse_milliseconds, timestamp_text, whole_milliseconds};
 pub use view::{ListIter, ListView, MapIter, MapView, ValueRef, View};
 
 /// An immutable value. Objects keep the order in which their fields were written; of duplicate keys the last one counts.

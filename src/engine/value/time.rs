@@ -1,5 +1,7 @@
 //! Timestamps and durations as text: RFC 3339 and seconds with an `s`, as CEL and JSON show them.
 
+use std::time::Duration;
+
 use chrono::{DateTime, SecondsFormat};
 
 const NANOS_PER_SECOND: u64 = 1_000_000_000;
@@ -28,4 +30,9 @@ pub fn milliseconds_text(ms: i64) -> String {
 /// Milliseconds since the Unix epoch of a time in RFC 3339, whatever its offset; None if the text is none.
 pub fn parse_milliseconds(text: &str) -> Option<i64> {
     DateTime::parse_from_rfc3339(text).ok().map(|time| time.timestamp_millis())
+}
+
+/// The whole milliseconds of a duration; the most that there are of one that has more.
+pub fn whole_milliseconds(duration: Duration) -> i64 {
+    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
 }

@@ -1,24 +1,24 @@
 //! How old an execution may become, how long it may run, and how long it may wait for its turn.
 
-use std::time::Duration;
-
 use super::{Stage, Task};
 use crate::engine::execution::Stop;
 use crate::engine::plan::{ErrorClass, Plan};
 use crate::engine::record::{ExecutionStatus, Failure, Reason};
+use crate::engine::value::whole_milliseconds;
 
 impl Task {
     /// Ends the run if it is too old or took too long. Returns when to look again for that, if that is not known yet.
     pub(in super::super) fn grow_old(&mut self, plan: &Plan, has_turn: bool, now_ms: i64) -> Option<i64> {
         self.note_parking(now_ms);
-        let millis = |duration: Duration| i64::try_from(duration.as_millis()).unwrap_or(i64::MAX);
-        let too_old_ms = self.checkpoint.started_ms.saturating_add(millis(plan.age_max));
+        let too_old_ms = self.checkpoint.started_ms.saturating_add(whole_milliseconds(plan.age_max));
         // While it is parked, its time-out stands still; it is looked at again when that is over.
         let running = plan.timeout.filter(|_| has_turn && self.parked_since_ms.is_none());
-        let late_ms =
-            running.map(|timeout| self.counts_from_ms.saturating_add(millis(timeout)).saturating_add(self.parked_ms));
+        let late_ms = running.map(|timeout| {
+            self.counts_from_ms.saturating_add(whole_milliseconds(timeout)).saturating_add(self.parked_ms)
+        });
         let queueing = plan.turns.wait_max.filter(|_| !has_turn);
-        let late_ms = late_ms.or(queueing.map(|most| self.checkpoint.started_ms.saturating_add(millis(most))));
+        let late_ms =
+            late_ms.or(queueing.map(|most| self.checkpoint.started_ms.saturating_add(whole_milliseconds(most))));
         let message = match late_ms {
             _ if now_ms >= too_old_ms => format!("it is older than its maxAge of {} s", plan.age_max.as_secs()),
             Some(late_ms) if now_ms >= late_ms && !has_turn => {

@@ -1,6 +1,7 @@
 //! What an owner gives up, and what it is told to end.
 
 use super::*;
+use crate::engine::signal::{Decision, Signal, Told};
 
 #[test]
 pub(super) fn who_takes_up_what_was_released_need_not_wait_and_who_released_it_calls_no_more() {
@@ -160,4 +161,32 @@ pub(super) fn a_step_that_failed_while_its_version_was_taken_away_runs_again() {
     let finished: Vec<_> = letter.execution.as_ref().unwrap().finished.iter().map(|step| &*step.id).collect();
     assert_eq!((letter.failure.step.as_deref(), finished), (Some("charge"), vec!["pause"]));
     assert!(letter.failure.message.starts_with("it was cancelled; charge failed last: "), "{}", letter.failure.message);
+}
+
+/// A call fails and somebody cancels before its owner can look at either: what the dead letter names, and whether the step runs again.
+#[track_caller]
+fn check_fails_and_is_cancelled(on_error: OnError, failed: Option<&str>, finished: &[&str]) {
+    let mut world = World::new("/");
+    world.definition = Some(world::definition_with("/", None, on_error));
+    let execution = world.start();
+    let call = world.call_after(3_000).unwrap();
+    let mail = |mail, content| JournalRecord { execution, run: 1, entry: Entry::Mail(mail), content };
+    let told = Told::Decision { decision: Decision::Approved, by: "ops".into(), comment: "".into() };
+    world.is_committed = false;
+    world.append(mail(Mail::Signal, Content::Signal(Arc::new(Signal { step: "other".into(), told }))));
+    world.go();
+    world.answer(&call, 404);
+    world.append(mail(Mail::Cancel, Content::None));
+    world.is_committed = true;
+    world.commit(world.sequence);
+    world.go();
+    let letter = world.letters.last().unwrap();
+    let done: Vec<_> = letter.execution.as_ref().unwrap().finished.iter().map(|step| &*step.id).collect();
+    assert_eq!((letter.failure.step.as_deref(), &done[..]), (failed, finished));
+}
+
+#[test]
+pub(super) fn what_failed_when_it_was_cancelled_runs_again_unless_it_may_fail() {
+    check_fails_and_is_cancelled(OnError::Fail, Some("charge"), &["pause"]);
+    check_fails_and_is_cancelled(OnError::Continue, None, &["pause", "charge"]);
 }

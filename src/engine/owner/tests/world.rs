@@ -4,10 +4,10 @@ use super::*;
 
 /// A workflow that waits a second and calls at the same time.
 pub(super) fn definition(path: &str) -> Definition {
-    definition_with(path, None)
+    definition_with(path, None, OnError::Fail)
 }
 
-pub(super) fn definition_with(path: &str, timeout: Option<Duration>) -> Definition {
+pub(super) fn definition_with(path: &str, timeout: Option<Duration>, on_error: OnError) -> Definition {
     let call = HttpCall {
         connector: "billing".into(),
         method: "GET".into(),
@@ -24,7 +24,7 @@ pub(super) fn definition_with(path: &str, timeout: Option<Duration>) -> Definiti
         action: Action::Wait(wait),
         dependencies: Vec::new(),
         when: None,
-        on_error: OnError::Fail,
+        on_error,
         order: 0,
     };
     let steps = vec![step("pause", Wait::Delay(Duration::from_secs(1))), step("charge", Wait::Http(Box::new(call)))];
