@@ -59,6 +59,8 @@ pub trait Reporter {
     fn applied(&mut self, changes: &[Change]);
     /// Files have mistakes; what was applied before goes on.
     fn mistakes(&mut self, mistakes: &[Diagnostic]);
+    /// Something in a file is allowed, and does not do what its author may think.
+    fn warned(&mut self, warning: &Diagnostic);
     /// Something could not be done.
     fn trouble(&mut self, message: &str);
     /// Events were sent.
@@ -190,6 +192,7 @@ impl Files<'_> {
         if !look.mistakes.is_empty() {
             reporter.mistakes(&look.mistakes);
         }
+        look.definitions.iter().flat_map(|it| &it.warnings).for_each(|warning| reporter.warned(warning));
         if look.definitions.is_empty() {
             return;
         }

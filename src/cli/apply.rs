@@ -6,11 +6,11 @@ use super::args::{Apply, Common, OutputFormat, Paths};
 use super::output::{line, rows};
 use super::{DONE, FAILED, setup};
 use crate::app::{cluster, definitions};
-use crate::definition::{self, Change, ChangeKind, plan_apply, read_files};
+use crate::definition::{self, Change, ChangeKind, plan_apply};
 
 pub(super) fn diff(common: &Common, args: &Paths) -> anyhow::Result<u8> {
     let (settings, clients) = setup::with_clients(common)?;
-    let wanted = read_files(&args.paths).map_err(|mistakes| setup::refused(&mistakes))?;
+    let wanted = setup::definitions(&args.paths)?;
     let installed = definitions::read_installed(&clients, &cluster::topic(&settings, "workflows"))?;
     let changes = plan_apply(&installed, &wanted);
     let differs = changes.iter().any(|change| change.kind != ChangeKind::Unchanged);
@@ -28,7 +28,7 @@ pub(super) fn diff(common: &Common, args: &Paths) -> anyhow::Result<u8> {
 
 pub(super) fn run(common: &Common, args: &Apply) -> anyhow::Result<u8> {
     let (settings, clients) = setup::with_clients(common)?;
-    let wanted = read_files(&args.paths.paths).map_err(|mistakes| setup::refused(&mistakes))?;
+    let wanted = setup::definitions(&args.paths.paths)?;
     let topic = cluster::topic(&settings, "workflows");
     definitions::check_connectors(&settings, &wanted)?;
     let changes = if args.dry_run {

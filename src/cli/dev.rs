@@ -5,7 +5,7 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 
 use super::args::{Common, Dev, OutputFormat};
-use super::output::{dim, green, json_line, line, red, rows, talk};
+use super::output::{dim, green, json_line, line, red, rows, talk, warn};
 use super::{DONE, FAILED, records};
 use crate::app::dev::{DevOptions, Reporter, dev};
 use crate::app::run::{Ended, stop_on_signals};
@@ -65,6 +65,10 @@ impl Reporter for Teller {
             talk(&format!("{} {mistake}", red("mistake:")));
         }
         talk("what was applied before goes on");
+    }
+
+    fn warned(&mut self, warning: &Diagnostic) {
+        warn(warning);
     }
 
     fn trouble(&mut self, message: &str) {

@@ -43,6 +43,12 @@ pub(super) fn talk(text: &str) {
     let _ = writeln!(std::io::stderr().lock(), "{text}");
 }
 
+/// Says what works, and not as whoever wrote it may think.
+pub(super) fn warn(warning: &impl std::fmt::Display) {
+    let start = if wants_colours(std::io::stderr().is_terminal()) { "\u{1b}[33mwarning:\u{1b}[0m" } else { "warning:" };
+    talk(&format!("{start} {warning}"));
+}
+
 /// Says what went wrong, with all causes.
 pub(super) fn complain(error: &anyhow::Error) {
     let start = if wants_colours(std::io::stderr().is_terminal()) { "\u{1b}[31merror:\u{1b}[0m" } else { "error:" };
@@ -57,6 +63,11 @@ pub(super) fn red(text: &str) -> String {
 /// Green on a terminal.
 pub(super) fn green(text: &str) -> String {
     coloured(text, "32")
+}
+
+/// Yellow on a terminal.
+pub(super) fn yellow(text: &str) -> String {
+    coloured(text, "33")
 }
 
 /// Dim on a terminal.

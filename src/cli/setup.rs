@@ -1,10 +1,13 @@
 //! What most verbs begin with.
 
+use std::path::PathBuf;
+
 use anyhow::anyhow;
 
 use super::args::Common;
+use super::output::warn;
 use crate::app::cluster;
-use crate::definition::Diagnostic;
+use crate::definition::{Definition, Diagnostic, read_files};
 use crate::kafka::client::ClientSettings;
 use crate::settings::{Overrides, ProcessEnvironment, Settings};
 
@@ -20,8 +23,15 @@ pub(super) fn with_clients(common: &Common) -> anyhow::Result<(Settings, ClientS
     Ok((settings, clients))
 }
 
+/// The definitions in files and folders; what is odd in them is said.
+pub(super) fn definitions(paths: &[PathBuf]) -> anyhow::Result<Vec<Definition>> {
+    let definitions = read_files(paths).map_err(|mistakes| refused(&mistakes))?;
+    definitions.iter().flat_map(|definition| &definition.warnings).for_each(warn);
+    Ok(definitions)
+}
+
 /// Mistakes as one error, a line each.
-pub(super) fn refused(mistakes: &[Diagnostic]) -> anyhow::Error {
+fn refused(mistakes: &[Diagnostic]) -> anyhow::Error {
     anyhow!("{} mistakes\n{}", mistakes.len(), joined(mistakes))
 }
 

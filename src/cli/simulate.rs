@@ -13,7 +13,7 @@ use super::{DONE, setup};
 use crate::app::events_file;
 use crate::app::schemas::SourceSchemas;
 use crate::app::sources::SourceTable;
-use crate::definition::{Definition, read_files};
+use crate::definition::Definition;
 use crate::engine::event::{Event, Origin, SourceRecord, Topic};
 use crate::engine::expression::{Budget, Scope};
 use crate::engine::limits;
@@ -24,7 +24,7 @@ use crate::engine::value::{self, Value as EngineValue};
 pub(super) fn run(common: &Common, args: &Simulate) -> anyhow::Result<u8> {
     let settings = setup::settings(common)?;
     let paths: Vec<PathBuf> = if args.paths.is_empty() { vec![settings.directory.clone()] } else { args.paths.clone() };
-    let definitions = read_files(&paths).map_err(|mistakes| setup::refused(&mistakes))?;
+    let definitions = setup::definitions(&paths)?;
     let text = std::fs::read_to_string(&args.event).with_context(|| format!("reading {}", args.event.display()))?;
     let record = events_file::parse(&text, &settings).map_err(|message| anyhow!(message))?;
     let origin = Origin { topic: Arc::new(Topic { name: record.topic, id: [0; 16] }), partition: 0, offset: 0 };

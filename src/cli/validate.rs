@@ -5,10 +5,10 @@ use std::path::PathBuf;
 use serde_json::{Value, json};
 
 use super::args::{Common, OutputFormat, Paths};
-use super::output::{document, green, line, red};
+use super::output::{document, green, line, red, yellow};
 use super::{DONE, FAILED};
 use crate::app::cluster;
-use crate::definition::read_files;
+use crate::definition::{Diagnostic, read_files};
 use crate::settings::{Overrides, ProcessEnvironment, References, Settings};
 
 pub(super) fn run(common: &Common, args: &Paths) -> anyhow::Result<u8> {
@@ -16,6 +16,7 @@ pub(super) fn run(common: &Common, args: &Paths) -> anyhow::Result<u8> {
     let (settings, definitions): (Vec<PathBuf>, Vec<PathBuf>) = args.paths.iter().cloned().partition(is_settings);
     let mut mistakes: Vec<Value> = Vec::new();
     let mut sound: Vec<Value> = Vec::new();
+    let mut warnings: Vec<Diagnostic> = Vec::new();
     for path in settings {
         match check_settings(&path) {
             Ok(()) => sound.push(json!({ "file": path.display().to_string(), "kind": "settings" })),
@@ -24,13 +25,13 @@ pub(super) fn run(common: &Common, args: &Paths) -> anyhow::Result<u8> {
     }
     if !definitions.is_empty() {
         match read_files(&definitions) {
-            Ok(read) => sound.extend(read.iter().map(|definition| {
-                json!({ "kind": "workflow", "id": definition.workflow.id.as_str(), "version": &*definition.workflow.version })
-            })),
-            Err(found) => mistakes.extend(found.iter().map(|mistake| {
-                json!({ "path": mistake.path.display().to_string(), "line": mistake.line, "column": mistake.column,
-                    "what": mistake.message, "remedy": mistake.remedy, "message": mistake.to_string() })
-            })),
+            Ok(read) => {
+                sound.extend(read.iter().map(|definition| {
+                    json!({ "kind": "workflow", "id": definition.workflow.id.as_str(), "version": &*definition.workflow.version })
+                }));
+                warnings.extend(read.into_iter().flat_map(|definition| definition.warnings));
+            }
+            Err(found) => mistakes.extend(found.iter().map(as_json)),
         }
     }
     match common.output {
@@ -38,15 +39,25 @@ pub(super) fn run(common: &Common, args: &Paths) -> anyhow::Result<u8> {
             for mistake in &mistakes {
                 line(mistake["message"].as_str().unwrap_or_default());
             }
+            warnings.iter().for_each(|warning| line(&format!("{} {warning}", yellow("warning:"))));
             let verdict = if mistakes.is_empty() { green("valid") } else { red("not valid") };
             line(&format!("{verdict}: {} sound, {} mistakes", sound.len(), mistakes.len()));
         }
         OutputFormat::Json | OutputFormat::Yaml => {
             let valid = mistakes.is_empty();
-            document(common.output, &json!({ "valid": valid, "sound": sound, "mistakes": mistakes }));
+            let warnings: Vec<Value> = warnings.iter().map(as_json).collect();
+            document(
+                common.output,
+                &json!({ "valid": valid, "sound": sound, "mistakes": mistakes, "warnings": warnings }),
+            );
         }
     }
     Ok(if mistakes.is_empty() { DONE } else { FAILED })
+}
+
+fn as_json(told: &Diagnostic) -> Value {
+    json!({ "path": told.path.display().to_string(), "line": told.line, "column": told.column,
+        "what": told.message, "remedy": told.remedy, "message": told.to_string() })
 }
 
 /// Checks settings on a machine that need not have the secrets that they name.

@@ -87,4 +87,6 @@ fn check_breaker(reader: &mut Reader<'_>, node: &Node) {
         .map(|node| reader.integer("failureThreshold", node, 1..=u64::from(SLIDING_WINDOW_CALLS)));
     let most = u64::try_from(limits::DURATION.as_millis()).unwrap_or(u64::MAX);
     fields.get("recoveryTimeoutMs").map(|node| reader.milliseconds("recoveryTimeoutMs", node, most));
+    let message = "`circuitBreaker` of a workflow changes nothing: a circuit breaker is its connector's, whichever workflows call it";
+    reader.warn(node.at, message, "set `breaker` in the settings' [connectors.<name>]");
 }

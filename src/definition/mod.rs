@@ -66,6 +66,8 @@ pub struct Definition {
     pub canonical: Vec<u8>,
     /// What makes its version: the SHA-256 of the canonical JSON without `status`.
     pub content_hash: ContentHash,
+    /// What is allowed in it, and does not do what its author may think.
+    pub warnings: Vec<Diagnostic>,
     /// Line and column of the id, for mistakes between files.
     id_place: (usize, usize),
 }
@@ -100,7 +102,8 @@ pub fn parse(path: &Path, bytes: &[u8], syntax: Syntax) -> Result<Definition, Re
     let Document { id, id_at, name, version, status, triggers, plan } = document;
     let workflow = Arc::new(Workflow { id, version, status, content_hash, triggers });
     let id_place = source.place(id_at);
-    Ok(Definition { name, workflow, plan: Arc::new(plan), canonical, content_hash, id_place })
+    let warnings = source.diagnostics(reader.into_warnings());
+    Ok(Definition { name, workflow, plan: Arc::new(plan), canonical, content_hash, warnings, id_place })
 }
 
 /// Compiles the plan of an applied definition from its JSON. An error means that it was applied by something else, or by a

@@ -13,6 +13,7 @@ use super::source::Source;
 pub(super) struct Reader<'a> {
     source: &'a Source<'a>,
     mistakes: Vec<Mistake>,
+    warnings: Vec<Mistake>,
     expressions: usize,
     expression_bytes: usize,
 }
@@ -39,7 +40,7 @@ impl<'n> Fields<'n> {
 
 impl<'a> Reader<'a> {
     pub fn new(source: &'a Source<'a>) -> Reader<'a> {
-        Reader { source, mistakes: Vec::new(), expressions: 0, expression_bytes: 0 }
+        Reader { source, mistakes: Vec::new(), warnings: Vec::new(), expressions: 0, expression_bytes: 0 }
     }
 
     /// Whether nothing was wrong so far.
@@ -49,6 +50,15 @@ impl<'a> Reader<'a> {
 
     pub fn into_mistakes(self) -> Vec<Mistake> {
         self.mistakes
+    }
+
+    pub fn into_warnings(self) -> Vec<Mistake> {
+        self.warnings
+    }
+
+    /// Notes what is allowed, and does not do what its author may think.
+    pub fn warn(&mut self, at: usize, message: impl Into<String>, remedy: impl Into<String>) {
+        self.warnings.push(Mistake::new(at, message, remedy));
     }
 
     /// Notes a mistake. Returns None, so that a reading function can end with it.

@@ -75,7 +75,7 @@ impl<'a> Source<'a> {
         mistakes.truncate(limits::MISTAKES_PER_FILE);
         let mut diagnostics: Vec<_> = mistakes.into_iter().map(|mistake| self.diagnostic(mistake)).collect();
         if let (Some(last), 1..) = (diagnostics.last(), unlisted) {
-            let message = format!("{unlisted} more mistakes follow");
+            let message = format!("{unlisted} more follow");
             diagnostics.push(Diagnostic { message, remedy: Some("mend these first".into()), ..last.clone() });
         }
         diagnostics

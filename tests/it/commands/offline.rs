@@ -59,6 +59,25 @@ fn every_mistake_is_told_with_its_place() {
     refused.complains("workflows/audit.yaml:");
 }
 
+/// The breaker of a connector counts the calls of all workflows, so one workflow cannot say when it opens.
+#[test]
+fn what_changes_nothing_is_warned_of() {
+    let project = Project::offline();
+    let with_breaker = "version: 1.0.0\nconfig: { circuitBreaker: { failureThreshold: 5, recoveryTimeoutMs: 30000 } }";
+    project.replace("workflows/audit.yaml", "version: 1.0.0", with_breaker);
+    let warning = "workflows/audit.yaml:6:27: `circuitBreaker` of a workflow changes nothing";
+    let told = project.run(&["validate", "workflows"]).exits(0);
+    told.tells(warning);
+    told.tells("valid: 6 sound, 0 mistakes");
+    let told = project.run(&["validate", "workflows", "-o", "json"]).exits(0).json();
+    assert_eq!((told["valid"].as_bool(), told["warnings"].as_array().map(Vec::len)), (Some(true), Some(1)));
+    assert_eq!((&told["warnings"][0]["line"], &told["warnings"][0]["column"]), (&6.into(), &27.into()));
+    let events = std::fs::read_to_string(project.path("events.ndjson")).unwrap();
+    project.write("event.json", events.lines().next().unwrap());
+    let told = project.run(&["simulate", "--event", "event.json"]).exits(0);
+    assert!(told.err.contains(warning), "{}", told.err);
+}
+
 #[test]
 fn mistakes_in_settings_are_told_with_their_place() {
     let project = Project::offline();
