@@ -101,7 +101,7 @@ fn execution(settings: &Settings, clients: &ClientSettings, id: &str) -> anyhow:
 /// An execution of which the topic says nothing (any more).
 fn unsaid(standing: &Standing) -> Value {
     let checkpoint = &standing.checkpoint;
-    let status = if checkpoint.waits.is_empty() { "pending" } else { "running" };
+    let status = if standing.has_begun { "running" } else { "pending" };
     json!({ "id": standing.execution.to_string(), "run": standing.run, "workflowId": checkpoint.workflow.as_str(),
         "workflowVersion": &*checkpoint.version, "status": status, "startTime": milliseconds_text(checkpoint.started_ms) })
 }

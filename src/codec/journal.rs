@@ -9,7 +9,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use self::stored::{FIRST_FORMAT, SECOND_FORMAT, Stored};
+use self::stored::{FIRST_FORMAT, Stored, THIRD_FORMAT};
 use crate::engine::checkpoint::Content;
 use crate::engine::event::SourceRecord;
 use crate::engine::ids::ExecutionId;
@@ -77,9 +77,9 @@ fn stored(stored: &Stored<'_>) -> (u32, Option<Bytes>) {
 /// Reads a record of the journal. Whatever it holds, it is read within limits.
 pub fn decode(record: &SourceRecord) -> Result<Record<Content>, Damaged> {
     let format: u32 = number(record, "format")?;
-    if !(FIRST_FORMAT..=SECOND_FORMAT).contains(&format) {
+    if !(FIRST_FORMAT..=THIRD_FORMAT).contains(&format) {
         let message = format!(
-            "the record has the format {format}, but this version understands {FIRST_FORMAT} to {SECOND_FORMAT}"
+            "the record has the format {format}, but this version understands {FIRST_FORMAT} to {THIRD_FORMAT}"
         );
         return Err(Damaged(message));
     }

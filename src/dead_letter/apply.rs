@@ -372,14 +372,15 @@ impl Applying<'_> {
         }
         let (mut records, mut written) = (Vec::with_capacity(2 * batch.len()), Vec::with_capacity(batch.len()));
         for (place, id, mail) in batch {
-            records.push(mail.record);
             records.push(self.tombstone(place.0, id, "replayed"));
             for (place, child) in self.over_with((mail.started.execution, &mail.finished), &mail.children) {
                 let comes_back = mail.children.iter().any(|it| it.id == child);
                 records.push(self.tombstone(place.0, child, if comes_back { "replayed" } else { "superseded" }));
                 self.summary.gone += usize::from(self.wanted.remove(&place).is_some());
             }
+            // What is waited for comes first: where both stand in one line, it would wait for its parent's end, and that one for its end.
             records.extend(mail.children.into_iter().map(|child| child.record));
+            records.push(mail.record);
             written.push((place, id, mail.started));
         }
         let count = written.len();

@@ -52,7 +52,7 @@ pub(super) struct Mail {
     pub started: Started,
     /// The steps that are not run again.
     pub finished: Vec<Arc<str>>,
-    /// Its sub-workflows that come back with it, and theirs.
+    /// Its sub-workflows that come back with it, and theirs, each behind those that it waits for.
     pub children: Vec<ChildMail>,
 }
 
@@ -148,13 +148,13 @@ impl<'a> Mailer<'a> {
     }
 
     /// The steps of an execution whose sub-workflows come back with it, as they call them. One that is to go on otherwise than before starts
-    /// them anew, with what it has for them then; and so does one that has to wait for its turn.
+    /// them anew, with what it has for them then.
     pub(super) fn calls_of(&mut self, letter: &DeadLetter, orders: &Orders) -> BTreeMap<Arc<str>, Called> {
         let Some(execution) = &letter.execution else { return BTreeMap::new() };
         let Workflow { id, version, .. } = &*execution.workflow;
         let is_other = orders.to_version.as_ref().is_some_and(|other| **other != **version) || !orders.set.is_empty();
         let Ok(plan) = self.plan(id, version) else { return BTreeMap::new() };
-        if is_other || plan.turns.hold_back(letter.record.key()) {
+        if is_other {
             return BTreeMap::new();
         }
         let is_finished = |step: &Arc<str>| execution.finished.iter().any(|it| it.id == *step);

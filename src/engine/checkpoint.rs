@@ -46,6 +46,8 @@ pub struct Checkpoint {
     pub history: History,
     /// What has started it, if that was no event.
     pub parent: Option<Arc<Parent>>,
+    /// Whether the run has not begun though steps of it wait: it queues for its turn, and they wait for sub-workflows that have come back with it.
+    pub queues: bool,
 }
 
 /// The step that has started a sub-workflow.
@@ -147,6 +149,11 @@ const FIXED_BYTES: usize = 2 * 1024;
 const STEP_BYTES: usize = 256;
 
 impl Checkpoint {
+    /// Whether the run has begun: whatever goes on waits for something, and what waits before it has begun says so.
+    pub fn has_begun(&self) -> bool {
+        !self.queues && !self.waits.is_empty()
+    }
+
     /// What it takes in memory with all that its owner knows of it, about, in bytes.
     pub fn weight(&self) -> usize {
         let input = self.parent.as_ref().map_or(0, |parent| parent.input.weight());
@@ -218,6 +225,7 @@ mod tests {
             output_bytes: 12,
             history: History::default(),
             parent: None,
+            queues: false,
         };
         let progress = checkpoint.progress(&plan(&["new", "charge", "shape"])).unwrap();
         let found: Vec<_> = progress.ended.iter().map(|it| (it.step, it.view.output.clone())).collect();

@@ -3,7 +3,7 @@
 //! An execution goes on as its next run from its failed step: the steps that have ended are not run again, in the same version of its
 //! workflow or in a repaired one. Its calls keep their idempotency keys, unless what they are made of has changed: then the edition rises.
 //! A sub-workflow that has failed, and its parent with it, comes back with that, if nothing is to be different: it goes on from its own failed
-//! step, and the parent waits for it. What was never an execution is read and matched again.
+//! step, and the parent waits for it, also while it queues for its turn. What was never an execution is read and matched again.
 //!
 //! Who writes the mail resolves the dead letter in the same transaction, so that nothing comes back twice.
 
@@ -94,6 +94,8 @@ pub fn resume(letter: DeadLetter, repair: &Repair, journal_partitions: u16, now_
             Some(run) => Arc::new(Parent { run, ..(*parent).clone() }),
             None => parent,
         }),
+        // Its owner knows that by the kind of the mail.
+        queues: false,
     };
     let content = Content::Checkpoint(Arc::new(checkpoint));
     JournalRecord { execution, run: run.saturating_add(1), entry, content }

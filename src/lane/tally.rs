@@ -169,7 +169,8 @@ fn replayed(subject: &Subject, left: &Left) -> Option<Replayed> {
         let is_understood = !matches!(subject, Subject::Undecodable(_));
         return Some(if is_understood { Replayed::Redriven } else { Replayed::Undecodable });
     }
-    let status = left.status.filter(|status| *status != ExecutionStatus::Running)?;
+    let goes_on = |status: &ExecutionStatus| matches!(status, ExecutionStatus::Running | ExecutionStatus::Pending);
+    let status = left.status.filter(|status| !goes_on(status))?;
     subject.run().filter(|run| *run > FIRST_RUN).map(|_| Replayed::Ended(status))
 }
 

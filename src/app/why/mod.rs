@@ -77,14 +77,14 @@ pub fn connectors(standing: &Standing, plan: &Plan) -> BTreeSet<Arc<str>> {
     waits.filter_map(|wait| action(plan, wait)?.connector().cloned()).collect()
 }
 
-/// What each step that waits waits for; or what the execution does, if none of its steps has begun to.
+/// What each step that waits waits for; and before that what the execution does, if it has not begun.
 pub fn waiting(standing: &Standing, around: &Around<'_>) -> Vec<Value> {
     let checkpoint = &standing.checkpoint;
-    if checkpoint.waits.is_empty() {
+    let its_turn = (!standing.has_begun).then(|| {
         let why = unless_unknown(standing, around).unwrap_or_else(|plan| its_turn(standing, plan.turns));
-        return vec![why.document(checkpoint.started_ms).into()];
-    }
-    checkpoint.waits.iter().map(|wait| of_step(standing, wait, around).into()).collect()
+        why.document(checkpoint.started_ms).into()
+    });
+    its_turn.into_iter().chain(checkpoint.waits.iter().map(|wait| of_step(standing, wait, around).into())).collect()
 }
 
 /// Mail that nobody has heeded so far.

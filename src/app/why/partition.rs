@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::engine::checkpoint::{Checkpoint, Content};
 use crate::engine::ids::ExecutionId;
-use crate::engine::journal::{Log, Mail, Record};
+use crate::engine::journal::{Entry, Log, Mail, Record};
 use crate::engine::signal::Signal;
 use crate::engine::workflow::WorkflowId;
 
@@ -30,7 +30,6 @@ enum Kept {
 struct InLine {
     workflow: WorkflowId,
     key: Option<Box<[u8]>>,
-    /// What waits for a step has begun; what waits for none queues.
     has_begun: bool,
 }
 
@@ -43,6 +42,8 @@ pub struct Standing {
     pub run: u32,
     /// What was last written of it.
     pub checkpoint: Arc<Checkpoint>,
+    /// Whether the run has begun; what has not queues, if its workflow lets its executions run in turns.
+    pub has_begun: bool,
     /// Mail that was not heeded so far.
     pub mail: Vec<Letter>,
     /// Others of its workflow.
@@ -88,13 +89,13 @@ impl Partition {
         let Record { offset, bytes, execution, run, entry, content } = record;
         let content = match content {
             content if execution == self.execution => Kept::Whole(content, sent_ms),
-            Content::Checkpoint(checkpoint) => Kept::InLine(self.in_line(&checkpoint)),
+            Content::Checkpoint(checkpoint) => Kept::InLine(self.in_line(&checkpoint, entry)),
             Content::None | Content::Signal(_) | Content::Redrive(_) => Kept::Nothing,
         };
         self.log.apply(Record { offset, bytes, execution, run, entry, content });
     }
 
-    fn in_line(&mut self, checkpoint: &Checkpoint) -> InLine {
+    fn in_line(&mut self, checkpoint: &Checkpoint, entry: Entry) -> InLine {
         let workflow = match self.workflows.get(&checkpoint.workflow) {
             Some(known) => known.clone(),
             None => {
@@ -102,7 +103,8 @@ impl Partition {
                 checkpoint.workflow.clone()
             }
         };
-        InLine { workflow, key: checkpoint.record.key().map(Box::from), has_begun: !checkpoint.waits.is_empty() }
+        let has_begun = checkpoint.has_begun() && entry != Entry::Mail(Mail::Resume);
+        InLine { workflow, key: checkpoint.record.key().map(Box::from), has_begun }
     }
 
     /// Where the execution stands, now that all is read; None if it is not alive.
@@ -125,6 +127,7 @@ impl Partition {
             execution: self.execution,
             run: live.run(),
             checkpoint: checkpoint.clone(),
+            has_begun: checkpoint.has_begun() && !live.is_brought_back(),
             mail,
             of_workflow,
             of_key,

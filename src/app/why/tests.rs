@@ -38,14 +38,17 @@ fn checkpoint(key: &str, waits: Vec<StepWait>) -> Content {
         output_bytes: 0,
         history: History::default(),
         parent: None,
+        queues: false,
     }))
 }
 
 /// A partition that holds these records, one at each offset from 100 on.
 fn partition(of: ExecutionId, records: Vec<(u8, Entry, Content)>) -> Partition {
     let mut partition = Partition::starting_at(100, of);
+    let resumed: Vec<u8> = records.iter().filter(|it| it.1 == Entry::Mail(Mail::Resume)).map(|it| it.0).collect();
     for (offset, (number, entry, content)) in (100..).zip(records) {
-        let record = Record { offset, bytes: 10, execution: id(number), run: 1, entry, content };
+        let run = if resumed.contains(&number) { 2 } else { 1 };
+        let record = Record { offset, bytes: 10, execution: id(number), run, entry, content };
         partition.take(record, NOW_MS - 1_000);
     }
     partition
@@ -213,6 +216,35 @@ fn one_that_has_not_begun_says_who_is_before_it() {
     let document = told(&standing, Some(plan_with("{}")), &none);
     assert_eq!((&document["reason"], &document["since"]), (&Value::Null, &"2025-11-24T15:59:00.000Z".into()));
     assert!(document["why"].as_str().unwrap().contains("partition 5"), "{document}");
+}
+
+#[test]
+fn one_that_has_come_back_with_its_sub_workflow_and_queues_says_both() {
+    let waits = || vec![StepWait { child: Some(id(9)), ..wait("s", None) }];
+    let Content::Checkpoint(runs) = checkpoint("k", waits()) else { unreachable!("that is what it makes") };
+    let queues = Content::Checkpoint(Arc::new(Checkpoint { queues: true, ..(*runs).clone() }));
+    let mail = (1, Entry::Mail(Mail::Resume), checkpoint("k", waits()));
+    let other = [(2, START, checkpoint("k", Vec::new())), (2, state(101, 101), checkpoint("k", vec![wait("s", None)]))];
+    for written in [vec![], vec![(1, state(100, 100), queues)]] {
+        let records = || [vec![mail.clone()], other.to_vec(), written.clone()].concat();
+        let standing = partition(id(1), records()).standing().unwrap();
+        let around = Around {
+            plan: Some(Ok(plan(
+                "{\"concurrency\":1}",
+                "{\"id\":\"s\",\"type\":\"workflow\",\"config\":{\"id\":\"other\"}}",
+            ))),
+            is_installed: &|_, _| true,
+            breaker: &|_| Breaker::default(),
+            asked: &|_| None,
+            now_ms: NOW_MS,
+        };
+        let [turn, child] = &waiting(&standing, &around)[..] else { panic!("it queues, and one of its steps waits") };
+        tells(turn, "turn", "its turn: of w 1 run, of at most 1, and 0 queue before it", None);
+        tells(child, "workflow", &format!("sub-workflow {}", id(9)), None);
+        // Nor does it stand before others as one that runs.
+        let others = partition(id(2), records()).standing().unwrap();
+        assert_eq!(others.of_workflow, Ahead { running: 0, queued: 1 });
+    }
 }
 
 #[test]

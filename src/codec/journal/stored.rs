@@ -35,6 +35,8 @@ pub(super) enum Stored<'a> {
     Checkpoint(#[serde(borrow)] Box<StoredCheckpoint<'a>>, Box<StoredKin<'a>>),
     Redrive(#[serde(borrow)] StoredRedrive<'a>),
     Signal(#[serde(borrow)] StoredSignal<'a>),
+    /// A checkpoint of a run that has not begun, though it waits; see [`Checkpoint::queues`].
+    Queues(#[serde(borrow)] Box<StoredCheckpoint<'a>>, Box<StoredKin<'a>>),
 }
 
 /// Room for a checkpoint of usual size, in bytes, so that it need not be moved while it is written.
@@ -42,8 +44,10 @@ const ROOM_BYTES: usize = 2 * 1024;
 
 /// The first format: a checkpoint of a first run, and nothing else.
 pub(super) const FIRST_FORMAT: u32 = 1;
-/// The second: any of [`Stored`].
+/// The second: any of [`Stored`] but the last.
 pub(super) const SECOND_FORMAT: u32 = 2;
+/// The third: any of [`Stored`].
+pub(super) const THIRD_FORMAT: u32 = 3;
 
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct StoredCheckpoint<'a> {
@@ -119,7 +123,8 @@ pub(super) struct StoredFailure<'a> {
 
 impl<'a> Stored<'a> {
     pub(super) fn checkpoint(checkpoint: &'a Checkpoint) -> Stored<'a> {
-        Stored::Checkpoint(Box::new(StoredCheckpoint::of(checkpoint)), Box::new(StoredKin::of(checkpoint)))
+        let (stored, kin) = (Box::new(StoredCheckpoint::of(checkpoint)), Box::new(StoredKin::of(checkpoint)));
+        if checkpoint.queues { Stored::Queues(stored, kin) } else { Stored::Checkpoint(stored, kin) }
     }
 
     pub(super) fn signal(signal: &'a Signal) -> Stored<'a> {
@@ -140,6 +145,8 @@ impl<'a> Stored<'a> {
         match self {
             Stored::Checkpoint(_, kin) if kin.is_empty() => FIRST_FORMAT,
             Stored::Checkpoint(..) | Stored::Redrive(_) | Stored::Signal(_) => SECOND_FORMAT,
+            // Who takes it for one that has begun would let it run before its turn.
+            Stored::Queues(..) => THIRD_FORMAT,
         }
     }
 
@@ -150,7 +157,9 @@ impl<'a> Stored<'a> {
             Stored::Checkpoint(checkpoint, _) if self.format() == FIRST_FORMAT => {
                 postcard::to_extend(checkpoint, room())
             }
-            Stored::Checkpoint(..) | Stored::Redrive(_) | Stored::Signal(_) => postcard::to_extend(self, room()),
+            Stored::Checkpoint(..) | Stored::Redrive(_) | Stored::Signal(_) | Stored::Queues(..) => {
+                postcard::to_extend(self, room())
+            }
         };
         debug_assert!(
             bytes.is_ok(),
@@ -171,6 +180,10 @@ impl<'a> Stored<'a> {
     pub(super) fn content(&self) -> Result<Content, Damaged> {
         Ok(match self {
             Stored::Checkpoint(checkpoint, kin) => Content::Checkpoint(Arc::new(kin.added_to(checkpoint.read()?)?)),
+            Stored::Queues(checkpoint, kin) => {
+                let checkpoint = kin.added_to(checkpoint.read()?)?;
+                Content::Checkpoint(Arc::new(Checkpoint { queues: true, ..checkpoint }))
+            }
             Stored::Signal(signal) => Content::Signal(Arc::new(signal.read()?)),
             Stored::Redrive(redrive) => Content::Redrive(Arc::new(redrive.read()?)),
         })
@@ -231,6 +244,7 @@ impl<'a> StoredCheckpoint<'a> {
             output_bytes: self.output_bytes as usize,
             history: History::default(),
             parent: None,
+            queues: false,
         })
     }
 }

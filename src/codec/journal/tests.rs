@@ -59,6 +59,7 @@ fn checkpoint(output: Value) -> Checkpoint {
         output_bytes: 77,
         history: History::default(),
         parent: None,
+        queues: false,
     }
 }
 
@@ -125,7 +126,9 @@ fn every_kind_of_record_comes_back_as_it_was() {
     let (execution, run, step, depth) = (ExecutionId::parse(ID).unwrap(), 3, "call".into(), 2);
     with_kin.parent = Some(Arc::new(Parent { execution, run, step, input: Value::UInt(7), depth }));
     with_kin.waits[0].child = Some(execution);
-    check(Entry::Mail(Mail::Start), &Content::Checkpoint(Arc::new(with_kin)));
+    check(Entry::Mail(Mail::Start), &Content::Checkpoint(Arc::new(with_kin.clone())));
+    with_kin.queues = true;
+    check(Entry::State { place: 3, includes: 9 }, &Content::Checkpoint(Arc::new(with_kin)));
     signals().into_iter().for_each(|signal| check(Entry::Mail(Mail::Signal), &signal));
     check(Entry::End, &Content::None);
 }
@@ -147,6 +150,9 @@ fn headers_say_what_a_record_is() {
     assert_eq!(headers(Entry::Mail(Mail::Signal), signal), format!("format=2 kind=signal {common}"));
     let state = Entry::State { place: 3, includes: 4 };
     assert_eq!(headers(state, with()), format!("format=1 kind=state {common} place=3 includes=4"));
+    // An older version would let it run before its turn: it must not understand that.
+    let queues = Content::Checkpoint(Arc::new(Checkpoint { queues: true, ..checkpoint(Value::Null) }));
+    assert_eq!(headers(state, queues), format!("format=3 kind=state {common} place=3 includes=4"));
     assert_eq!(headers(Entry::End, Content::None), format!("format=1 kind=end {common}"));
 }
 
@@ -216,7 +222,7 @@ fn what_is_no_record_of_the_journal_is_refused_with_its_reason() {
     let with = |more: &[(&'static str, &'static str)]| [&head[..], more].concat();
     let here = |value, headers: &[(&str, &str)]| source(JOURNAL_PARTITION, value, headers);
     refused(&here(None, &[]), "`format` is missing");
-    refused(&here(None, &[("format", "3")]), "format 3, but this version understands 1 to 2");
+    refused(&here(None, &[("format", "4")]), "format 4, but this version understands 1 to 3");
     refused(&here(None, &[("format", "1"), ("execution", "5")]), "`execution` is no id");
     refused(&source(4, None, &with(&[("kind", "end")])), "partition 4, but its execution belongs to 5");
     refused(&here(None, &with(&[("kind", "begin")])), "`kind` is `begin`");

@@ -93,8 +93,8 @@ impl Applying<'_> {
             }
             let Mail { record, finished, children: theirs, .. } = mail;
             again.push(ChildAgain { step: step.clone(), execution: *execution, timeout: *timeout });
-            children.push(ChildMail { id: *id, execution: *execution, record, finished });
             children.extend(theirs);
+            children.push(ChildMail { id: *id, execution: *execution, record, finished });
         }
         let mail = self.mailer.mail_as(read, orders, (again, parent_run), (self.desk.now_ms)());
         mail.map(|mail| Mail { children, ..mail }).map_err(No::LeftOut)

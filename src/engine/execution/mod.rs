@@ -101,12 +101,23 @@ pub struct Before {
     progress: Progress,
     /// What has become of the steps that waited.
     pub news: News,
-    /// Whether the run begins here: it is a later one of an execution that has run before.
-    pub begins: bool,
+    /// How far the run is here.
+    pub phase: Phase,
     /// The offset of the mail that the run began with.
     pub place: i64,
     /// Up to which offset of the journal this part includes the execution's mail.
     pub includes: i64,
+}
+
+/// How far a run is where a part of it begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Phase {
+    /// It waits for its turn: this part runs no step, and takes note of what has become of sub-workflows that have come back with it.
+    Queues,
+    /// It begins: its turn has come, or it is a later one of an execution that has run before.
+    Begins,
+    /// It has begun before.
+    Runs,
 }
 
 /// What a part of a run begins with.
@@ -200,11 +211,11 @@ impl Execution {
         (workflow, plan): (Arc<Workflow>, Arc<Plan>),
         event: Arc<Event>,
         (checkpoint, progress): (Arc<Checkpoint>, Progress),
-        (news, begins): (News, bool),
+        (news, phase): (News, Phase),
         (place, includes): (i64, i64),
     ) -> Execution {
         let (started_ms, step_results) = (checkpoint.started_ms, identity.step_results);
-        let before = Some(Arc::new(Before { checkpoint, progress, news, begins, place, includes }));
+        let before = Some(Arc::new(Before { checkpoint, progress, news, phase, place, includes }));
         let (refusals, too_large, along) = (Vec::new(), None, None);
         Execution { id, run, workflow, plan, event, started_ms, before, refusals, too_large, along, step_results }
     }
@@ -340,10 +351,10 @@ impl Subject {
         }
     }
 
-    /// Whether a run begins here: what waits for its turn begins when that comes. False for what is none.
+    /// Whether a run begins here, unless it is still pending after that: what waits for its turn begins when that comes. False for what is none.
     pub fn begins(&self) -> bool {
         match self {
-            Subject::Execution(it) => it.before.as_ref().is_none_or(|before| before.begins),
+            Subject::Execution(it) => it.before.as_ref().is_none_or(|before| before.phase != Phase::Runs),
             Subject::Unrunnable(it) => it.begins,
             Subject::Undecodable(_) | Subject::Unmatched(_) | Subject::Again(_) => false,
         }

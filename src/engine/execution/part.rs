@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::kin;
-use super::{Before, Execution, FIRST_RUN, Left, News, Over, StepResults, Stop, Waited, journal_output};
+use super::{Before, Execution, FIRST_RUN, Left, News, Over, Phase, StepResults, Stop, Waited, journal_output};
 use crate::engine::checkpoint::{Checkpoint, Content, Failed, History, Parent, StepWait};
 use crate::engine::expression::{Scope, StepStatus, StepView};
 use crate::engine::ids::DeadLetterId;
@@ -47,11 +47,16 @@ impl Execution {
             return self.leave_pending(now_ms);
         }
         let Part { over, mut steps, waits, mut fatal, output_bytes } = self.go(now_ms);
-        if let (Some(message), Some(wait), None) = (&self.too_large, waits.first(), &fatal) {
-            fatal = Some(Fatal::too_large(&wait.step, message, now_ms));
+        let left = waits
+            .first()
+            .map(|wait| &wait.step)
+            .or_else(|| over.first().filter(|_| self.queues()).map(|it| &it.step.id));
+        if let (Some(message), Some(step), None) = (&self.too_large, left, &fatal) {
+            fatal = Some(Fatal::too_large(step, message, now_ms));
         }
         let status = match &fatal {
             Some(fatal) => fatal.status,
+            None if self.queues() => ExecutionStatus::Pending,
             None if waits.is_empty() => ExecutionStatus::Completed,
             None => ExecutionStatus::Running,
         };
@@ -75,8 +80,8 @@ impl Execution {
             outputs.push((None, Output::DeadLetter(Box::new(letter))));
         }
         // What waits says so once; what becomes of it is said at its end.
-        let goes_on = status == ExecutionStatus::Running;
-        if !goes_on || self.before.as_ref().is_none_or(|before| before.begins) {
+        let goes_on = matches!(status, ExecutionStatus::Running | ExecutionStatus::Pending);
+        if !goes_on || self.before.as_ref().is_none_or(|before| before.phase == Phase::Begins) {
             outputs
                 .push((None, Output::Execution(Box::new(self.record(status, fatal.as_ref(), &over, &steps, now_ms)))));
         }
@@ -95,6 +100,11 @@ impl Execution {
         outputs.extend(kin.map(|output| (None, output)));
         outputs.extend(self.along.as_deref().map(|record| (None, journal_output(record))));
         Left { outputs, status: Some(status), steps, over: waited, retried: self.retried(), checkpoint }
+    }
+
+    /// Whether it waits for its turn, and goes on to do so.
+    fn queues(&self) -> bool {
+        self.before.as_ref().is_some_and(|before| before.phase == Phase::Queues)
     }
 
     /// It has to wait for its turn: its owner knows when that is.
@@ -166,6 +176,9 @@ impl Execution {
         });
         if let Some(fatal) = fatal.or_else(|| over.iter().find_map(|it| self.fatal_over(it))) {
             return Part { over, steps: Vec::new(), waits, fatal: Some(fatal), output_bytes };
+        }
+        if self.queues() {
+            return Part { over, steps: Vec::new(), waits, fatal: None, output_bytes };
         }
         let index = |id: &Arc<str>| self.plan.steps().iter().position(|step| step.id == *id);
         let views = over.iter().filter_map(|it| {
@@ -395,6 +408,7 @@ impl Execution {
             record: self.event.record.clone(),
             started_ms: self.started_ms,
             ended: self.ended_before(&over).cloned().chain(here).collect(),
+            queues: self.queues() && !waits.is_empty(),
             waits,
             output_bytes,
             history: self.history(),

@@ -19,6 +19,7 @@ mod memory;
 mod messages;
 mod opening;
 mod outcome;
+mod parts;
 mod reading;
 mod reason;
 mod redrive;
@@ -34,7 +35,7 @@ use std::sync::Arc;
 use rustc_hash::FxHashMap;
 
 use super::batch::{AssignmentId, Dependency, SourcePartition};
-use super::execution::{Execution, Identity, Subject};
+use super::execution::{Identity, Subject};
 use super::ids::ExecutionId;
 use super::journal::Slot;
 use super::ordered::Ordered;
@@ -319,10 +320,7 @@ impl Owner {
         }
         task.looks_again_ms.take_if(|due_ms| *due_ms <= around.now_ms);
         if !has_turn && !task.is_stopped() {
-            return match task.take_straggler() {
-                true => Looked::GoesOn(Box::new(ward.stands_still(execution, task))),
-                false => Looked::Waits(Some(WaitReason::Turn)),
-            };
+            return self.queues(execution, task, definition, around);
         }
         if !task.begins() && task.open(execution, &definition, around, &self.identity) {
             let again_ms = task.look_again_ms(around.now_ms, ward.look_again_ms());
@@ -345,24 +343,7 @@ impl Owner {
             self.timers.insert(timer(around.now_ms + left_ms, execution, task));
             return Looked::Waits(task.waits_for(&definition.plan));
         }
-        let includes = ward.includes(execution);
-        let progress = task.checkpoint.progress(&definition.plan).map_err(|unknown| unknown.to_string());
-        let (progress, event) = match progress.and_then(|progress| Ok((progress, task.take_event(around)?))) {
-            Ok(both) => both,
-            Err(message) => return self.unrunnable(execution, task, &message, around),
-        };
-        let (news, begins) = (task.take_news(), task.take_beginning());
-        let Definition { workflow, plan } = definition;
-        let next = Execution::go_on(
-            &self.identity,
-            (execution, task.run),
-            (workflow, plan),
-            event,
-            (task.checkpoint.clone(), progress),
-            (news, begins),
-            (task.place, includes),
-        );
-        Looked::GoesOn(Box::new(Subject::Execution(Box::new(next))))
+        self.next_part(execution, task, definition, false, around)
     }
 
     /// The connectors that calls wait for which may start now.

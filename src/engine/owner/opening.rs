@@ -122,6 +122,7 @@ impl Task {
             output_bytes: 0,
             history: History::default(),
             parent: Some(Arc::new(Parent { execution, run, step, input, depth })),
+            queues: false,
         };
         let content = Content::Checkpoint(Arc::new(checkpoint));
         let mail = JournalRecord { execution: id, run: FIRST_RUN, entry: Entry::Mail(Mail::Start), content };

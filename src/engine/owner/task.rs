@@ -108,8 +108,7 @@ impl Task {
         is_brought_back: bool,
         now_ms: i64,
     ) -> Task {
-        // Whatever goes on waits for something; what waits for nothing has not begun.
-        let begins = is_brought_back || checkpoint.waits.is_empty();
+        let begins = is_brought_back || !checkpoint.has_begun();
         let counts_from_ms = now_ms.max(checkpoint.started_ms);
         let stages = vec![Stage::New; checkpoint.waits.len()];
         let (is_unsettled, has_ended) = (false, false);
@@ -232,6 +231,11 @@ impl Task {
         if (around.is_stopped)(&self.checkpoint.workflow) {
             self.stop("its workflow was stopped");
         }
+    }
+
+    /// Whether something has become of a step that waits, which is to be written.
+    pub(super) fn has_heard(&self) -> bool {
+        !self.news.over.is_empty()
     }
 
     /// Whether its state is to be appended again; then it is not any more.

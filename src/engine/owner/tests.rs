@@ -3,6 +3,7 @@
 mod away;
 mod brought_back;
 mod counted;
+mod families;
 mod held_back;
 mod let_go;
 mod told;
@@ -17,7 +18,7 @@ use world::{BUDGET, World, decode, definition, definition_with, event};
 
 use crate::engine::call::{Answer, Expected, HttpCall};
 use crate::engine::event::{Event, Origin, SourceRecord, Topic, Undecodable};
-use crate::engine::execution::{Left, StepResults};
+use crate::engine::execution::{Execution, Left, StepResults};
 use crate::engine::expression::Template;
 use crate::engine::fan_out::Found;
 use crate::engine::journal::{Entry, Record};

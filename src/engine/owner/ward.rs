@@ -16,13 +16,11 @@ use super::turns::{Lines, Stand, Turn};
 use super::{Replaced, Terms};
 use crate::engine::batch::{AssignmentId, SourcePartition};
 use crate::engine::checkpoint::Content;
-use crate::engine::execution::{Again, Subject};
 use crate::engine::ids::ExecutionId;
-use crate::engine::journal::{Entry, Log, Slot};
+use crate::engine::journal::{Log, Slot};
 use crate::engine::ordered::Ordered;
 use crate::engine::plan::{Action, Plan, Turns, Wait};
 use crate::engine::position::Position;
-use crate::engine::record::JournalRecord;
 use crate::engine::workflow::WorkflowId;
 
 /// What is appended again at once, in bytes: a tenth of a batch.
@@ -271,15 +269,6 @@ impl Ward {
         let next: Vec<ExecutionId> = std::iter::from_fn(|| self.lines.next(workflow)).collect();
         self.turns.extend(&next);
         next
-    }
-
-    /// Where an execution stands that waits for its turn, to be written once more.
-    pub(super) fn stands_still(&self, execution: ExecutionId, task: &Task) -> Subject {
-        let checkpoint = task.checkpoint.clone();
-        let entry = Entry::State { place: task.place, includes: self.includes(execution) };
-        let content = Content::Checkpoint(checkpoint.clone());
-        let journal = JournalRecord { execution, run: task.run, entry, content };
-        Subject::Again(Box::new(Again { journal, checkpoint }))
     }
 
     /// What was written of an execution is certain. Returns those that go on: it, or others that waited for its end.

@@ -1,12 +1,13 @@
 //! Sub-workflows that have failed, and their parents with them: what comes back together goes on where it failed.
 
 use std::collections::HashMap;
+use std::time::Duration;
 
 use rdkafka::message::Message as _;
 use serde_json::{Value, json};
 
 use super::project::unresolved;
-use crate::exactly_once::records::{execution_name, send_events};
+use crate::exactly_once::records::{execution_name, send_keyed_events};
 use crate::exactly_once::world::World;
 use crate::support::broker::TestBroker;
 use crate::support::ledger::{Entry, Ledger, Reply};
@@ -45,17 +46,18 @@ fn calls(ledger: &Ledger) -> HashMap<String, HashMap<String, Vec<Entry>>> {
 
 /// A parent, its sub-workflow and that one's own have failed for each event, because notes are refused. `then` goes on from there.
 fn failed(then: impl FnOnce(&World<'_>, &Ledger)) {
+    failed_from(starts("parent", "1.0.0", "a.x", "middle"), then);
+}
+
+/// The same, with another parent.
+fn failed_from(parent: String, then: impl FnOnce(&World<'_>, &Ledger)) {
     let Some(broker) = TestBroker::own() else { return };
     let ledger = Ledger::start(|entry, _| Reply::now(if entry.path == "/notes" { 404 } else { 200 }));
-    let workflows = [
-        starts("parent", "1.0.0", "a.x", "middle"),
-        starts("middle", "1.0.0", "never", "charges"),
-        charges("charge", "/notes", "1.0.0"),
-    ];
+    let workflows = [parent, starts("middle", "1.0.0", "never", "charges"), charges("charge", "/notes", "1.0.0")];
     let settings = format!("[connectors.target]\nkind = \"http\"\nurl = \"{}\"\n", ledger.url());
     let world = World::with(&broker, &workflows, &settings);
     let _instance = world.instance("alone");
-    send_events(&broker.producer(&[]), &world.source, 0..EVENTS, |_| Some("a.x"));
+    send_keyed_events(&broker.producer(&[]), &world.source, 0..EVENTS, 1);
     world.wait_for(&world.topic("dead-letters"), 3 * EVENTS);
     then(&world, &ledger);
 }
@@ -157,4 +159,57 @@ fn a_family_that_is_planned_one_by_one_comes_back_together() {
         );
         assert_eq!(calls(ledger)["/charges"].len(), EVENTS, "a sub-workflow was started anew");
     });
+}
+
+/// The event that a call is for.
+fn event_of(entry: &Entry) -> &str {
+    std::str::from_utf8(&entry.body).unwrap().trim_matches('"')
+}
+
+/// Where the executions of the parent run in turns, families go on from the step that failed all the same, and the parents queue behind those
+/// that have come meanwhile.
+#[track_caller]
+fn check_in_turns(config: &str) {
+    let parent =
+        starts("parent", "1.0.0", "a.x", "middle").replace("\nsteps:", &format!("\nconfig: {{ {config} }}\nsteps:"));
+    let done = "  - id: done\n    type: http\n    dependencies: [after]\n    config: { connector: target, method: POST, path: /done, body: \"${{ event.id }}\" }\n";
+    failed_from(parent + done, |world, ledger| {
+        // Two more come. The first of them takes a while, and the other one queues behind it.
+        let is_slow = |entry: &Entry| entry.path == "/notes" && event_of(entry) == "4";
+        ledger.behave(move |entry, _| {
+            let after = if is_slow(entry) { Duration::from_secs(3) } else { Duration::ZERO };
+            Reply { after, ..Reply::now(200) }
+        });
+        send_keyed_events(&world.broker.producer(&[]), &world.source, EVENTS..EVENTS + 2, 1);
+        // Of each that failed the parent was pending and all three ran and ended; of these two the parents are pending, and three of one run.
+        world.wait_for(&world.topic("executions"), 7 * EVENTS + 5);
+        let said = replayed(world, &[]);
+        assert_eq!((&said["broughtBack"], &said["completed"]), (&json!(EVENTS), &json!(EVENTS)), "{said}");
+        assert!(unresolved(world).is_empty(), "the letters of all three are resolved");
+        let all = EVENTS + 2;
+        let calls_by_path = calls(ledger);
+        let [charges, notes, done] = ["/charges", "/notes", "/done"].map(|path| &calls_by_path[path]);
+        assert_eq!([charges.len(), notes.len(), done.len()], [all; 3], "the same work has the same key");
+        assert!(charges.values().all(|calls| calls.len() == 1), "what had succeeded was called again");
+        assert_eq!(notes.values().map(Vec::len).sum::<usize>(), all + EVENTS);
+        let entries = ledger.entries();
+        let mut order: Vec<&str> = entries.iter().filter(|it| it.path == "/done").map(event_of).collect();
+        assert_eq!(order[..2], ["4", "5"], "those that came back are behind those that were there: {order:?}");
+        order.sort_unstable();
+        assert_eq!(order, ["0", "1", "2", "3", "4", "5"], "each once");
+        let records = world.broker.committed(&world.topic("executions"));
+        let names: Vec<String> = records.iter().map(execution_name).collect();
+        let completed = |name: &&String| name.ends_with("parent completed");
+        assert_eq!(names.iter().filter(completed).count(), all, "{names:?}");
+    });
+}
+
+#[test]
+fn a_family_whose_parents_run_one_at_a_time_goes_on_in_turn() {
+    check_in_turns("concurrency: 1");
+}
+
+#[test]
+fn a_family_whose_parents_are_ordered_by_key_goes_on_in_turn() {
+    check_in_turns("ordering: key");
 }

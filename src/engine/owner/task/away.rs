@@ -101,13 +101,12 @@ impl Away {
 
 impl Task {
     /// Whether its checkpoint can be read again from the record that the log knows of it, and nothing of it is under way. One that has no place
-    /// in a line yet takes it first, so that none that came later is before it. What it was told before it has begun is for no step, as it is
-    /// after a restore.
+    /// in a line yet takes it first, so that none that came later is before it.
     pub(in super::super) fn can_go_away(&self) -> bool {
         self.is_settled()
             && self.to_come == 0
             && !self.has_changed()
-            && (self.begins || self.signals.is_empty())
+            && self.signals.is_empty()
             && !(self.begins && self.turn == Turn::Unknown)
             && !self.stages.iter().any(|stage| matches!(stage, Stage::Calling(_)))
     }

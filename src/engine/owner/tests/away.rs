@@ -1,7 +1,7 @@
 //! Executions whose checkpoints are not in memory.
 
 use super::*;
-use super::{brought_back, counted, held_back, let_go, told};
+use super::{brought_back, counted, families, held_back, let_go, told};
 
 /// A world that keeps no more than so much in memory.
 fn world(budget: usize) -> World {
@@ -328,6 +328,11 @@ fn what_holds_in_memory_holds_for_what_is_read_again() {
         told::an_output_that_the_journal_does_not_take_fails_the_parent_and_ends_the_child,
         told::a_decision_that_comes_before_it_was_asked_for_counts,
         told::a_sub_workflow_that_does_not_end_in_time_is_cancelled_and_fails_its_step,
+        families::what_has_ended_before_its_turn_is_said_then_and_the_rest_in_its_turn,
+        families::what_a_parent_that_queues_has_heard_and_not_committed_its_next_owner_hears,
+        families::one_that_is_late_fails_a_parent_that_queues_and_is_cancelled_with_that,
+        families::a_parent_that_queues_and_is_cancelled_cancels_its_sub_workflows,
+        families::an_output_for_which_the_journal_has_no_room_fails_a_parent_that_queues,
     ];
     for (number, test) in tests.iter().enumerate() {
         println!("test {number}");

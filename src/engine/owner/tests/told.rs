@@ -46,7 +46,7 @@ impl World {
         id
     }
 
-    fn tell(&mut self, execution: ExecutionId, step: &str, told: Told) {
+    pub(super) fn tell(&mut self, execution: ExecutionId, step: &str, told: Told) {
         let content = Content::Signal(Arc::new(Signal { step: step.into(), told }));
         self.append(JournalRecord { execution, run: 1, entry: Entry::Mail(Mail::Signal), content });
         self.go();
@@ -58,11 +58,11 @@ impl World {
     }
 }
 
-fn approved() -> Told {
+pub(super) fn approved() -> Told {
     Told::Decision { decision: Decision::Approved, by: "ops".into(), comment: "".into() }
 }
 
-fn approval(timeout: Option<u64>, on_timeout: OnError) -> Wait {
+pub(super) fn approval(timeout: Option<u64>, on_timeout: OnError) -> Wait {
     let timeout = timeout.map(Duration::from_secs);
     Wait::Approval(Approval { timeout, on_timeout, message: Some(literal("may I?")) })
 }
