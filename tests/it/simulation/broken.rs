@@ -19,6 +19,10 @@ pub enum Broken {
     DropRefused,
     /// A partition of the journal counts as read at its last stable offset.
     RestoreToStable,
+    /// The journal is deleted up to a position that is written and not known to be committed.
+    PurgesWritten,
+    /// The journal is deleted up to its end.
+    PurgesAll,
     /// Calls start for what is written and not committed.
     EffectsBeforeCommit,
     /// Calls start without a recent commit.

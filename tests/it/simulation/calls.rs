@@ -48,6 +48,11 @@ impl Calls {
         Calls { lane, instance, broken, under_way: Vec::new(), late: Vec::new(), parked_ms: BTreeMap::new() }
     }
 
+    /// The number of the instance whose lane it is.
+    pub fn instance(&self) -> usize {
+        self.instance.number
+    }
+
     /// Whether any is under way.
     pub fn is_empty(&self) -> bool {
         self.under_way.is_empty() && self.late.is_empty()

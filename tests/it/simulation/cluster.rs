@@ -25,13 +25,14 @@ use tidegate::engine::value::Value;
 use tidegate::engine::workflow::{ContentHash, Status, Workflow, WorkflowId};
 
 use super::broken::Broken;
-use super::canceller::Canceller;
 use super::faults;
 use super::kin;
 use super::log::{CommittedOffset, FakeLog, Line, Wrote};
+use super::others::Others;
 use super::outages::{self, Outages};
 use super::plans::{self, ORDERED, ordered, plan_of, plans};
-use super::replay::{self, Operator};
+use super::purge::Purge;
+use super::replay;
 use super::trouble::Trouble;
 use super::waiting::{self, LEASES_MS, Target};
 
@@ -53,6 +54,8 @@ pub struct Shared {
     pub lease_ms: i64,
     /// What befalls executions, in some seeds.
     pub trouble: Option<Trouble>,
+    /// Who deletes what of the journal is of no use any more, in some seeds.
+    pub purge: Option<Purge>,
     broken: Broken,
     topic: Arc<Topic>,
     journal: Arc<Topic>,
@@ -87,8 +90,8 @@ pub struct Verdict {
     pub read_again: u32,
     /// Dead letters that were brought back for certain.
     pub brought_back: u32,
-    /// What befell executions, how often.
-    pub trouble: BTreeMap<&'static str, u32>,
+    /// What befell executions and the journal, how often.
+    pub befell: BTreeMap<&'static str, u32>,
 }
 
 /// The id of the source topic.
@@ -115,13 +118,12 @@ const STEPS_IN_PEACE: u32 = 20_000;
 pub fn run(seed: u64, broken: Broken) -> Verdict {
     let mut random = Random::new(seed);
     let (trouble, drawn) = Trouble::of(seed).unzip();
-    let mut canceller = drawn.map(Canceller::new);
-    let shared = Shared::new(&mut random, broken, trouble);
+    let mut others = Others::new(drawn, broken);
+    let shared = Shared { purge: Purge::of(seed, broken), ..Shared::new(&mut random, broken, trouble) };
     let expected = shared.expected();
     let journal = (0..JOURNAL).map(|it| JOURNAL_BASE + i32::from(it));
     let mut log = FakeLog::new((0..PARTITIONS).chain(journal).collect());
     let mut lanes = faults::lanes(&shared, &mut random, broken);
-    let mut operators = [broken, broken].map(Operator::new);
     let mut violations = Vec::new();
     let (mut now_ms, mut faults, mut checked) = (0_i64, 0, 0);
     for step in 0..STEPS + STEPS_TO_REST + STEPS_IN_PEACE {
@@ -145,18 +147,7 @@ pub fn run(seed: u64, broken: Broken) -> Verdict {
         } else {
             lane.step(&shared, &mut log, &mut random, now_ms);
         }
-        if random.below(8) == 0 {
-            let at = random.below(operators.len());
-            operators[at].step(&shared, &mut log, &mut random, now_ms);
-        }
-        if let (Some(canceller), Some(trouble)) = (&mut canceller, &shared.trouble) {
-            canceller.step(trouble, &mut log, (calm, faults), now_ms);
-        }
-        if random.below(30) == 0
-            && let Some((id, epoch)) = shared.late.borrow_mut().pop()
-        {
-            let _ = log.end(&id, epoch, true);
-        }
+        others.step(&shared, &mut log, &mut random, (calm, faults), now_ms);
         if log.committed.len() != checked {
             checked = log.committed.len();
             violations.extend(shared.gaps(&log, &expected));
@@ -176,11 +167,11 @@ pub fn run(seed: u64, broken: Broken) -> Verdict {
     for (reason, count) in lanes.iter().flat_map(|it| &it.restarts) {
         *restarts.entry(*reason).or_default() += count;
     }
-    let brought_back = operators.iter().map(|it| it.brought_back).sum();
     let (calls, read_again) = (*shared.target.calls.borrow(), *shared.target.read_again.borrow());
     let parked = shared.target.parked.take();
-    let trouble = shared.trouble.map(|trouble| trouble.counts.take()).unwrap_or_default();
-    Verdict { violations, restarts, parked, faults, calls, read_again, brought_back, trouble }
+    let counts = shared.trouble.iter().map(|it| &it.counts).chain(shared.purge.iter().map(|it| &it.counts));
+    let befell = counts.flat_map(RefCell::take).collect();
+    Verdict { violations, restarts, parked, faults, calls, read_again, brought_back: others.brought_back(), befell }
 }
 
 impl Shared {
@@ -235,6 +226,7 @@ impl Shared {
             lease_ms: LEASES_MS[random.below(2)],
             plans: plans().into_iter().chain(in_time).collect(),
             trouble,
+            purge: None,
             topic,
             journal: Arc::new(Topic { name: "journal".into(), id: TOPIC_ID }),
             events,

@@ -82,6 +82,8 @@ impl Running {
         let generation = if broken == Broken::Tenure { log.generation() } else { self.generation };
         log.send_offsets(name, self.epoch, (name, generation), offsets, now_ms).map_err(failure_of)?;
         self.stage = Stage::OffsetsSent;
+        let instance = self.calls.instance();
+        shared.purge.iter().for_each(|purge| purge.written(instance, journal_positions(shared, batch)));
         Ok(())
     }
 
@@ -101,17 +103,19 @@ impl Running {
             3 => shared.late.borrow_mut().push((name.to_owned(), self.epoch)),
             _ => {
                 log.end(name, self.epoch, true).map_err(failure_of)?;
-                return self.done(broken);
+                return self.done(broken, shared);
             }
         }
         if broken == Broken::ProducerInDoubt {
-            return self.done(broken);
+            return self.done(broken, shared);
         }
         Err(Failure::Uncertain)
     }
 
-    pub(super) fn done(&mut self, broken: Broken) -> Result<(), Failure> {
+    fn done(&mut self, broken: Broken, shared: &Shared) -> Result<(), Failure> {
         if let Some(batch) = self.queue.pop_front() {
+            let instance = self.calls.instance();
+            shared.purge.iter().for_each(|purge| purge.certain(instance, journal_positions(shared, &batch)));
             let sequence = batch.groups().map(|group| group.subject.sequence).max().unwrap_or(0);
             let (told, later) =
                 std::mem::take(&mut self.replaced).into_iter().partition(|(number, _)| *number <= sequence);
@@ -174,6 +178,12 @@ impl Running {
             Some(group_of(&subject, &left, *sequence))
         });
     }
+}
+
+/// The positions in partitions of the journal that a batch moves.
+fn journal_positions(shared: &Shared, batch: &LineBatch) -> impl Iterator<Item = (u16, i64)> {
+    let positions = batch.positions().into_iter();
+    positions.filter_map(|(it, position)| Some((Shared::journal_number(shared.key(it))?, position.next_offset)))
 }
 
 /// What a subject leaves, as the batch holds it.

@@ -51,6 +51,7 @@ fn kill(lanes: &mut [Lane], number: usize, shared: &Shared, random: &mut Random,
         lane.instance.start_again(remembers, now_ms);
     }
     shared.target.starts_again(number, remembers, now_ms);
+    shared.purge.iter().for_each(|purge| purge.killed(number));
 }
 
 /// What is left of calls where nothing is to be called any more.

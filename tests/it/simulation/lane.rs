@@ -52,7 +52,7 @@ pub struct Lane {
     running: Option<Running>,
     restart_at_ms: i64,
     /// How often it was started.
-    life: u64,
+    pub(super) life: u64,
     pub(super) broken: Broken,
     /// Why it restarted, how often.
     pub restarts: BTreeMap<&'static str, u32>,
@@ -70,6 +70,8 @@ pub(super) struct Running {
     pub(super) held: BTreeMap<i32, AssignmentId>,
     pub(super) wanted: Vec<i32>,
     pub(super) fetch: BTreeMap<i32, i64>,
+    /// Partitions of the journal of which something was deleted before it was read here, because others have them.
+    pub(super) torn: BTreeSet<i32>,
     /// Records of the journal that the owner wants to read again.
     pub(super) fetches: Vec<(u16, AssignmentId, i64)>,
     /// Where partitions of the journal ended when they were assigned, of those that were not read so far.
@@ -187,6 +189,7 @@ impl Lane {
             held: BTreeMap::new(),
             wanted: Vec::new(),
             fetch: BTreeMap::new(),
+            torn: BTreeSet::new(),
             fetches: Vec::new(),
             restore_to: BTreeMap::new(),
             filling: Batch::default(),
@@ -231,6 +234,7 @@ impl Lane {
                 }
                 running.held.remove(partition);
                 running.fetch.remove(partition);
+                running.torn.remove(partition);
             }
             if running.held.keys().any(|it| !rebalance.held.contains(it)) {
                 return Err(RestartReason::AssignmentLost);
@@ -376,7 +380,8 @@ impl Lane {
             };
             let Emitted { partition, assignment, position, subject, mut left, sequence } = emitted;
             if let Some(trouble) = &shared.trouble {
-                let read_to = running.fetch[&shared.key(&partition)];
+                let key = shared.key(&partition);
+                let read_to = if running.torn.contains(&key) { 0 } else { running.fetch[&key] };
                 let wrong = trouble.emitted(&subject, &left, log, &Seer { lane: (&name, life), read_to, now_ms });
                 shared.target.violations.borrow_mut().extend(wrong);
             }

@@ -129,6 +129,8 @@ pub struct Rebalance {
 pub struct FakeLog {
     partitions: Vec<i32>,
     journal: BTreeMap<u16, Vec<Slot>>,
+    /// Where partitions of the journal begin for whoever reads them. What lies before that stays here: checks look at all that was ever written.
+    starts: BTreeMap<u16, i64>,
     transactions_ever: u64,
     decided_ever: u64,
     /// The last committed record of the journal of every execution that has one, without what it was told: that it is cancelled, or that a
@@ -159,6 +161,7 @@ impl FakeLog {
         FakeLog {
             partitions,
             journal: BTreeMap::new(),
+            starts: BTreeMap::new(),
             transactions_ever: 0,
             decided_ever: 0,
             stands: HashMap::new(),
@@ -213,8 +216,26 @@ impl FakeLog {
         slots.iter().position(|slot| slot.fate == Fate::Open).unwrap_or(slots.len()) as i64
     }
 
-    /// The next committed record of a partition of the journal from an offset on, and how far that leads.
+    /// Deletes what lies before an offset of a partition of the journal. Whether that is more than was deleted before: nothing comes back, and
+    /// beyond the end nothing is deleted.
+    pub fn delete_before(&mut self, partition: u16, offset: i64) -> bool {
+        let (end, start) = (self.high_watermark(partition), self.starts.entry(partition).or_default());
+        let is_more = (*start + 1..=end).contains(&offset);
+        if is_more {
+            *start = offset;
+        }
+        is_more
+    }
+
+    /// The offset at which a partition of the journal begins.
+    pub fn start(&self, partition: u16) -> i64 {
+        self.starts.get(&partition).copied().unwrap_or_default()
+    }
+
+    /// The next committed record of a partition of the journal from an offset on, and how far that leads. As with the client's `earliest`, whoever
+    /// asks for what is deleted goes on with what is left.
     pub fn read_journal(&self, partition: u16, from: i64) -> (i64, Option<(i64, JournalRecord)>) {
+        let from = from.max(self.start(partition));
         let stable = self.last_stable(partition);
         let Some(slots) = self.journal.get(&partition) else { return (from, None) };
         for offset in from..stable {
@@ -226,13 +247,16 @@ impl FakeLog {
         (stable.max(from), None)
     }
 
-    /// A committed record of a partition of the journal.
+    /// A committed record of a partition of the journal that is not deleted.
     pub fn journal_record(&self, partition: u16, offset: i64) -> Option<&JournalRecord> {
+        if offset < self.start(partition) {
+            return None;
+        }
         let slot = self.journal.get(&partition)?.get(offset as usize)?;
         slot.record.as_ref().filter(|_| slot.fate == Fate::Committed)
     }
 
-    /// All committed records of a partition of the journal, in order.
+    /// All records of a partition of the journal that were ever committed, in order.
     pub fn decided(&self, partition: u16) -> impl Iterator<Item = Decided<'_>> {
         let slots = self.journal.get(&partition).map_or(&[][..], |slots| slots);
         slots.iter().enumerate().filter(|(_, slot)| slot.fate == Fate::Committed).filter_map(|(offset, slot)| {

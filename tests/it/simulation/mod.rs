@@ -14,8 +14,10 @@ mod gates;
 mod kin;
 mod lane;
 mod log;
+mod others;
 mod outages;
 mod plans;
+mod purge;
 mod reading;
 mod replay;
 mod trouble;
@@ -40,7 +42,7 @@ fn seeds() -> Range<u64> {
 #[test]
 fn every_execution_is_recorded_once_whatever_happens() {
     let (mut faults, mut calls, mut read_again, mut brought_back) = (0, 0, 0, 0);
-    let (mut restarts, mut parked, mut trouble) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
+    let (mut restarts, mut parked, mut befell) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
     for seed in seeds() {
         let verdict = run(seed, Broken::Nothing);
         assert!(
@@ -58,12 +60,12 @@ fn every_execution_is_recorded_once_whatever_happens() {
         for (barrier, count) in verdict.parked {
             *parked.entry(barrier).or_insert(0) += count;
         }
-        for (what, count) in verdict.trouble {
-            *trouble.entry(what).or_insert(0) += count;
+        for (what, count) in verdict.befell {
+            *befell.entry(what).or_insert(0) += count;
         }
     }
     println!(
-        "{faults} kills and stalls; {calls} calls; {read_again} records read again; {brought_back} dead letters brought back; restarts {restarts:?}; parked {parked:?}; {trouble:?}"
+        "{faults} kills and stalls; {calls} calls; {read_again} records read again; {brought_back} dead letters brought back; restarts {restarts:?}; parked {parked:?}; {befell:?}"
     );
     if seeds().count() as u64 >= SEEDS {
         for reason in ["fenced", "uncertain", "assignment_lost", "revoke_timeout"] {
@@ -72,10 +74,9 @@ fn every_execution_is_recorded_once_whatever_happens() {
         for barrier in ["open", "half-open", "retry-after", "concurrency", "ramp"] {
             assert!(parked.contains_key(barrier), "no call had to wait for `{barrier}`: {parked:?}");
         }
-        for what in
-            ["cancelled", "cancelled too late", "cancelled while it lacks something", "ended in time", "timed out"]
-        {
-            assert!(trouble.contains_key(what), "nothing {what}: {trouble:?}");
+        let what = ["cancelled", "cancelled too late", "cancelled while it lacks something", "ended in time", "timed out"];
+        for what in what.into_iter().chain(["deleted", "deleted already"]) {
+            assert!(befell.contains_key(what), "nothing {what}: {befell:?}");
         }
     }
 }
@@ -127,6 +128,16 @@ fn going_on_from_memory_after_a_restart_is_found() {
 #[test]
 fn leaving_out_a_refused_execution_is_found() {
     check_that_it_is_found(Broken::DropRefused);
+}
+
+#[test]
+fn deleting_up_to_what_is_written_and_not_certain_is_found() {
+    check_that_it_is_found_as(Broken::PurgesWritten, "is deleted up to");
+}
+
+#[test]
+fn deleting_up_to_the_end_of_the_journal_is_found() {
+    check_that_it_is_found(Broken::PurgesAll);
 }
 
 #[test]

@@ -28,7 +28,11 @@ impl Lane {
                 running.fetch.keys().copied().filter(|it| Shared::journal_number(*it).is_some()).collect();
             let Some(&key) = partitions.get(random.below(partitions.len().max(1))) else { return Ok(()) };
             let number = Shared::journal_number(key).expect("one of the journal");
-            let (next, found) = log.read_journal(number, running.fetch[&key]);
+            let from = running.fetch[&key];
+            if from < log.start(number) {
+                running.torn.insert(key);
+            }
+            let (next, found) = log.read_journal(number, from);
             running.fetch.insert(key, next);
             let trouble = (shared.trouble.as_ref(), instance);
             let found = found.filter(|(_, record)| !trouble::is_forgotten(broken, trouble, record, log, now_ms));
@@ -50,7 +54,7 @@ impl Lane {
         log: &FakeLog,
         random: &mut Random,
     ) -> Result<(), RestartReason> {
-        let broken = self.broken;
+        let (broken, name, life) = (self.broken, self.name.clone(), self.life);
         let running = self.running();
         for (number, offset) in running.owner.wanted() {
             let number = number as u16;
@@ -67,9 +71,15 @@ impl Lane {
                 continue;
             }
             let Some(mut found) = log.journal_record(number, offset).cloned() else {
-                let what = format!("record {offset} of the journal was wanted, but was never committed");
+                let tenure = (name, life, assignment);
+                let is_deleted = offset < log.start(number);
+                if is_deleted && !shared.target.holds(number, &tenure) {
+                    return Err(RestartReason::Fatal);
+                }
+                let why = if is_deleted { "is deleted" } else { "was never committed" };
+                let what = format!("record {offset} of the journal was wanted by {tenure:?}, but {why}");
                 shared.target.violations.borrow_mut().push(what);
-                continue;
+                return Ok(());
             };
             if broken == Broken::OldCheckpoint {
                 let execution = found.execution;

@@ -66,7 +66,7 @@ pub struct Trouble {
 pub struct Seer<'a> {
     /// Its name, and which life it is.
     pub lane: (&'a str, u64),
-    /// Up to where it has read the journal's partition.
+    /// Up to where it has read all of the journal's partition.
     pub read_to: i64,
     pub now_ms: i64,
 }

@@ -195,6 +195,11 @@ impl Target {
         tenures[place].1 = true;
     }
 
+    /// Whether nobody has taken up a partition of the journal after this one.
+    pub fn holds(&self, number: u16, tenure: &Tenure) -> bool {
+        self.tenures.borrow().get(&number).and_then(|tenures| tenures.last()).is_some_and(|(last, _)| last == tenure)
+    }
+
     /// From now on this one holds a partition of the journal, as far as it knows.
     pub fn taken_up(&self, number: u16, tenure: Tenure) {
         self.tenures.borrow_mut().entry(number).or_default().push((tenure, false));
