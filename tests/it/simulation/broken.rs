@@ -53,6 +53,8 @@ pub enum Broken {
     NoRecovery,
     /// What the target asked for with `Retry-After` is forgotten.
     NoRetryAfter,
+    /// Calls start as fast as they come, whatever the rate of their connector.
+    NoRate,
     /// The lanes of an instance share no gates.
     GatesOfEachLane,
     /// Lanes that are parked are not told that a call has ended.

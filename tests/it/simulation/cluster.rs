@@ -29,8 +29,9 @@ use super::faults;
 use super::kin;
 use super::log::{CommittedOffset, FakeLog, Line, Wrote};
 use super::others::Others;
-use super::outages::{self, Outages};
+use super::outages::Outages;
 use super::plans::{self, ORDERED, ordered, plan_of, plans};
+use super::policies;
 use super::purge::Purge;
 use super::replay;
 use super::trouble::Trouble;
@@ -119,7 +120,7 @@ pub fn run(seed: u64, broken: Broken) -> Verdict {
     let mut random = Random::new(seed);
     let (trouble, drawn) = Trouble::of(seed).unzip();
     let mut others = Others::new(drawn, broken);
-    let shared = Shared { purge: Purge::of(seed, broken), ..Shared::new(&mut random, broken, trouble) };
+    let shared = Shared { purge: Purge::of(seed, broken), ..Shared::new((seed, &mut random), broken, trouble) };
     let expected = shared.expected();
     let journal = (0..JOURNAL).map(|it| JOURNAL_BASE + i32::from(it));
     let mut log = FakeLog::new((0..PARTITIONS).chain(journal).collect());
@@ -180,7 +181,7 @@ impl Shared {
         fan_out::next_match(&self.identity, &self.registry, &self.compile(), (event, after), now_ms)
     }
 
-    fn new(random: &mut Random, broken: Broken, trouble: Option<Trouble>) -> Shared {
+    fn new((seed, random): (u64, &mut Random), broken: Broken, trouble: Option<Trouble>) -> Shared {
         let topic = Arc::new(Topic { name: "events".into(), id: TOPIC_ID });
         let mut registry = Registry::new();
         let events = ["*", "a.*", "a.x", "b.**", "*", "a.**", "b.**", "a.y", "a.x", "a.x", "a.y", "a.x", "c"];
@@ -220,7 +221,7 @@ impl Shared {
             broken,
             late: RefCell::default(),
             is_in_peace: Cell::default(),
-            target: Target::new(outages::policies(random), Outages::new(random)),
+            target: Target::new(policies::policies(seed, random), Outages::new(random)),
             // Nothing, a few executions, and all of them.
             waiting_bytes: [0, 10_000, usize::MAX][random.below(3)],
             lease_ms: LEASES_MS[random.below(2)],

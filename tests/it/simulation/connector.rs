@@ -5,9 +5,10 @@
 use std::collections::BTreeMap;
 
 use tidegate::engine::breaker::SlidingWindow;
-use tidegate::engine::gate::GatePolicy;
 
 use super::gates::HOLD_MS;
+use super::pace::Pace;
+use super::policies::Policy;
 
 /// What an answer says of a connector.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,7 +23,8 @@ pub enum Said {
 
 /// One connector, as one instance has called it in one of its lives.
 pub struct Seen {
-    policy: GatePolicy,
+    policy: Policy,
+    pace: Option<Pace>,
     /// Rises with every change of the circuit breaker.
     era: u32,
     breaker: Breaker,
@@ -52,15 +54,15 @@ enum Breaker {
 
 impl Seen {
     /// One that was not called so far.
-    pub fn new(policy: GatePolicy) -> Seen {
-        let breaker = Breaker::Closed(Vec::new());
-        Seen { policy, era: 0, breaker, under_way: BTreeMap::new(), alone_until_ms: 0, ramp: None }
+    pub fn new(policy: Policy) -> Seen {
+        let (breaker, pace) = (Breaker::Closed(Vec::new()), policy.per_second.map(Pace::new));
+        Seen { policy, pace, era: 0, breaker, under_way: BTreeMap::new(), alone_until_ms: 0, ramp: None }
     }
 
     /// The same for an instance that starts again: of what was before it knows at most that the breaker is open, and for no longer than
     /// if it had opened now. Of one whose time is over it is still to be seen whether the connector works.
     pub fn start_again(&self, remembers: bool, now_ms: i64) -> Seen {
-        let longest_ms = now_ms + self.policy.breaker.wait_duration_in_open_state_ms as i64;
+        let longest_ms = now_ms + self.policy.gate.breaker.wait_duration_in_open_state_ms as i64;
         let mut seen = Seen::new(self.policy);
         let is_asking = matches!(self.breaker, Breaker::HalfOpen(_)).then_some(0);
         if let Some(until_ms) = self.open_until_ms().or(is_asking).filter(|_| remembers) {
@@ -83,13 +85,13 @@ impl Seen {
         let is_probe = matches!(self.breaker, Breaker::HalfOpen(_));
         if let Breaker::HalfOpen(ended) = &self.breaker {
             let asked = ended.len() + self.under_way.values().filter(|it| it.era == self.era).count();
-            let most = self.policy.breaker.permitted_number_of_calls_in_half_open_state as usize;
+            let most = self.policy.gate.breaker.permitted_number_of_calls_in_half_open_state as usize;
             wrong = wrong.or_else(|| (asked >= most).then(|| format!("{asked} calls were to decide, of {most}")));
         }
         if now_ms < self.alone_until_ms {
             wrong = wrong.or_else(|| Some(format!("it was to be left alone until {}", self.alone_until_ms)));
         }
-        let (all, most) = (self.under_way.len(), self.policy.concurrency as usize);
+        let (all, most) = (self.under_way.len(), self.policy.gate.concurrency as usize);
         if all >= most {
             wrong = wrong.or_else(|| Some(format!("{all} calls are under way, of {most}")));
         }
@@ -97,8 +99,9 @@ impl Seen {
         if let Some(most) = self.ramp.filter(|most| since >= *most as usize) {
             wrong = wrong.or_else(|| Some(format!("{since} calls are under way since it is back, of {most}")));
         }
+        let too_fast = self.pace.as_mut().and_then(|pace| pace.started(now_ms));
         self.under_way.insert(number, Began { era: self.era, is_probe });
-        wrong
+        wrong.or(too_fast)
     }
 
     /// A call was broken off, which says nothing.
@@ -118,7 +121,7 @@ impl Seen {
             self.alone_until_ms = self.alone_until_ms.max(now_ms + wait_ms as i64);
         }
         if said == Said::Works && began.era == self.era {
-            self.ramp = self.ramp.map(|most| most + 1).filter(|most| *most < self.policy.concurrency);
+            self.ramp = self.ramp.map(|most| most + 1).filter(|most| *most < self.policy.gate.concurrency);
         }
         // A call of an earlier era decides nothing.
         if began.era == self.era {
@@ -128,7 +131,7 @@ impl Seen {
     }
 
     fn count(&mut self, has_failed: bool, now_ms: i64) {
-        let policy = self.policy.breaker;
+        let policy = self.policy.gate.breaker;
         let is_too_much = |ended: &[bool]| {
             let failed = ended.iter().filter(|failed| **failed).count();
             failed * 100 >= ended.len() * usize::from(policy.failure_rate_threshold)
@@ -153,7 +156,7 @@ impl Seen {
                     return self.open(reopen_ms);
                 }
                 self.go(Breaker::Closed(Vec::new()));
-                self.ramp = (probes < self.policy.concurrency).then_some(probes);
+                self.ramp = (probes < self.policy.gate.concurrency).then_some(probes);
             }
             Breaker::Open { .. } => {}
         }

@@ -13,7 +13,7 @@ use super::lane::Lane;
 pub fn lanes(shared: &Shared, random: &mut Random, broken: Broken) -> Vec<Lane> {
     let lanes = 1 + random.below(3);
     let instances = if lanes == 3 && random.below(2) == 0 { 2 } else { lanes };
-    let new = |number| Rc::new(Instance::new(number, shared.target.policies.clone(), broken));
+    let new = |number| Rc::new(Instance::new(number, &shared.target.policies, broken));
     let all: Vec<Rc<Instance>> = (0..instances).map(new).collect();
     let of = |lane: usize| match broken {
         Broken::GatesOfEachLane => new(lane % instances),
@@ -64,5 +64,12 @@ pub fn leaks(
 ) -> Vec<String> {
     // A lane notices only when it looks that there is nothing to ask for any more.
     lanes.iter_mut().for_each(|lane| lane.settle(shared, log, random, now_ms));
-    lanes.iter().flat_map(|lane| lane.instance.leaks(now_ms)).collect()
+    // Each is asked once: for a second question at the same moment a rate may leave no room.
+    let mut instances: Vec<&Instance> = Vec::new();
+    for instance in lanes.iter().map(|lane| &*lane.instance) {
+        if !instances.iter().any(|known| std::ptr::eq(*known, instance)) {
+            instances.push(instance);
+        }
+    }
+    instances.into_iter().flat_map(|instance| instance.leaks(now_ms)).collect()
 }

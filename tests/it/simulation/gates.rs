@@ -8,19 +8,17 @@ use tidegate::engine::breaker::{Breaker, BreakerState, CallOutcome, Permit};
 use tidegate::engine::gate::{Barrier, Gate, GatePolicy, LaneId, News, Parked};
 
 use super::broken::Broken;
+use super::policies::Policies;
 
 /// How long a connector is held open whose credentials are refused, in milliseconds.
 pub const HOLD_MS: u64 = 90;
-
-/// What connectors are held to, by name.
-pub type Policies = BTreeMap<Arc<str>, GatePolicy>;
 
 /// An instance: what its lanes share, and loses when it is killed.
 pub struct Instance {
     /// Names it among those of the cluster.
     pub number: usize,
     broken: Broken,
-    policies: Policies,
+    policies: BTreeMap<Arc<str>, GatePolicy>,
     gates: RefCell<BTreeMap<Arc<str>, Gate>>,
     /// Lanes that may ask again.
     woken: RefCell<BTreeSet<LaneId>>,
@@ -28,7 +26,9 @@ pub struct Instance {
 
 impl Instance {
     /// One that has started for the first time.
-    pub fn new(number: usize, policies: Policies, broken: Broken) -> Instance {
+    pub fn new(number: usize, policies: &Policies, broken: Broken) -> Instance {
+        let policies = policies.iter().map(|(name, policy)| (name.clone(), policy.kept(broken)));
+        let policies: BTreeMap<Arc<str>, GatePolicy> = policies.collect();
         let gate = |policy: &GatePolicy| Gate::new(*policy, Breaker::new(policy.breaker));
         let gates = policies.iter().map(|(name, policy)| (name.clone(), gate(policy))).collect();
         Instance { number, broken, policies, gates: RefCell::new(gates), woken: RefCell::default() }

@@ -16,7 +16,9 @@ mod lane;
 mod log;
 mod others;
 mod outages;
+mod pace;
 mod plans;
+mod policies;
 mod purge;
 mod reading;
 mod replay;
@@ -71,7 +73,7 @@ fn every_execution_is_recorded_once_whatever_happens() {
         for reason in ["fenced", "uncertain", "assignment_lost", "revoke_timeout"] {
             assert!(restarts.contains_key(reason), "no seed came to `{reason}`: {restarts:?}");
         }
-        for barrier in ["open", "half-open", "retry-after", "concurrency", "ramp"] {
+        for barrier in ["open", "half-open", "retry-after", "concurrency", "ramp", "rate"] {
             assert!(parked.contains_key(barrier), "no call had to wait for `{barrier}`: {parked:?}");
         }
         let what = ["cancelled", "cancelled too late", "cancelled while it lacks something", "ended in time", "timed out"];
@@ -220,6 +222,11 @@ fn calling_while_a_breaker_is_open_is_found() {
 #[test]
 fn forgetting_how_long_a_target_is_to_be_left_alone_is_found() {
     check_that_it_is_found(Broken::NoRetryAfter);
+}
+
+#[test]
+fn calling_faster_than_a_rate_allows_is_found() {
+    check_that_it_is_found_as(Broken::NoRate, "calls have started since");
 }
 
 #[test]

@@ -4,19 +4,16 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use tidegate::bench::workload::Random;
-use tidegate::engine::breaker::{BreakerPolicy, SlidingWindow};
 use tidegate::engine::call::Answer;
-use tidegate::engine::gate::GatePolicy;
 use tidegate::engine::owner::Call;
 use tidegate::engine::retry::FailedCall;
 use tidegate::engine::value::Value;
 
 use super::connector::Said;
-use super::gates::Policies;
 use super::plans::MAY_BE_GONE;
 
 /// The connectors.
-const NAMES: [&str; 2] = ["x", "y"];
+pub const NAMES: [&str; 2] = ["x", "y"];
 /// No outage begins later: in the end everything works.
 const LAST_BEGINS_MS: usize = 3_000;
 
@@ -78,25 +75,6 @@ impl Outages {
 pub fn alone(call: &Call) -> Answer {
     let sum: u32 = call.idempotency_key.bytes().map(u32::from).sum();
     http(if call.request.path == MAY_BE_GONE && sum.is_multiple_of(4) { 404 } else { 200 }, None)
-}
-
-/// What connectors are held to: in the simple form, or by more calls than one.
-pub fn policies(random: &mut Random) -> Policies {
-    let mut policy = || {
-        let wait_ms = 20 + random.below(150) as u64;
-        let breaker = match random.below(2) {
-            0 => BreakerPolicy::simple(2 + random.below(3) as u32, wait_ms),
-            _ => BreakerPolicy {
-                failure_rate_threshold: 50,
-                sliding_window: SlidingWindow::Count(4),
-                minimum_number_of_calls: 3,
-                wait_duration_in_open_state_ms: wait_ms,
-                permitted_number_of_calls_in_half_open_state: 1 + random.below(2) as u32,
-            },
-        };
-        GatePolicy { concurrency: 1 + random.below(3) as u32, rate: None, breaker }
-    };
-    NAMES.map(|name| (name.into(), policy())).into()
 }
 
 fn answered(answer: Answer, said: Said) -> Answered {

@@ -17,10 +17,10 @@ use tidegate::engine::run::Refusal;
 use super::attempts::{self, Attempts};
 use super::cluster::{JOURNAL, Shared, wrote_of};
 use super::connector::Seen;
-use super::gates::Policies;
 use super::log::{FakeLog, Line, Wrote};
 use super::outages::{self, Answered, Outages};
 use super::plans::ORDERED;
+use super::policies::Policies;
 
 /// How long calls may start after a commit: far less than in life, as is every time here. So short that leases run out while nothing is
 /// wrong, and so long that a new owner would call in time if it did not wait.
