@@ -55,6 +55,14 @@ pub enum Broken {
     NoRetryAfter,
     /// Calls start as fast as they come, whatever the rate of their connector.
     NoRate,
+    /// A breaker does not open because an operator wants it to.
+    NotForcedOpen,
+    /// A breaker opens though an operator wants it to be closed.
+    NotForcedClosed,
+    /// What an operator wants does not lapse.
+    NoLapse,
+    /// An instance that starts does not read what operators want.
+    OverridesUnread,
     /// The lanes of an instance share no gates.
     GatesOfEachLane,
     /// Lanes that are parked are not told that a call has ended.

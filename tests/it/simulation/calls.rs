@@ -144,7 +144,10 @@ impl Calls {
         }
         for connector in wanted {
             while self.parked_ms.get(&connector).is_none_or(|until_ms| now_ms >= *until_ms) {
-                let permit = match self.instance.ask(&connector, self.lane, now_ms) {
+                let asked = self.instance.ask(&connector, self.lane, now_ms);
+                let barrier = asked.as_ref().err().map(|parked| parked.barrier);
+                shared.target.asked((self.instance.number, &connector), barrier, now_ms);
+                let permit = match asked {
                     Ok(permit) => permit,
                     Err(parked) => {
                         *shared.target.parked.borrow_mut().entry(name(parked.barrier)).or_default() += 1;
@@ -204,6 +207,7 @@ impl Calls {
 fn name(barrier: Barrier) -> &'static str {
     match barrier {
         Barrier::Breaker(BreakerState::HalfOpen) => "half-open",
+        Barrier::Breaker(BreakerState::ForcedOpen) => "forced-open",
         Barrier::Breaker(_) => "open",
         Barrier::RetryAfter => "retry-after",
         Barrier::Concurrency => "concurrency",

@@ -25,6 +25,7 @@ use tidegate::engine::value::Value;
 use tidegate::engine::workflow::{ContentHash, Status, Workflow, WorkflowId};
 
 use super::broken::Broken;
+use super::control::Control;
 use super::faults;
 use super::kin;
 use super::log::{CommittedOffset, FakeLog, Line, Wrote};
@@ -57,6 +58,8 @@ pub struct Shared {
     pub trouble: Option<Trouble>,
     /// Who deletes what of the journal is of no use any more, in some seeds.
     pub purge: Option<Purge>,
+    /// What operators want of circuit breakers, in some seeds.
+    pub control: Option<Control>,
     broken: Broken,
     topic: Arc<Topic>,
     journal: Arc<Topic>,
@@ -91,7 +94,7 @@ pub struct Verdict {
     pub read_again: u32,
     /// Dead letters that were brought back for certain.
     pub brought_back: u32,
-    /// What befell executions and the journal, how often.
+    /// What befell executions, the journal and circuit breakers, how often.
     pub befell: BTreeMap<&'static str, u32>,
 }
 
@@ -120,7 +123,7 @@ pub fn run(seed: u64, broken: Broken) -> Verdict {
     let mut random = Random::new(seed);
     let (trouble, drawn) = Trouble::of(seed).unzip();
     let mut others = Others::new(drawn, broken);
-    let shared = Shared { purge: Purge::of(seed, broken), ..Shared::new((seed, &mut random), broken, trouble) };
+    let shared = Shared::new((seed, &mut random), broken, trouble);
     let expected = shared.expected();
     let journal = (0..JOURNAL).map(|it| JOURNAL_BASE + i32::from(it));
     let mut log = FakeLog::new((0..PARTITIONS).chain(journal).collect());
@@ -148,7 +151,7 @@ pub fn run(seed: u64, broken: Broken) -> Verdict {
         } else {
             lane.step(&shared, &mut log, &mut random, now_ms);
         }
-        others.step(&shared, &mut log, &mut random, (calm, faults), now_ms);
+        others.step(&shared, &mut log, &mut random, (&lanes, calm, faults), now_ms);
         if log.committed.len() != checked {
             checked = log.committed.len();
             violations.extend(shared.gaps(&log, &expected));
@@ -170,12 +173,19 @@ pub fn run(seed: u64, broken: Broken) -> Verdict {
     }
     let (calls, read_again) = (*shared.target.calls.borrow(), *shared.target.read_again.borrow());
     let parked = shared.target.parked.take();
-    let counts = shared.trouble.iter().map(|it| &it.counts).chain(shared.purge.iter().map(|it| &it.counts));
-    let befell = counts.flat_map(RefCell::take).collect();
+    let befell = shared.counts();
     Verdict { violations, restarts, parked, faults, calls, read_again, brought_back: others.brought_back(), befell }
 }
 
 impl Shared {
+    /// How often what befell executions, the journal and circuit breakers.
+    fn counts(&self) -> BTreeMap<&'static str, u32> {
+        let trouble = self.trouble.iter().map(|it| &it.counts);
+        let counts =
+            trouble.chain(self.purge.iter().map(|it| &it.counts)).chain(self.control.iter().map(|it| &it.counts));
+        counts.flat_map(RefCell::take).collect()
+    }
+
     /// The first match of an event behind the workflow that is done.
     pub fn next_match(&self, event: Arc<Event>, after: Option<&WorkflowId>, now_ms: i64) -> Found {
         fan_out::next_match(&self.identity, &self.registry, &self.compile(), (event, after), now_ms)
@@ -227,7 +237,8 @@ impl Shared {
             lease_ms: LEASES_MS[random.below(2)],
             plans: plans().into_iter().chain(in_time).collect(),
             trouble,
-            purge: None,
+            purge: Purge::of(seed, broken),
+            control: Control::of(seed, broken),
             topic,
             journal: Arc::new(Topic { name: "journal".into(), id: TOPIC_ID }),
             events,

@@ -4,8 +4,10 @@
 
 use std::collections::BTreeMap;
 
-use tidegate::engine::breaker::SlidingWindow;
+use tidegate::engine::breaker::{BreakerState, Override, SlidingWindow};
+use tidegate::engine::gate::Barrier;
 
+use super::control::Wish;
 use super::gates::HOLD_MS;
 use super::pace::Pace;
 use super::policies::Policy;
@@ -50,6 +52,11 @@ enum Breaker {
     },
     /// The same of those that decide.
     HalfOpen(Vec<bool>),
+    /// An operator wants it.
+    Forced {
+        wish: Override,
+        until_ms: i64,
+    },
 }
 
 impl Seen {
@@ -75,9 +82,52 @@ impl Seen {
         if let Breaker::Open { until_ms } = self.breaker { Some(until_ms) } else { None }
     }
 
+    /// The instance has read what an operator wants. Whoever wants calls to be made knows more than what the connector asked for before.
+    pub fn forced(&mut self, wish: Wish, now_ms: i64) {
+        self.lapse(now_ms);
+        match wish.filter(|(_, until_ms)| now_ms < *until_ms) {
+            Some((wish, until_ms)) => {
+                if wish == Override::Close {
+                    self.alone_until_ms = 0;
+                }
+                self.go(Breaker::Forced { wish, until_ms });
+            }
+            None if matches!(self.breaker, Breaker::Forced { .. }) => self.go(Breaker::HalfOpen(Vec::new())),
+            None => {}
+        }
+    }
+
+    /// What an operator wants may have ended: then it is to be seen whether the connector works.
+    pub fn lapse(&mut self, now_ms: i64) {
+        if matches!(self.breaker, Breaker::Forced { until_ms, .. } if now_ms >= until_ms) {
+            self.go(Breaker::HalfOpen(Vec::new()));
+        }
+    }
+
+    /// A call is asked for, and kept waiting by a part of the gate if by any. What is wrong with that: of its breaker the gate knows no more than is
+    /// known here.
+    pub fn asked(&mut self, barrier: Option<Barrier>, now_ms: i64) -> Option<String> {
+        self.lapse(now_ms);
+        let Some(Barrier::Breaker(state)) = barrier else { return None };
+        match (&self.breaker, state) {
+            (Breaker::Forced { wish: Override::Close, until_ms }, _) => {
+                Some(format!("it waits for its breaker, and an operator holds it closed until {until_ms}"))
+            }
+            (Breaker::Forced { wish: Override::Open, .. }, BreakerState::ForcedOpen)
+            | (Breaker::HalfOpen(_), BreakerState::HalfOpen) => None,
+            (_, BreakerState::ForcedOpen) => Some("it waits for an operator, and nobody holds it open".to_owned()),
+            (Breaker::Open { until_ms }, BreakerState::Open) if now_ms < *until_ms => None,
+            _ => Some(format!("it waits for its breaker, which is not {}", state.name())),
+        }
+    }
+
     /// A call starts. What is wrong with that.
     pub fn started(&mut self, number: u64, now_ms: i64) -> Option<String> {
         let mut wrong = None;
+        self.lapse(now_ms);
+        if let Breaker::Forced { wish: Override::Open, until_ms } = self.breaker {
+            wrong = Some(format!("an operator holds it open until {until_ms}"));
+        }
         if let Breaker::Open { until_ms } = self.breaker {
             wrong = (now_ms < until_ms).then(|| format!("its breaker is open until {until_ms}"));
             self.go(Breaker::HalfOpen(Vec::new()));
@@ -114,7 +164,14 @@ impl Seen {
         let Some(began) = self.under_way.remove(&number) else { return false };
         if said == Said::Refuses {
             let until_ms = now_ms + HOLD_MS as i64;
-            self.open(self.open_until_ms().map_or(until_ms, |known| known.max(until_ms)));
+            match self.breaker {
+                // As long as an operator wants it, what it costs is that nobody calls.
+                Breaker::Forced { wish: Override::Close, .. } => {
+                    self.alone_until_ms = self.alone_until_ms.max(until_ms)
+                }
+                Breaker::Forced { wish: Override::Open, .. } => {}
+                _ => self.open(self.open_until_ms().map_or(until_ms, |known| known.max(until_ms))),
+            }
             return began.is_probe;
         }
         if let Some(wait_ms) = retry_after_ms {
@@ -158,7 +215,7 @@ impl Seen {
                 self.go(Breaker::Closed(Vec::new()));
                 self.ramp = (probes < self.policy.gate.concurrency).then_some(probes);
             }
-            Breaker::Open { .. } => {}
+            Breaker::Open { .. } | Breaker::Forced { .. } => {}
         }
     }
 

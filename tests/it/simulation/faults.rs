@@ -52,6 +52,7 @@ fn kill(lanes: &mut [Lane], number: usize, shared: &Shared, random: &mut Random,
     }
     shared.target.starts_again(number, remembers, now_ms);
     shared.purge.iter().for_each(|purge| purge.killed(number));
+    shared.control.iter().for_each(|control| control.killed(number));
 }
 
 /// What is left of calls where nothing is to be called any more.

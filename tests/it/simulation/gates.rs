@@ -4,10 +4,11 @@ use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use tidegate::engine::breaker::{Breaker, BreakerState, CallOutcome, Permit};
+use tidegate::engine::breaker::{Breaker, BreakerState, CallOutcome, OVERRIDE_MS, Override, Permit};
 use tidegate::engine::gate::{Barrier, Gate, GatePolicy, LaneId, News, Parked};
 
 use super::broken::Broken;
+use super::control::Wish;
 use super::policies::Policies;
 
 /// How long a connector is held open whose credentials are refused, in milliseconds.
@@ -102,6 +103,22 @@ impl Instance {
         });
     }
 
+    /// What an operator wants of a connector.
+    pub fn force(&self, connector: &Arc<str>, wish: Wish, now_ms: i64) {
+        let is_ignored = |wish: &(Override, i64)| match wish.0 {
+            Override::Open => self.broken == Broken::NotForcedOpen,
+            Override::Close => self.broken == Broken::NotForcedClosed,
+        };
+        let until_ms = |until_ms: i64| if self.broken == Broken::NoLapse { u64::MAX } else { until_ms as u64 };
+        let wish = wish.filter(|wish| !is_ignored(wish)).map(|(wish, it)| (wish, until_ms(it)));
+        self.change(connector, |gate| gate.force(wish, now_ms as u64));
+    }
+
+    /// Time passes, also where nobody asks.
+    pub fn lapse(&self, now_ms: i64) {
+        self.policies.keys().for_each(|connector| self.change(connector, |gate| gate.lapse(now_ms as u64)));
+    }
+
     /// Whether a lane that is parked may ask again.
     pub fn is_woken(&self, lane: LaneId) -> bool {
         self.woken.borrow_mut().remove(&lane)
@@ -116,7 +133,7 @@ impl Instance {
                 leaks.push(format!("{place}: {} permits were never given back", gate.in_flight()));
             }
             // Whatever it waits for is over then.
-            let later_ms = now_ms as u64 + 1_000_000;
+            let later_ms = now_ms as u64 + OVERRIDE_MS + 1_000_000;
             match gate.ask(LaneId(u32::MAX), later_ms).0 {
                 Ok(permit) => drop(gate.finish(permit, CallOutcome::Ignored, later_ms)),
                 Err(parked) => leaks.push(format!("{place}: nothing is under way, and a call is parked: {parked:?}")),

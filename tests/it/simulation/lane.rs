@@ -176,6 +176,7 @@ impl Lane {
     fn start(&mut self, shared: &Shared, log: &mut FakeLog, now_ms: i64) {
         let epoch = log.init_producer(&self.name);
         log.join(&self.name, now_ms);
+        shared.control.iter().for_each(|control| control.starts(&self.instance, shared, now_ms));
         self.life += 1;
         self.running = Some(Running {
             epoch,

@@ -9,6 +9,7 @@ mod canceller;
 mod cluster;
 mod committing;
 mod connector;
+mod control;
 mod faults;
 mod gates;
 mod kin;
@@ -32,6 +33,14 @@ use broken::Broken;
 use cluster::run;
 
 const SEEDS: u64 = 400;
+
+/// What operators want of circuit breakers, and when that is read.
+const WANTED: [&str; 4] = [
+    "wanted of a breaker: open",
+    "wanted of a breaker: closed",
+    "ended over a breaker",
+    "read of a breaker at the start",
+];
 
 fn seeds() -> Range<u64> {
     let number = |name| std::env::var(name).ok().and_then(|it| it.parse::<u64>().ok());
@@ -73,11 +82,12 @@ fn every_execution_is_recorded_once_whatever_happens() {
         for reason in ["fenced", "uncertain", "assignment_lost", "revoke_timeout"] {
             assert!(restarts.contains_key(reason), "no seed came to `{reason}`: {restarts:?}");
         }
-        for barrier in ["open", "half-open", "retry-after", "concurrency", "ramp", "rate"] {
+        for barrier in ["open", "half-open", "retry-after", "concurrency", "ramp", "rate", "forced-open"] {
             assert!(parked.contains_key(barrier), "no call had to wait for `{barrier}`: {parked:?}");
         }
-        let what = ["cancelled", "cancelled too late", "cancelled while it lacks something", "ended in time", "timed out"];
-        for what in what.into_iter().chain(["deleted", "deleted already"]) {
+        let what =
+            ["cancelled", "cancelled too late", "cancelled while it lacks something", "ended in time", "timed out"];
+        for what in what.into_iter().chain(["deleted", "deleted already"]).chain(WANTED) {
             assert!(befell.contains_key(what), "nothing {what}: {befell:?}");
         }
     }
@@ -230,6 +240,30 @@ fn calling_faster_than_a_rate_allows_is_found() {
 }
 
 #[test]
+fn calling_what_an_operator_holds_open_is_found() {
+    check_that_it_is_found_as(Broken::NotForcedOpen, "an operator holds it open");
+}
+
+#[test]
+fn keeping_from_calling_what_an_operator_holds_closed_is_found() {
+    check_that_it_is_found_as(Broken::NotForcedClosed, "an operator holds it closed");
+}
+
+#[test]
+fn doing_as_an_operator_wants_for_longer_than_that_is_found() {
+    check_that_it_is_found_as(Broken::NoLapse, "nobody holds it open");
+}
+
+#[test]
+fn starting_before_it_is_read_what_operators_want_is_found() {
+    check_that_it_is_found_as_among(
+        (0..SEEDS).filter(control::is_of),
+        Broken::OverridesUnread,
+        "an operator holds it open",
+    );
+}
+
+#[test]
 fn keeping_gates_for_each_lane_is_found() {
     check_that_it_is_found(Broken::GatesOfEachLane);
 }
@@ -262,8 +296,14 @@ fn counting_what_asks_for_its_connector_is_found() {
 /// The same, where it must be found for what it is.
 #[track_caller]
 fn check_that_it_is_found_as(broken: Broken, what: &str) {
+    check_that_it_is_found_as_among(0..SEEDS, broken, what);
+}
+
+/// The same among seeds in which it can be found.
+#[track_caller]
+fn check_that_it_is_found_as_among(mut seeds: impl Iterator<Item = u64>, broken: Broken, what: &str) {
     let is_it = |seed: &u64| run(*seed, broken).violations.iter().any(|violation| violation.contains(what));
-    let found = (0..SEEDS).find(is_it);
+    let found = seeds.find(is_it);
     assert!(found.is_some(), "{broken:?} was not found");
     println!("{broken:?} is found by seed {}", found.unwrap_or_default());
 }

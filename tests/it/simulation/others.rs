@@ -5,6 +5,7 @@ use tidegate::bench::workload::Random;
 use super::broken::Broken;
 use super::canceller::Canceller;
 use super::cluster::Shared;
+use super::lane::Lane;
 use super::log::FakeLog;
 use super::replay::Operator;
 
@@ -20,13 +21,13 @@ impl Others {
         Others { operators: [broken, broken].map(Operator::new), canceller: drawn.map(Canceller::new) }
     }
 
-    /// One small step of those whose turn it is. `calm`: nobody does harm any more; and how much has befallen lanes.
+    /// One small step of those whose turn it is. The lanes, whether nobody does harm any more, and how much has befallen lanes.
     pub fn step(
         &mut self,
         shared: &Shared,
         log: &mut FakeLog,
         random: &mut Random,
-        (calm, faults): (bool, u32),
+        (lanes, calm, faults): (&[Lane], bool, u32),
         now_ms: i64,
     ) {
         if random.below(8) == 0 {
@@ -38,6 +39,9 @@ impl Others {
         }
         if let Some(purge) = &shared.purge {
             shared.target.violations.borrow_mut().extend(purge.step(shared, log));
+        }
+        if let Some(control) = &shared.control {
+            control.step(lanes, shared, calm, now_ms);
         }
         if random.below(30) == 0
             && let Some((id, epoch)) = shared.late.borrow_mut().pop()

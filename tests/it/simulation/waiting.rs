@@ -7,6 +7,7 @@ use std::sync::Arc;
 use tidegate::engine::batch::{AssignmentId, Dependency};
 use tidegate::engine::checkpoint::Content;
 use tidegate::engine::execution::{Left, Subject};
+use tidegate::engine::gate::Barrier;
 use tidegate::engine::ids::ExecutionId;
 use tidegate::engine::journal::{Entry, Record};
 use tidegate::engine::owner::{Around, Call, Commit, Owner, Replaced, Tried};
@@ -17,6 +18,7 @@ use tidegate::engine::run::Refusal;
 use super::attempts::{self, Attempts};
 use super::cluster::{JOURNAL, Shared, wrote_of};
 use super::connector::Seen;
+use super::control::Wish;
 use super::log::{FakeLog, Line, Wrote};
 use super::outages::{self, Answered, Outages};
 use super::plans::ORDERED;
@@ -103,6 +105,28 @@ impl Target {
         self.violations.borrow_mut().extend(wrong.map(|wrong| format!("{call} at {now_ms}: {wrong}")));
     }
 
+    /// A lane of an instance asks for a call of a connector, and what keeps it waiting if anything does.
+    pub fn asked(&self, (instance, connector): (usize, &Arc<str>), barrier: Option<Barrier>, now_ms: i64) {
+        let wrong = self.with((instance, connector), |seen| seen.asked(barrier, now_ms));
+        self.complain(wrong, &format!("a call of {connector} by instance {instance}"), now_ms);
+    }
+
+    /// An instance has read what an operator wants of a connector.
+    pub fn forced(&self, (instance, connector): (usize, &Arc<str>), wish: Wish, now_ms: i64) {
+        self.with((instance, connector), |seen| seen.forced(wish, now_ms));
+    }
+
+    /// An instance has looked whether what operators want has ended.
+    pub fn lapse(&self, instance: usize, now_ms: i64) {
+        let mut all = self.seen.borrow_mut();
+        all.iter_mut().filter(|((it, _), _)| *it == instance).for_each(|(_, seen)| seen.lapse(now_ms));
+    }
+
+    fn with<T>(&self, (instance, connector): (usize, &Arc<str>), act: impl FnOnce(&mut Seen) -> T) -> T {
+        let new = || Seen::new(self.policies[connector]);
+        act(self.seen.borrow_mut().entry((instance, connector.clone())).or_insert_with(new))
+    }
+
     /// A call has come. Returns its number.
     pub fn called(&self, call: &Call, Placed { instance, tenure }: Placed, log: &FakeLog, now_ms: i64) -> u64 {
         let number = u64::from(*self.calls.borrow());
@@ -112,8 +136,7 @@ impl Target {
             return number;
         };
         let seen = (instance, call.connector.clone());
-        let new = || Seen::new(self.policies[&call.connector]);
-        let wrong = self.seen.borrow_mut().entry(seen.clone()).or_insert_with(new).started(number, now_ms);
+        let wrong = self.with((instance, &call.connector), |seen| seen.started(number, now_ms));
         self.complain(wrong, &name, now_ms);
         let run = log.stands.get(&call.execution).map_or(0, |record| record.run);
         let step = (call.execution, run, call.step.clone());
