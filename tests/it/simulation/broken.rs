@@ -55,6 +55,10 @@ pub enum Broken {
     NoRetryAfter,
     /// Calls start as fast as they come, whatever the rate of their connector.
     NoRate,
+    /// A breaker that looks at the calls of some seconds looks at those of one.
+    WindowForgets,
+    /// A breaker that looks at the calls of some seconds forgets none of them.
+    WindowKeeps,
     /// A breaker does not open because an operator wants it to.
     NotForcedOpen,
     /// A breaker opens though an operator wants it to be closed.

@@ -45,12 +45,12 @@ struct Began {
 }
 
 enum Breaker {
-    /// The last calls that began in this era, and whether each has failed.
-    Closed(Vec<bool>),
+    /// The calls that began in this era and have ended: when, and whether each has failed.
+    Closed(Vec<(i64, bool)>),
     Open {
         until_ms: i64,
     },
-    /// The same of those that decide.
+    /// Those that decide, and whether each has failed.
     HalfOpen(Vec<bool>),
     /// An operator wants it.
     Forced {
@@ -194,13 +194,12 @@ impl Seen {
             failed * 100 >= ended.len() * usize::from(policy.failure_rate_threshold)
         };
         let probes = policy.permitted_number_of_calls_in_half_open_state;
-        let SlidingWindow::Count(size) = policy.sliding_window else { panic!("no window of time is simulated") };
         let reopen_ms = now_ms + policy.wait_duration_in_open_state_ms as i64;
         match &mut self.breaker {
             Breaker::Closed(ended) => {
-                ended.push(has_failed);
-                let last = &ended[ended.len().saturating_sub(size as usize)..];
-                if last.len() >= policy.minimum_number_of_calls as usize && is_too_much(last) {
+                ended.push((now_ms, has_failed));
+                let last = last(ended, policy.sliding_window, now_ms);
+                if last.len() >= policy.minimum_number_of_calls as usize && is_too_much(&last) {
                     self.open(reopen_ms);
                 }
             }
@@ -226,5 +225,17 @@ impl Seen {
     fn go(&mut self, to: Breaker) {
         (self.breaker, self.ramp) = (to, None);
         self.era += 1;
+    }
+}
+
+/// Whether those have failed that a breaker looks at: the last so many, or those of the last so many seconds, the present one included.
+fn last(ended: &[(i64, bool)], window: SlidingWindow, now_ms: i64) -> Vec<bool> {
+    let ended = ended.iter();
+    match window {
+        SlidingWindow::Count(calls) => ended.rev().take(calls as usize).map(|(_, failed)| *failed).collect(),
+        SlidingWindow::Seconds(seconds) => {
+            let since_ms = (now_ms / 1_000 + 1 - i64::from(seconds)) * 1_000;
+            ended.filter(|(at_ms, _)| *at_ms >= since_ms).map(|(_, failed)| *failed).collect()
+        }
     }
 }

@@ -240,6 +240,16 @@ fn calling_faster_than_a_rate_allows_is_found() {
 }
 
 #[test]
+fn forgetting_what_has_failed_within_a_window_is_found() {
+    check_that_it_is_found_as(Broken::WindowForgets, "its breaker is open");
+}
+
+#[test]
+fn opening_for_what_has_failed_before_a_window_is_found() {
+    check_that_it_is_found_as(Broken::WindowKeeps, "it waits for its breaker, which is not open");
+}
+
+#[test]
 fn calling_what_an_operator_holds_open_is_found() {
     check_that_it_is_found_as(Broken::NotForcedOpen, "an operator holds it open");
 }
