@@ -278,8 +278,7 @@ impl Applying<'_> {
             }
             Err(No::Halt(halt)) => return Err(halt),
         };
-        let of_children: usize = mail.children.iter().map(|child| child.record.size_bytes()).sum();
-        let bytes = mail.record.size_bytes() + of_children;
+        let bytes = mail.bytes();
         if !self.batch.is_empty() && self.batch_bytes + bytes > BATCH_BYTES {
             self.write(writer)?;
         }
@@ -370,6 +369,7 @@ impl Applying<'_> {
         if batch.is_empty() {
             return Ok(());
         }
+        let (journal, now_ms) = (&self.desk.journal.name, (self.desk.now_ms)());
         let (mut records, mut written) = (Vec::with_capacity(2 * batch.len()), Vec::with_capacity(batch.len()));
         for (place, id, mail) in batch {
             records.push(self.tombstone(place.0, id, "replayed"));
@@ -379,8 +379,8 @@ impl Applying<'_> {
                 self.summary.gone += usize::from(self.wanted.remove(&place).is_some());
             }
             // What is waited for comes first: where both stand in one line, it would wait for its parent's end, and that one for its end.
-            records.extend(mail.children.into_iter().map(|child| child.record));
-            records.push(mail.record);
+            records.extend(mail.children.into_iter().map(|child| child.post.record(journal, now_ms)));
+            records.push(mail.post.record(journal, now_ms));
             written.push((place, id, mail.started));
         }
         let count = written.len();

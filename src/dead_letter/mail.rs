@@ -13,7 +13,7 @@ use crate::definition::{self, Installed};
 use crate::engine::expression::StepStatus;
 use crate::engine::ids::{DeadLetterId, ExecutionId};
 use crate::engine::plan::{Action, ChildCall, Plan, Turns, Wait};
-use crate::engine::record::{DeadLetter, FailedExecution};
+use crate::engine::record::{DeadLetter, FailedExecution, JournalRecord};
 use crate::engine::replay::{self, ChildAgain, Repair};
 use crate::engine::wire::WireRecord;
 use crate::engine::workflow::{Status, Workflow, WorkflowId};
@@ -46,8 +46,8 @@ impl Default for Orders {
 
 /// Mail that brings a dead letter back.
 pub(super) struct Mail {
-    /// The record for the journal.
-    pub record: WireRecord,
+    /// What is mailed.
+    pub post: Post,
     /// What it starts.
     pub started: Started,
     /// The steps that are not run again.
@@ -56,14 +56,35 @@ pub(super) struct Mail {
     pub children: Vec<ChildMail>,
 }
 
+/// What is mailed to the journal. It is encoded when it is written: until its turn comes, time passes that is none of its execution's.
+pub(super) struct Post {
+    mail: JournalRecord,
+    /// What its record takes.
+    pub bytes: usize,
+}
+
+impl Post {
+    /// The record, as it is written now.
+    pub(super) fn record(self, journal: &Arc<str>, now_ms: i64) -> WireRecord {
+        journal::encode(journal, &replay::starting_at(self.mail, now_ms))
+    }
+}
+
+impl Mail {
+    /// What it takes with all that comes back with it.
+    pub(super) fn bytes(&self) -> usize {
+        self.post.bytes + self.children.iter().map(|child| child.post.bytes).sum::<usize>()
+    }
+}
+
 /// Mail that brings a sub-workflow back with its parent.
 pub(super) struct ChildMail {
     /// Its dead letter.
     pub id: DeadLetterId,
     /// The sub-workflow.
     pub execution: ExecutionId,
-    /// The record for the journal.
-    pub record: WireRecord,
+    /// What is mailed.
+    pub post: Post,
     /// The steps that are not run again.
     pub finished: Vec<Arc<str>>,
 }
@@ -140,11 +161,11 @@ impl<'a> Mailer<'a> {
         let repair = Repair { version, has_other_outputs, children, parent_run };
         let mail = replay::resume(letter, &repair, self.desk.journal_partitions, now_ms);
         let started = Started { execution: mail.execution, run: mail.run, read_again };
-        let record = journal::encode(&self.desk.journal.name, &mail);
-        if record.size_bytes() + OVERHEAD_BYTES > self.desk.journal.max_message_bytes {
+        let bytes = journal::encode(&self.desk.journal.name, &mail).size_bytes();
+        if bytes + OVERHEAD_BYTES > self.desk.journal.max_message_bytes {
             return Err("it is larger than the journal takes; raise that topic's max.message.bytes".to_owned());
         }
-        Ok(Mail { record, started, finished, children: Vec::new() })
+        Ok(Mail { post: Post { mail, bytes }, started, finished, children: Vec::new() })
     }
 
     /// The steps of an execution whose sub-workflows come back with it, as they call them. One that is to go on otherwise than before starts

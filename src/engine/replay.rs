@@ -101,6 +101,21 @@ pub fn resume(letter: DeadLetter, repair: &Repair, journal_partitions: u16, now_
     JournalRecord { execution, run: run.saturating_add(1), entry, content }
 }
 
+/// The same mail for an execution, written at another moment than it was made for: what counts from its start counts from there. Whoever brings
+/// much back makes mail before its turn to be written has come.
+pub fn starting_at(mail: JournalRecord, now_ms: i64) -> JournalRecord {
+    let Content::Checkpoint(made) = &mail.content else { return mail };
+    let later_ms = now_ms.saturating_sub(made.started_ms);
+    let later = |wait: &StepWait| StepWait {
+        since_ms: wait.since_ms.saturating_add(later_ms),
+        due_ms: wait.due_ms.map(|due_ms| due_ms.saturating_add(later_ms)),
+        ..wait.clone()
+    };
+    let waits = made.waits.iter().map(later).collect();
+    let checkpoint = Checkpoint { started_ms: now_ms, waits, ..(**made).clone() };
+    JournalRecord { content: Content::Checkpoint(Arc::new(checkpoint)), ..mail }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -170,6 +185,23 @@ mod tests {
         check(1, History::default(), &Repair::default(), ("1.0.0", 1, "run 1: charge: gone"));
         let before = History { edition: 2, first_failure_ms: None, causes: "run 1: charge: 503".into() };
         check(2, before, &Repair::default(), ("1.0.0", 2, "run 2: charge: gone\nrun 1: charge: 503"));
+    }
+
+    #[test]
+    fn what_is_written_later_starts_later() {
+        let execution = ExecutionId::parse("0001-000102030405060708090a0b0c0d0e0f").unwrap();
+        let child = |timeout| ChildAgain { step: "sub".into(), execution, timeout };
+        let children = vec![child(Some(Duration::from_secs(3))), child(None)];
+        let repair = Repair { children, ..Repair::default() };
+        let made = |now_ms| resume(letter(Some((1, History::default()))), &repair, 24, now_ms);
+        let [later, then] = [starting_at(made(1_000), 61_000), made(61_000)].map(|mail| match mail.content {
+            Content::Checkpoint(checkpoint) => checkpoint,
+            other => panic!("{other:?}"),
+        });
+        assert_eq!((later.started_ms, &later.waits), (61_000, &then.waits));
+        assert_eq!(later.waits.iter().map(|wait| wait.due_ms).collect::<Vec<_>>(), [Some(64_000), None]);
+        let redrive = starting_at(resume(letter(None), &Repair::default(), 24, 1_000), 61_000);
+        assert!(matches!(redrive.content, Content::Redrive(_)));
     }
 
     #[test]

@@ -85,16 +85,16 @@ impl Applying<'_> {
                 )),
                 halt => halt,
             })?;
-            bytes += mail.record.size_bytes() + mail.children.iter().map(|it| it.record.size_bytes()).sum::<usize>();
+            bytes += mail.bytes();
             if bytes > BATCH_BYTES {
                 return Err(No::LeftOut(format!(
                     "its sub-workflows that would come back with it are together larger than {BATCH_BYTES} bytes"
                 )));
             }
-            let Mail { record, finished, children: theirs, .. } = mail;
+            let Mail { post, finished, children: theirs, .. } = mail;
             again.push(ChildAgain { step: step.clone(), execution: *execution, timeout: *timeout });
             children.extend(theirs);
-            children.push(ChildMail { id: *id, execution: *execution, record, finished });
+            children.push(ChildMail { id: *id, execution: *execution, post, finished });
         }
         let mail = self.mailer.mail_as(read, orders, (again, parent_run), (self.desk.now_ms)());
         mail.map(|mail| Mail { children, ..mail }).map_err(No::LeftOut)

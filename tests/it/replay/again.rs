@@ -1,5 +1,6 @@
 //! What comes back goes on from its failed step, as it was or repaired, and may fail again.
 
+use rdkafka::message::Message as _;
 use serde_json::{Value, json};
 
 use super::project::{Failing, header, workflow};
@@ -119,6 +120,27 @@ fn a_version_whose_limits_another_owner_keeps_is_not_gone_on_with() {
     let why = refused["leftOut"][0]["reason"].as_str().unwrap();
     assert!(why.starts_with("version 1.0.1 of pays lets its executions run in turns"), "{refused}");
     assert_eq!(plan("1.0.2")["counts"]["planned"], 12);
+}
+
+/// Mail is made before it may be written; what an execution may take must not pass meanwhile.
+#[test]
+fn what_waits_to_come_back_has_not_started() {
+    let Some(broker) = TestBroker::own() else { return };
+    let (failing, _instance) = Failing::new(&broker, 4);
+    failing.notes(200);
+    let plan = failing.plan(&[]);
+    let (said, code) = failing.ask(&["replay", "apply", &plan, "--concurrency", "1"]);
+    assert_eq!((said["completed"].as_u64(), code), (Some(4), 0), "{said}");
+    let records = failing.world.broker.committed(&failing.world.topic("executions"));
+    let told = records.iter().map(|record| serde_json::from_slice::<Value>(record.payload().unwrap()).unwrap());
+    let again = told.filter(|it| it["run"] == 2 && it["status"] == "completed");
+    let time = |it: &Value, name: &str| it[name].as_str().unwrap().to_owned();
+    let mut spans: Vec<_> = again.map(|it| (time(&it, "startTime"), time(&it, "endTime"))).collect();
+    spans.sort();
+    assert_eq!(spans.len(), 4, "{spans:?}");
+    for (before, after) in spans.iter().zip(&spans[1..]) {
+        assert!(after.0 >= before.1, "one started before the one before had ended: {spans:?}");
+    }
 }
 
 #[test]
