@@ -196,11 +196,16 @@ impl Files<'_> {
         if look.definitions.is_empty() {
             return;
         }
+        // What cannot be called for here keeps no other file from being applied.
+        let mut wanted = look.definitions;
+        wanted.retain(|definition| {
+            let checked = definitions::check_connectors(self.settings, std::slice::from_ref(definition));
+            checked.inspect_err(|error| reporter.trouble(&error.to_string())).is_ok()
+        });
         let topic = cluster::topic(self.settings, "workflows");
         let applied = definitions::read_installed(self.clients, &topic)
             .map_err(definitions::ApplyError::from)
-            .map(|installed| with_versions_of_their_own(&installed, look.definitions))
-            .and_then(|wanted| definitions::check_connectors(self.settings, &wanted).map(|()| wanted))
+            .map(|installed| with_versions_of_their_own(&installed, wanted))
             .and_then(|wanted| definitions::apply(self.clients, &self.settings.environment, &topic, &wanted));
         match applied {
             Ok(changes) => {

@@ -178,6 +178,22 @@ fn a_whole_project_runs_in_one_process() {
     assert!(audited["executions"].as_u64().is_some_and(|count| count > 20), "{summary}");
 }
 
+/// One that calls a connector which there is not is refused, and the others are not.
+#[test]
+fn a_workflow_that_cannot_call_keeps_no_other_from_being_applied() {
+    let project = Project::offline();
+    project.write(
+        "workflows/bills.yaml",
+        "id: bills\nversion: 1.0.0\ntriggers:\n  - event: \"*\"\nsteps:\n  - id: call\n    type: http\n    config: { connector: biling, path: / }\n",
+    );
+    let arguments = ["dev", ".", "--send", "events.ndjson", "--exit-when-idle", "--ephemeral", "-o", "json"];
+    let told = project.run(&[&arguments[..], &["--kafka", "127.0.0.1:0", "--admin", "127.0.0.1:0"]].concat()).exits(0);
+    assert!(told.err.contains("trouble:") && told.err.contains("[connectors.biling]"), "{told:#?}");
+    assert!(told.err.contains("audit: created, 1.0.0 active") && !told.err.contains("bills: created"), "{told:#?}");
+    let summary = told.out.lines().rev().find_map(|line| serde_json::from_str::<Json>(line).ok()).unwrap();
+    assert!(summary["summary"]["matches"].as_u64().is_some_and(|count| count > 0), "{told:#?}");
+}
+
 #[test]
 fn an_edit_is_applied_and_a_mistake_leaves_what_was_applied_before() {
     let project = Project::offline();
