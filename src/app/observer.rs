@@ -20,6 +20,8 @@ use crate::telemetry::metrics::Metrics;
 /// More restarts than this within [`RESTART_WINDOW`] are a problem, and no accident: two instances of one identity, say.
 const RESTARTS_IN_WINDOW: usize = 3;
 const RESTART_WINDOW: Duration = Duration::from_secs(60);
+/// Trouble of a client of which nothing was heard for so long is over: while it lasts, librdkafka says it again every 30 s at the latest.
+const TROUBLE_LASTS: Duration = Duration::from_secs(60);
 
 /// Who else is told what was committed.
 pub trait Watcher: Send + Sync {
@@ -44,7 +46,8 @@ struct State {
     counts: LaneMetrics,
     held: Vec<SourcePartition>,
     restarts: Vec<(Instant, RestartReason)>,
-    in_trouble: bool,
+    /// When the client had trouble last, unless it has done its work since.
+    trouble_at: Option<Instant>,
 }
 
 impl State {
@@ -67,7 +70,7 @@ impl LaneObserver {
         watcher: Option<Arc<dyn Watcher>>,
     ) -> LaneObserver {
         let counts = metrics.lane(lane);
-        let mut state = State { counts, held: Vec::new(), restarts: Vec::new(), in_trouble: false };
+        let mut state = State { counts, held: Vec::new(), restarts: Vec::new(), trouble_at: None };
         state.show_waiting(&WaitCounts::default());
         LaneObserver { lane, name, health, metrics, format_of, refusals, watcher, state: Mutex::new(state) }
     }
@@ -83,6 +86,12 @@ impl LaneObserver {
     /// The lane's Kafka client; not the lane itself, whose alerts would replace those of the client.
     fn client(&self) -> String {
         format!("client/{}", self.name)
+    }
+
+    fn trouble_is_over(&self, state: &mut State) {
+        if state.trouble_at.take().is_some() {
+            self.health.clear(CLIENT_TROUBLE, &self.client(), SystemTime::now());
+        }
     }
 
     fn count(&self, counts: &mut LaneMetrics, tally: &Tally, duration: Duration) {
@@ -144,6 +153,7 @@ impl Observer for LaneObserver {
         let Committed { tally, records, duration } = batch;
         let mut state = self.state();
         self.count(&mut state.counts, &tally, duration);
+        self.trouble_is_over(&mut state);
         state.counts.batch_committed(duration, records);
         state.counts.flush();
         drop(state);
@@ -175,15 +185,13 @@ impl Observer for LaneObserver {
         counts.rebalanced(if held.len() < before.len() { "revoked" } else { "assigned" });
         *before = held.to_vec();
         counts.flush();
+        self.trouble_is_over(&mut state);
         self.health.set_joined(self.lane, true);
         tracing::info!(lane = self.lane, partitions = held.len(), "the lane holds its partitions");
     }
 
     fn polled(&self) {
-        let mut state = self.state();
-        if std::mem::take(&mut state.in_trouble) {
-            self.health.clear(CLIENT_TROUBLE, &self.client(), SystemTime::now());
-        }
+        self.trouble_is_over(&mut self.state());
     }
 
     fn positions(&self, positions: &[(SourcePartition, i64, Option<i64>)], in_flight: InFlight) {
@@ -198,6 +206,10 @@ impl Observer for LaneObserver {
                 let lag = u64::try_from(end - position).unwrap_or(0);
                 state.counts.set_lag(&partition.topic.name, partition.partition, lag);
             }
+        }
+        // A lane whose sources have nothing polls and commits nothing by which it could be seen.
+        if has_passed(state.trouble_at, now) {
+            self.trouble_is_over(&mut state);
         }
         state.counts.set_memory_in_flight(in_flight.bytes as u64);
         let oldest = in_flight.oldest_timestamp_ms.and_then(|ms| u64::try_from(ms).ok());
@@ -216,7 +228,7 @@ impl Observer for LaneObserver {
     }
 
     fn trouble(&self, message: &str) {
-        self.state().in_trouble = true;
+        self.state().trouble_at = Some(Instant::now());
         self.health.raise(CLIENT_TROUBLE, &self.client(), message, SystemTime::now());
     }
 
@@ -285,5 +297,45 @@ impl Observer for LaneObserver {
             );
             self.health.raise(LANE_RESTARTS, &self.subject(), &message, now);
         }
+    }
+}
+
+/// Whether trouble that was told last at that moment is over, though nothing else shows it.
+fn has_passed(told_at: Option<Instant>, now: Instant) -> bool {
+    told_at.is_some_and(|at| now.duration_since(at) >= TROUBLE_LASTS)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Whatever shows that the client works ends its trouble.
+    #[test]
+    fn trouble_is_over_once_the_client_has_done_something() {
+        let health = Health::new(1, Instant::now());
+        let refusals = Arc::new(Refusals::new(health.clone()));
+        let metrics = Metrics::new("1", "r");
+        let observer =
+            LaneObserver::new(0, "i-0".into(), health.clone(), metrics, Box::new(|_| "json"), refusals, None);
+        let troubles =
+            || health.readiness(Instant::now()).problems.iter().filter(|it| it.kind == CLIENT_TROUBLE).count();
+        let committed = || Committed { tally: Tally::default(), records: 1, duration: Duration::ZERO };
+        let signs: [&dyn Fn(); 3] =
+            [&|| observer.polled(), &|| observer.committed(committed()), &|| observer.joined(&[])];
+        for works in signs {
+            observer.trouble("all brokers are down");
+            observer.positions(&[], InFlight { bytes: 0, oldest_timestamp_ms: None });
+            assert_eq!(troubles(), 1);
+            works();
+            assert_eq!(troubles(), 0);
+        }
+    }
+
+    #[test]
+    fn trouble_of_which_nothing_is_heard_any_more_is_over() {
+        let at = Instant::now();
+        let lasts = |seconds| has_passed(Some(at), at + Duration::from_secs(seconds));
+        assert_eq!([lasts(0), lasts(59), lasts(60)], [false, false, true]);
+        assert!(!has_passed(None, at));
     }
 }
