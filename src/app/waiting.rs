@@ -8,7 +8,7 @@ use std::time::SystemTime;
 use super::problems::{self, BREAKER, BREAKER_STORE, RETRY_AFTER};
 use super::purge::Done;
 use super::versions::Versions;
-use crate::breaker_store::{BreakerStore, Snapshot};
+use crate::breaker_store::{BreakerStore, Snapshot, asked};
 use crate::codec::journal;
 use crate::codec::record::SystemTopic;
 use crate::engine::breaker::{BreakerState, Transition};
@@ -74,11 +74,17 @@ impl SharedWaiting {
                 store.put(connector, turned.open_until_ms);
             }
         };
-        let waits = health.clone();
-        let waits = move |connector: &str, until_ms: Option<u64>| tell_wait(&waits, connector, until_ms);
+        let (for_health, store) = (health.clone(), breakers.clone());
+        let waits = move |connector: &str, until_ms: Option<u64>| {
+            tell_wait(&for_health, connector, until_ms);
+            if let Some(store) = &store {
+                store.put(&asked(connector), until_ms);
+            }
+        };
         let gates = Gates::new(policies.collect::<BTreeMap<_, _>>(), clock, Box::new(told));
         let gates = Arc::new(gates.telling_waits(Box::new(waits)));
         for (connector, state) in gates.states() {
+            known.get(&asked(&connector)).iter().for_each(|until_ms| gates.leave_alone(&connector, **until_ms));
             metrics.breaker_stands(&connector, &states, state.name());
             if state == BreakerState::Open {
                 // As it was when the instance ended before.

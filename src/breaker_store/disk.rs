@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use super::{CONNECTORS, Snapshot, now_ms, place, value};
+use super::{Snapshot, VALUES, now_ms, place, value};
 
 /// How long a start waits for the lock, and then for what the store knows. A damaged one can take for ever.
 const LOCK_WITHIN: Duration = Duration::from_secs(2);
@@ -91,7 +91,7 @@ fn read(store: &sled::Db) -> sled::Result<(Snapshot, Option<String>)> {
         // What cannot be read is not asked for twice: it could go on for ever.
         let (key, bytes) = entry?;
         match value::read(&key, &bytes, now_ms) {
-            Ok((connector, open_until_ms)) if known.len() < CONNECTORS => {
+            Ok((connector, open_until_ms)) if known.len() < VALUES => {
                 known.insert(connector.to_owned(), open_until_ms);
             }
             Ok(_) => {}

@@ -29,11 +29,17 @@ use keeper::Keeper;
 const FOLDER: &str = "breakers";
 /// How long an end waits for what was put last.
 const CLOSE_WITHIN: Duration = Duration::from_secs(1);
-/// Connectors whose breakers are kept; settings have no more.
-const CONNECTORS: usize = 1_000;
+/// Values that are kept: one of the breaker and one of what its target asked for, for each connector that settings have at most.
+const VALUES: usize = 2_000;
 
-/// Until when breakers stay open, by connector, milliseconds since the Unix epoch.
+/// Until when breakers stay open, and targets are left alone that asked for it, by [`asked`] or the connector, milliseconds since the Unix
+/// epoch.
 pub type Snapshot = BTreeMap<String, u64>;
+
+/// The name under which it is kept until when the target of a connector asked to be left alone; no connector has a name with a space.
+pub fn asked(connector: &str) -> String {
+    format!("retry-after {connector}")
+}
 
 /// What is to be written: until when a breaker is open, or that it is not.
 type Changes = BTreeMap<String, Option<u64>>;
@@ -84,11 +90,12 @@ impl BreakerStore {
         (BreakerStore { shared, closed: Mutex::new(closed) }, known)
     }
 
-    /// A breaker is open until a moment, or is not open any more. Never blocks for longer than a copy takes.
-    pub fn put(&self, connector: &str, open_until_ms: Option<u64>) {
+    /// A breaker is open until a moment, or is not open any more; or a target that [`asked`] is left alone. Never blocks for longer than a
+    /// copy takes.
+    pub fn put(&self, name: &str, until_ms: Option<u64>) {
         let mut state = self.shared.lock();
-        if state.pending.len() < CONNECTORS || state.pending.contains_key(connector) {
-            state.pending.insert(connector.to_owned(), open_until_ms);
+        if state.pending.len() < VALUES || state.pending.contains_key(name) {
+            state.pending.insert(name.to_owned(), until_ms);
             self.shared.changed.notify_all();
         }
     }

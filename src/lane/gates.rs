@@ -73,6 +73,25 @@ impl Gates {
         Gates { on_wait: Some(on_wait), ..self }
     }
 
+    /// A target asked to be left alone until a moment of the gates' clock, as was known before the instance ended.
+    pub fn leave_alone(&self, connector: &str, until_ms: u64) {
+        let now_ms = self.now_ms();
+        let mut state = self.lock();
+        let State { gates, told, .. } = &mut *state;
+        let Some((name, gate)) =
+            gates.get_key_value(connector).map(|(name, _)| name.clone()).zip(gates.get_mut(connector))
+        else {
+            return;
+        };
+        gate.retry_after(until_ms, now_ms);
+        let asked_until_ms = gate.asked_until_ms();
+        if asked_until_ms > now_ms {
+            told.insert(name, asked_until_ms);
+            drop(state);
+            self.on_wait.iter().for_each(|told| told(connector, Some(asked_until_ms)));
+        }
+    }
+
     /// A lane lives: it is told in this inbox that it may ask again.
     pub fn enter(&self, lane: LaneId, inbox: &Arc<Inbox>) {
         self.lock().lanes.insert(lane, Arc::downgrade(inbox));

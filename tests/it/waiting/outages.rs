@@ -310,6 +310,32 @@ fn what_a_target_asks_for_is_told_and_explains_what_waits() {
 }
 
 #[test]
+fn an_instance_that_starts_again_leaves_a_target_alone_that_asked_for_it() {
+    let Some(broker) = TestBroker::own() else { return };
+    let ledger = Ledger::start(|_, before| match before {
+        0 => Reply { retry_after: Some(600), ..Reply::now(503) },
+        _ => Reply::now(200),
+    });
+    let out = broker.topic("out", 6);
+    let settings = connector("target", &ledger, "concurrency = 1");
+    let world = World::with(&broker, &[two_calls("pays", "target", &out)], &settings);
+    let mut instance = world.instance("alone");
+    send_events(&broker.producer(&[]), &world.source, 0..2, |_| Some("a.x"));
+    let asked =
+        |world: &World<'_>| admin::get(&world.log("alone"), "/readyz").contains("its target asked for no calls until ");
+    wait::until("it is said", || asked(&world).then_some(()));
+    // What was put is on the disk a moment later.
+    wait::pass(Duration::from_secs(1));
+    instance.kill();
+    instance = world.instance("alone");
+    wait::until("it is said again", || asked(&world).then_some(()));
+    // Long enough for the lease of the instance before to be over.
+    wait::pass(Duration::from_secs(5));
+    assert_eq!(ledger.len(), 1, "a target that asked to be left alone was called");
+    assert!(instance.is_alive());
+}
+
+#[test]
 fn what_ends_an_execution_says_what_kept_it_waiting() {
     let Some(broker) = TestBroker::own() else { return };
     let ledger = Ledger::start(|_, _| Reply::now(503));
