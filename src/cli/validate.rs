@@ -8,6 +8,7 @@ use super::args::{Common, OutputFormat, Paths};
 use super::output::{document, green, line, red, yellow};
 use super::{DONE, FAILED};
 use crate::app::cluster;
+use crate::app::definitions::check_connectors;
 use crate::definition::{Diagnostic, read_files};
 use crate::settings::{Overrides, ProcessEnvironment, References, Settings};
 
@@ -17,10 +18,15 @@ pub(super) fn run(common: &Common, args: &Paths) -> anyhow::Result<u8> {
     let mut mistakes: Vec<Value> = Vec::new();
     let mut sound: Vec<Value> = Vec::new();
     let mut warnings: Vec<Diagnostic> = Vec::new();
+    let mut read_settings: Vec<Settings> = Vec::new();
+    let lines = |message: &str| message.lines().map(|line| json!({ "message": line })).collect::<Vec<_>>();
     for path in settings {
         match check_settings(&path) {
-            Ok(()) => sound.push(json!({ "file": path.display().to_string(), "kind": "settings" })),
-            Err(message) => mistakes.extend(message.lines().map(|line| json!({ "message": line }))),
+            Ok(settings) => {
+                sound.push(json!({ "file": path.display().to_string(), "kind": "settings" }));
+                read_settings.push(settings);
+            }
+            Err(message) => mistakes.extend(lines(&message)),
         }
     }
     if !definitions.is_empty() {
@@ -29,6 +35,9 @@ pub(super) fn run(common: &Common, args: &Paths) -> anyhow::Result<u8> {
                 sound.extend(read.iter().map(|definition| {
                     json!({ "kind": "workflow", "id": definition.workflow.id.as_str(), "version": &*definition.workflow.version })
                 }));
+                // Settings that were named are those that the definitions are for.
+                let checked = read_settings.iter().map(|settings| check_connectors(settings, &read));
+                mistakes.extend(checked.filter_map(Result::err).flat_map(|error| lines(&error.to_string())));
                 warnings.extend(read.into_iter().flat_map(|definition| definition.warnings));
             }
             Err(found) => mistakes.extend(found.iter().map(as_json)),
@@ -61,11 +70,11 @@ fn as_json(told: &Diagnostic) -> Value {
 }
 
 /// Checks settings on a machine that need not have the secrets that they name.
-fn check_settings(path: &std::path::Path) -> Result<(), String> {
+fn check_settings(path: &std::path::Path) -> Result<Settings, String> {
     let overrides = Overrides { references: References::CheckForm, ..Overrides::default() };
     let settings = Settings::load(path, &ProcessEnvironment, &overrides).map_err(|error| error.to_string())?;
-    let clients = cluster::clients(&settings).map(drop);
-    clients.map_err(|errors| {
+    let refused = cluster::clients(&settings).err().map(|errors| {
         errors.iter().map(|error| format!("{}: [kafka] {error}", path.display())).collect::<Vec<_>>().join("\n")
-    })
+    });
+    refused.map_or(Ok(settings), Err)
 }

@@ -3,7 +3,11 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use clap::builder::PossibleValuesParser;
 use clap::{Args, Subcommand};
+
+use crate::engine::plan::ErrorClass;
+use crate::engine::record::Reason;
 
 /// What to do with dead letters.
 #[derive(Clone, Debug, Subcommand)]
@@ -45,11 +49,11 @@ pub struct LetterFilter {
     /// That failed at this step
     #[arg(long, value_name = "ID")]
     pub step: Option<String>,
-    /// For this reason: decode, match, step, refused, timeout, cancelled or too-large
-    #[arg(long)]
+    /// For this reason
+    #[arg(long, value_parser = PossibleValuesParser::new(Reason::ALL.map(Reason::name)))]
     pub reason: Option<String>,
-    /// Of this class: permanent, retryable or config
-    #[arg(long)]
+    /// Of this class
+    #[arg(long, value_parser = PossibleValuesParser::new(ErrorClass::ALL.map(ErrorClass::name)))]
     pub class: Option<String>,
     /// Whose error message contains this
     #[arg(long, value_name = "TEXT")]

@@ -28,6 +28,8 @@ fn wrong_usage_exits_with_2() {
     project.run(&["validate"]).exits(2).complains("PATHS");
     project.run(&["get", "nonsense"]).exits(2).complains("dead-letters");
     project.run(&["send"]).exits(2).complains("--value");
+    project.run(&["replay", "plan", "--reason", "stpe"]).exits(2).complains("possible values: decode, match, step");
+    project.run(&["dlq", "ls", "--class", "fatal"]).exits(2).complains("possible values: permanent, retryable, config");
     project.run(&[]).exits(2).complains("Usage");
 }
 
@@ -76,6 +78,18 @@ fn what_changes_nothing_is_warned_of() {
     project.write("event.json", events.lines().next().unwrap());
     let told = project.run(&["simulate", "--event", "event.json"]).exits(0);
     assert!(told.err.contains(warning), "{}", told.err);
+}
+
+#[test]
+fn definitions_must_suit_settings_that_are_named_with_them() {
+    let project = Project::offline();
+    project.write(
+        "bills.yaml",
+        "id: bills\nversion: 1.0.0\ntriggers:\n  - event: paid\nsteps:\n  - id: call\n    type: http\n    config: { connector: biling, path: / }\n",
+    );
+    project.run(&["validate", "bills.yaml"]).exits(0).tells("1 sound, 0 mistakes");
+    let told = project.run(&["validate", "tidegate.toml", "bills.yaml"]).exits(1);
+    told.tells("bills: [connectors.biling] is not among the settings");
 }
 
 #[test]
