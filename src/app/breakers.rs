@@ -36,6 +36,8 @@ pub struct Said {
     pub state: &'static str,
     /// Since when, RFC 3339.
     pub since: String,
+    /// What that means for calls.
+    pub message: String,
 }
 
 /// The instances that are in a group now, as far as that can be known.
@@ -97,7 +99,7 @@ pub fn read(
                 _ => "closed",
             };
             let breaker = found.entry(alert.subject).or_default();
-            breaker.said.insert(alert.instance, Said { state, since: alert.time });
+            breaker.said.insert(alert.instance, Said { state, since: alert.time, message: alert.message });
         }
     })?;
     Ok(found)
@@ -111,7 +113,7 @@ impl Breaker {
             json!({ "state": wanted.state(), "reason": wanted.reason, "by": wanted.by, "since": milliseconds_text(wanted.since_ms),
                 "until": wanted.expires_ms.map(milliseconds_text) })
         });
-        let instance = |(instance, said): (&String, &Said)| json!({ "instance": instance, "state": said.state, "since": said.since });
+        let instance = |(instance, said): (&String, &Said)| json!({ "instance": instance, "state": said.state, "since": said.since, "message": said.message });
         json!({ "override": wanted, "instances": self.said.iter().map(instance).collect::<Vec<_>>() })
     }
 }

@@ -88,7 +88,7 @@ impl SharedWaiting {
             metrics.breaker_stands(&connector, &states, state.name());
             if state == BreakerState::Open {
                 // As it was when the instance ended before.
-                health.raise(BREAKER, &connector, OPEN, SystemTime::now());
+                health.raise(BREAKER, &connector, &open(known.get(&*connector).copied()), SystemTime::now());
             }
         }
         let live = (0..settings.lanes.get()).map(|_| Arc::new(AtomicUsize::new(1))).collect();
@@ -153,13 +153,19 @@ fn fits(topic: &SystemTopic, record: &JournalRecord) -> Result<(), String> {
 }
 
 /// What the instance says of a circuit breaker that is open, and of one that an operator holds open.
-const OPEN: &str = "its circuit breaker is open: calls wait, and are made when it closes";
 const FORCED_OPEN: &str =
     "an operator holds its circuit breaker open: calls wait, and are made when that ends; see `tidegate breaker ls`";
 const REFUSED: &str = "its target refuses our credentials (401 or 403): calls wait, one asks again each minute; mend `headers` of its settings";
 const HALF_OPEN: &str =
     "its circuit breaker is half-open: a call decides whether it closes, and the others wait for that";
 const CLOSED: &str = "its circuit breaker is closed: calls are made";
+
+/// The same of one that is open until a moment of the gates' clock.
+fn open(until_ms: Option<u64>) -> String {
+    let until_ms = until_ms.and_then(|until_ms| i64::try_from(until_ms).ok());
+    let until = until_ms.map_or(String::new(), |until_ms| format!(" until {}", milliseconds_text(until_ms)));
+    format!("its circuit breaker is open{until}: calls wait, and one decides then whether it closes")
+}
 
 /// What is wrong when circuit breakers cannot be kept on disk, as the subject of a problem.
 const COPY: &str = "breakers";
@@ -196,11 +202,12 @@ fn tell_store(health: &Health, metrics: &Metrics, wrong: Option<&str>) {
 
 /// Says what a circuit breaker does.
 fn tell(health: &Health, connector: &str, turned: Turned) {
-    let Turned { transition: Transition { from, to }, is_refused, .. } = turned;
+    let Turned { transition: Transition { from, to }, open_until_ms, is_refused } = turned;
+    let open = open(open_until_ms);
     tracing::info!(connector, from = from.name(), to = to.name(), "a circuit breaker changes");
     let said = match (from, to) {
         (_, BreakerState::Open) if is_refused => (true, REFUSED),
-        (_, BreakerState::Open) => (true, OPEN),
+        (_, BreakerState::Open) => (true, &*open),
         (_, BreakerState::ForcedOpen) => (true, FORCED_OPEN),
         // That it was open is what is known so far.
         (BreakerState::Open, BreakerState::HalfOpen) => (true, HALF_OPEN),

@@ -208,7 +208,7 @@ fn at_connector(connector: &str, breaker: &Breaker, now_ms: i64) -> Why {
         }
         (None, Some((instance, said))) => {
             let others = if open.len() > 1 { format!(" and {} more", open.len() - 1) } else { String::new() };
-            (format!("whose circuit breaker is {} since {} on {instance}{others}", said.state, said.since), None)
+            (format!("{} (said by {instance}{others}, since {})", said.message, said.since), None)
         }
         (None, None) => {
             ("whose circuit breaker is closed: it is called, or comes as soon as its limits let it".into(), None)

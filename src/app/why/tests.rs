@@ -127,11 +127,12 @@ fn a_call_waits_for_its_connector_whose_breaker_an_operator_or_an_instance_has_o
     let says = "connector billing, its target asked for no calls until 2025-11-24T16:00:01.000Z (said by a)";
     tells(&told(&standing, Some(http()), &asked), "connector", says, None);
 
-    let said = |state, since: &str| Said { state, since: since.into() };
+    let said =
+        |state, since: &str| Said { state, since: since.into(), message: format!("its circuit breaker is {state}") };
     let mut breaker = Breaker::default();
     breaker.said.insert("a".into(), said("closed", "2025-11-24T15:00:00.000Z"));
     breaker.said.insert("b".into(), said("open", "2025-11-24T15:30:00.000Z"));
-    let open = "connector billing, whose circuit breaker is open since 2025-11-24T15:30:00.000Z on b";
+    let open = "connector billing, its circuit breaker is open (said by b, since 2025-11-24T15:30:00.000Z)";
     let document = told(&standing, Some(http()), &breaker);
     tells(&document, "connector", open, None);
     assert_eq!(document["breaker"]["instances"].as_array().map(Vec::len), Some(2));

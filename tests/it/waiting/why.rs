@@ -84,7 +84,7 @@ fn an_execution_says_which_gate_it_waits_at() {
     );
 
     // The alert is written beside the transactions.
-    let is_open = |told: &Json| told["waiting"][0]["why"].as_str().is_some_and(|why| why.contains("is open since"));
+    let is_open = |told: &Json| told["waiting"][0]["why"].as_str().is_some_and(|why| why.contains("is open until "));
     let parked = described(&world, "pays", "running", is_open);
     let told = waits(&parked);
     assert_eq!(
