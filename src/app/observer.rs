@@ -20,7 +20,8 @@ use crate::telemetry::metrics::Metrics;
 /// More restarts than this within [`RESTART_WINDOW`] are a problem, and no accident: two instances of one identity, say.
 const RESTARTS_IN_WINDOW: usize = 3;
 const RESTART_WINDOW: Duration = Duration::from_secs(60);
-/// Trouble of a client of which nothing was heard for so long is over: while it lasts, librdkafka says it again every 30 s at the latest.
+/// Trouble that is said again while it lasts, and of which nothing was heard for so long, is over. Of a broker that is away, librdkafka says so
+/// every 30 s at the latest (`rd_kafka_broker_set_error`).
 const TROUBLE_LASTS: Duration = Duration::from_secs(60);
 
 /// Who else is told what was committed.
@@ -46,8 +47,10 @@ struct State {
     counts: LaneMetrics,
     held: Vec<SourcePartition>,
     restarts: Vec<(Instant, RestartReason)>,
-    /// When the client had trouble last, unless it has done its work since.
+    /// When the client had trouble last that is said again while it lasts.
     trouble_at: Option<Instant>,
+    /// It has trouble that is said once.
+    is_hindered: bool,
 }
 
 impl State {
@@ -70,7 +73,7 @@ impl LaneObserver {
         watcher: Option<Arc<dyn Watcher>>,
     ) -> LaneObserver {
         let counts = metrics.lane(lane);
-        let mut state = State { counts, held: Vec::new(), restarts: Vec::new(), trouble_at: None };
+        let mut state = State { counts, held: Vec::new(), restarts: Vec::new(), trouble_at: None, is_hindered: false };
         state.show_waiting(&WaitCounts::default());
         LaneObserver { lane, name, health, metrics, format_of, refusals, watcher, state: Mutex::new(state) }
     }
@@ -88,8 +91,9 @@ impl LaneObserver {
         format!("client/{}", self.name)
     }
 
-    fn trouble_is_over(&self, state: &mut State) {
-        if state.trouble_at.take().is_some() {
+    /// Ends trouble of which nothing was heard for long. A lane whose sources have nothing polls nothing by which that could be seen.
+    fn forget_trouble(&self, state: &mut State, now: Instant) {
+        if state.trouble_at.take_if(|at| now.duration_since(*at) >= TROUBLE_LASTS).is_some() && !state.is_hindered {
             self.health.clear(CLIENT_TROUBLE, &self.client(), SystemTime::now());
         }
     }
@@ -153,7 +157,6 @@ impl Observer for LaneObserver {
         let Committed { tally, records, duration } = batch;
         let mut state = self.state();
         self.count(&mut state.counts, &tally, duration);
-        self.trouble_is_over(&mut state);
         state.counts.batch_committed(duration, records);
         state.counts.flush();
         drop(state);
@@ -185,13 +188,15 @@ impl Observer for LaneObserver {
         counts.rebalanced(if held.len() < before.len() { "revoked" } else { "assigned" });
         *before = held.to_vec();
         counts.flush();
-        self.trouble_is_over(&mut state);
         self.health.set_joined(self.lane, true);
         tracing::info!(lane = self.lane, partitions = held.len(), "the lane holds its partitions");
     }
 
     fn polled(&self) {
-        self.trouble_is_over(&mut self.state());
+        let mut state = self.state();
+        if std::mem::take(&mut state.is_hindered) | state.trouble_at.take().is_some() {
+            self.health.clear(CLIENT_TROUBLE, &self.client(), SystemTime::now());
+        }
     }
 
     fn positions(&self, positions: &[(SourcePartition, i64, Option<i64>)], in_flight: InFlight) {
@@ -207,10 +212,7 @@ impl Observer for LaneObserver {
                 state.counts.set_lag(&partition.topic.name, partition.partition, lag);
             }
         }
-        // A lane whose sources have nothing polls and commits nothing by which it could be seen.
-        if has_passed(state.trouble_at, now) {
-            self.trouble_is_over(&mut state);
-        }
+        self.forget_trouble(&mut state, now);
         state.counts.set_memory_in_flight(in_flight.bytes as u64);
         let oldest = in_flight.oldest_timestamp_ms.and_then(|ms| u64::try_from(ms).ok());
         state.counts.set_oldest_unprocessed(oldest.map(|ms| SystemTime::UNIX_EPOCH + Duration::from_millis(ms)));
@@ -228,7 +230,16 @@ impl Observer for LaneObserver {
     }
 
     fn trouble(&self, message: &str) {
-        self.state().trouble_at = Some(Instant::now());
+        let mut state = self.state();
+        state.trouble_at = Some(Instant::now());
+        // What hinders it is not said again, and may be all that is left when this is over.
+        if !state.is_hindered {
+            self.health.raise(CLIENT_TROUBLE, &self.client(), message, SystemTime::now());
+        }
+    }
+
+    fn hindered(&self, message: &str) {
+        self.state().is_hindered = true;
         self.health.raise(CLIENT_TROUBLE, &self.client(), message, SystemTime::now());
     }
 
@@ -277,6 +288,10 @@ impl Observer for LaneObserver {
         let mut state = self.state();
         // What waits is taken up by whoever gets the partitions now.
         state.show_waiting(&WaitCounts::default());
+        // What hinders the consumer is said again by that of the lane's next life.
+        if std::mem::take(&mut state.is_hindered) {
+            state.trouble_at = Some(Instant::now());
+        }
         state.restarts.retain(|(at, _)| at.elapsed() < RESTART_WINDOW);
         state.restarts.push((Instant::now(), reason));
         let (restarts, now) = (state.restarts.len(), SystemTime::now());
@@ -300,42 +315,43 @@ impl Observer for LaneObserver {
     }
 }
 
-/// Whether trouble that was told last at that moment is over, though nothing else shows it.
-fn has_passed(told_at: Option<Instant>, now: Instant) -> bool {
-    told_at.is_some_and(|at| now.duration_since(at) >= TROUBLE_LASTS)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    /// Whatever shows that the client works ends its trouble.
-    #[test]
-    fn trouble_is_over_once_the_client_has_done_something() {
+    /// An observer after that, and how many troubles there are: at once, after 59 s and 60 s without a word, and once records have come.
+    fn check(told: impl FnOnce(&LaneObserver), expected: [usize; 4]) {
         let health = Health::new(1, Instant::now());
-        let refusals = Arc::new(Refusals::new(health.clone()));
-        let metrics = Metrics::new("1", "r");
+        let (refusals, metrics) = (Arc::new(Refusals::new(health.clone())), Metrics::new("1", "r"));
         let observer =
             LaneObserver::new(0, "i-0".into(), health.clone(), metrics, Box::new(|_| "json"), refusals, None);
+        told(&observer);
         let troubles =
             || health.readiness(Instant::now()).problems.iter().filter(|it| it.kind == CLIENT_TROUBLE).count();
-        let committed = || Committed { tally: Tally::default(), records: 1, duration: Duration::ZERO };
-        let signs: [&dyn Fn(); 3] =
-            [&|| observer.polled(), &|| observer.committed(committed()), &|| observer.joined(&[])];
-        for works in signs {
-            observer.trouble("all brokers are down");
-            observer.positions(&[], InFlight { bytes: 0, oldest_timestamp_ms: None });
-            assert_eq!(troubles(), 1);
-            works();
-            assert_eq!(troubles(), 0);
-        }
+        let at = observer.state().trouble_at.unwrap_or_else(Instant::now);
+        let after = |seconds| {
+            observer.forget_trouble(&mut observer.state(), at + Duration::from_secs(seconds));
+            troubles()
+        };
+        let found = [troubles(), after(59), after(60)];
+        observer.polled();
+        assert_eq!([found[0], found[1], found[2], troubles()], expected);
     }
 
     #[test]
-    fn trouble_of_which_nothing_is_heard_any_more_is_over() {
-        let at = Instant::now();
-        let lasts = |seconds| has_passed(Some(at), at + Duration::from_secs(seconds));
-        assert_eq!([lasts(0), lasts(59), lasts(60)], [false, false, true]);
-        assert!(!has_passed(None, at));
+    fn trouble_ends_when_records_come_or_nothing_is_heard_of_it_unless_it_is_said_once() {
+        let committed = || Committed { tally: Tally::default(), records: 1, duration: Duration::ZERO };
+        check(|_| (), [0, 0, 0, 0]);
+        check(|it| it.trouble("all brokers are down"), [1, 1, 0, 0]);
+        check(|it| it.hindered("unknown topic"), [1, 1, 1, 0]);
+        // That what waits can be committed says nothing of the consumer.
+        let both = |it: &LaneObserver| {
+            it.hindered("unknown topic");
+            it.trouble("all brokers are down");
+            it.committed(committed());
+        };
+        check(both, [1, 1, 1, 0]);
+        // Whatever lasts is said again by the client of the lane's next life.
+        check(|it| (it.hindered("unknown topic"), it.restarting(RestartReason::Stalled)).1, [1, 1, 0, 0]);
     }
 }

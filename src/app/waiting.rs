@@ -84,7 +84,9 @@ impl SharedWaiting {
         let gates = Gates::new(policies.collect::<BTreeMap<_, _>>(), clock, Box::new(told));
         let gates = Arc::new(gates.telling_waits(Box::new(waits)));
         for (connector, state) in gates.states() {
-            known.get(&asked(&connector)).iter().for_each(|until_ms| gates.leave_alone(&connector, **until_ms));
+            if let Some(until_ms) = known.get(&asked(&connector)) {
+                gates.leave_alone(&connector, *until_ms);
+            }
             metrics.breaker_stands(&connector, &states, state.name());
             if state == BreakerState::Open {
                 // As it was when the instance ended before.
@@ -203,8 +205,8 @@ fn tell_store(health: &Health, metrics: &Metrics, wrong: Option<&str>) {
 /// Says what a circuit breaker does.
 fn tell(health: &Health, connector: &str, turned: Turned) {
     let Turned { transition: Transition { from, to }, open_until_ms, is_refused } = turned;
-    let open = open(open_until_ms);
     tracing::info!(connector, from = from.name(), to = to.name(), "a circuit breaker changes");
+    let open = open(open_until_ms);
     let said = match (from, to) {
         (_, BreakerState::Open) if is_refused => (true, REFUSED),
         (_, BreakerState::Open) => (true, &*open),

@@ -168,6 +168,10 @@ impl Observer for Watch {
         self.progress.trouble(message);
     }
 
+    fn hindered(&self, message: &str) {
+        self.progress.trouble(message);
+    }
+
     fn lost(&self, partition: &SourcePartition, from: i64, to: i64) {
         self.progress.fail(&format!("the offsets {from} to {to} of partition {} are gone", partition.partition));
     }

@@ -65,7 +65,7 @@ impl LimitLoop {
             let wait = if open.since.is_some() { Duration::ZERO } else { POLL_WAIT };
             match consumer.poll(POLL_RECORDS, wait, |record| records.push(record)) {
                 Ok(_) => {}
-                Err(PollError::Trouble(message)) => progress.trouble(&message),
+                Err(PollError::Away(message) | PollError::Trouble(message)) => progress.trouble(&message),
                 Err(error) => return Err(BenchError::broker(format!("reading {}", self.topic), error)),
             }
             let idle = records.is_empty();

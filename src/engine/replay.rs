@@ -103,17 +103,17 @@ pub fn resume(letter: DeadLetter, repair: &Repair, journal_partitions: u16, now_
 
 /// The same mail for an execution, written at another moment than it was made for: what counts from its start counts from there. Whoever brings
 /// much back makes mail before its turn to be written has come.
-pub fn starting_at(mail: JournalRecord, now_ms: i64) -> JournalRecord {
-    let Content::Checkpoint(made) = &mail.content else { return mail };
-    let later_ms = now_ms.saturating_sub(made.started_ms);
-    let later = |wait: &StepWait| StepWait {
-        since_ms: wait.since_ms.saturating_add(later_ms),
-        due_ms: wait.due_ms.map(|due_ms| due_ms.saturating_add(later_ms)),
-        ..wait.clone()
-    };
-    let waits = made.waits.iter().map(later).collect();
-    let checkpoint = Checkpoint { started_ms: now_ms, waits, ..(**made).clone() };
-    JournalRecord { content: Content::Checkpoint(Arc::new(checkpoint)), ..mail }
+pub fn starting_at(mut mail: JournalRecord, now_ms: i64) -> JournalRecord {
+    if let Content::Checkpoint(checkpoint) = &mut mail.content {
+        let checkpoint = Arc::make_mut(checkpoint);
+        let later_ms = now_ms.saturating_sub(checkpoint.started_ms);
+        checkpoint.started_ms = now_ms;
+        for wait in &mut checkpoint.waits {
+            wait.since_ms = wait.since_ms.saturating_add(later_ms);
+            wait.due_ms = wait.due_ms.map(|due_ms| due_ms.saturating_add(later_ms));
+        }
+    }
+    mail
 }
 
 #[cfg(test)]

@@ -51,7 +51,10 @@ pub struct Consumer<H: Rebalance> {
 /// What a poll came back with.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PollError {
-    /// The client has trouble and goes on by itself.
+    /// A broker does not answer; the client goes on trying, and says so again every 30 s at the latest.
+    #[error("{0}")]
+    Away(String),
+    /// The client has other trouble and goes on by itself.
     #[error("{0}")]
     Trouble(String),
     /// A right is missing: it goes on as soon as it is granted.
@@ -467,6 +470,9 @@ pub(super) fn classify(error: &KafkaError) -> PollError {
             | RDKafkaErrorCode::GroupAuthorizationFailed
             | RDKafkaErrorCode::ClusterAuthorizationFailed,
         ) => PollError::NotAuthorized(error.to_string()),
+        Some(
+            RDKafkaErrorCode::BrokerTransportFailure | RDKafkaErrorCode::AllBrokersDown | RDKafkaErrorCode::Resolve,
+        ) => PollError::Away(error.to_string()),
         Some(RDKafkaErrorCode::AutoOffsetReset | RDKafkaErrorCode::OffsetOutOfRange) => PollError::OffsetOutOfRange,
         Some(RDKafkaErrorCode::FencedInstanceId) => PollError::Fenced(error.to_string()),
         Some(RDKafkaErrorCode::Fatal | RDKafkaErrorCode::PollExceeded) => PollError::Fatal(error.to_string()),

@@ -102,7 +102,10 @@ pub fn make_members_join(
     let until = Instant::now() + JOIN_WITHIN;
     while !guest.is_in() && Instant::now() < until && !is_over() {
         match consumer.poll(1, POLL, drop) {
-            Ok(_) | Err(PollError::Trouble(_) | PollError::NotAuthorized(_) | PollError::OffsetOutOfRange) => {}
+            Ok(_)
+            | Err(
+                PollError::Away(_) | PollError::Trouble(_) | PollError::NotAuthorized(_) | PollError::OffsetOutOfRange,
+            ) => {}
             Err(PollError::Fenced(_) | PollError::Fatal(_)) => break,
         }
     }

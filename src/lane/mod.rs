@@ -137,8 +137,10 @@ pub trait Observer: Send + Sync {
     fn positions(&self, positions: &[(SourcePartition, i64, Option<i64>)], in_flight: InFlight);
     /// How many executions wait for what.
     fn waiting(&self, counts: &WaitCounts);
-    /// The client has trouble; it goes on trying, or the lane starts again.
+    /// The client has trouble; it goes on trying, or the lane starts again. It is said again while it lasts.
     fn trouble(&self, message: &str);
+    /// The consumer has trouble that is said once, and lasts until records come: a topic that is not there, a right that is missing.
+    fn hindered(&self, message: &str);
     /// The record at that offset of a partition of the journal cannot be understood, and is put aside.
     fn damaged(&self, partition: i32, offset: i64, why: &str);
     /// Records were deleted before they were read: offsets from the first up to, not including, the second.

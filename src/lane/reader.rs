@@ -266,9 +266,12 @@ impl Reader {
             }
             // The position is asked for again, and what is lost is said, by the start of the lane.
             Err(PollError::OffsetOutOfRange) => Err(RestartReason::AssignmentLost),
-            Err(PollError::Trouble(message) | PollError::NotAuthorized(message)) => {
-                tracing::warn!(lane = %self.context.name, cause = %message, "the consumer has trouble and goes on trying");
-                self.context.observer.trouble(&message);
+            Err(trouble @ (PollError::Away(_) | PollError::Trouble(_) | PollError::NotAuthorized(_))) => {
+                tracing::warn!(lane = %self.context.name, cause = %trouble, "the consumer has trouble and goes on trying");
+                match trouble {
+                    PollError::Away(message) => self.context.observer.trouble(&message),
+                    other => self.context.observer.hindered(&other.to_string()),
+                }
                 Ok(0)
             }
         }
